@@ -1,1 +1,29 @@
-//! x
+//! The Weirgate data plane, in the order in which a frame meets it.
+//!
+//! ```text
+//!            frames in                                            frames out
+//!   port     rx_burst                                             tx_burst      the one seam to hardware; Frame, Pool
+//!   net      Ethernet, VLAN, ARP and ND, IPv4 and IPv6, ICMP, checksums, routes, neighbours
+//!   worker   one core's loop: Worker::turn(now), in production and in the simulator
+//! ```
+//! Beside the path: [`time`] and randomness are arguments; [`limits`] has every capacity; [`drops`] names every early end and
+//! [`counters`] counts it; [`outbox`] is where frames go; [`snapshot`] is the configuration as a worker gets it; [`shm`] is
+//! where counters are read.
+//!
+//! The cores never read a clock, an entropy source, a socket or a file. Methods are getters, `handle_*` (input), plain verbs
+//! (commands) and outputs that are returned. Without the feature `dpdk` this builds and is tested anywhere.
+#![deny(unsafe_code)]
+
+pub mod port;
+
+pub mod net;
+
+pub mod worker;
+
+pub mod counters;
+pub mod drops;
+pub mod limits;
+pub mod outbox;
+pub mod shm;
+pub mod snapshot;
+pub mod time;

@@ -1,0 +1,181 @@
+//! What a worker counts. Plain integers in the loop; [`Counters::publish`] copies them to where others read them.
+//!
+//! One table serves everyone: counters first, then one for each [`Drop`], then gauges. A worker is the only writer of its
+//! column, so a reader sees each value whole (64 bits, relaxed) but not all of them at one instant.
+
+use crate::drops::{Drop, named};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+named! {
+    /// Things that only grow.
+    Counter {
+        /// Turns of the loop.
+        Turns = "turns",
+        /// Turns that moved at least one frame.
+        BusyTurns = "busy_turns",
+        /// Turns that took longer than 10 ms.
+        StalledTurns = "stalled_turns",
+        /// Frames taken from ports.
+        RxFrames = "rx_frames",
+        /// Bytes of these frames.
+        RxBytes = "rx_bytes",
+        /// Frames handed to ports.
+        TxFrames = "tx_frames",
+        /// Bytes of these frames.
+        TxBytes = "tx_bytes",
+        /// Frames that we made from nothing (requests, errors, announcements).
+        MadeFrames = "made_frames",
+        /// Frames that served their purpose here (answers to us, updates).
+        ConsumedFrames = "consumed_frames",
+        /// Frames that ended early, for any reason.
+        DroppedFrames = "dropped_frames",
+        /// Frames that could not be made because the pool was empty.
+        PoolEmpty = "pool_empty",
+        /// Receive and transmit checksums that the port did for us.
+        ChecksumsOffloaded = "checksums_offloaded",
+        /// Frames whose checksum the port called bad and we found right.
+        ChecksumDisagreements = "checksum_disagreements",
+        /// Frames whose queue was compared with the one that Toeplitz predicts.
+        RssCheckedFrames = "rss_checked_frames",
+        /// Frames among them that arrived on another queue than predicted.
+        WrongQueueFrames = "wrong_queue_frames",
+        /// ARP requests and neighbour solicitations answered.
+        NeighborAnswers = "neighbor_answers",
+        /// ARP requests and neighbour solicitations sent.
+        NeighborSolicitations = "neighbor_solicitations",
+        /// Neighbours whose hardware address changed.
+        NeighborMoves = "neighbor_moves",
+        /// Neighbours that did not answer and were forgotten.
+        NeighborFailures = "neighbor_failures",
+        /// New neighbours that were answered but not learned, because too many came at once.
+        NeighborLearnLimited = "neighbor_learn_limited",
+        /// Changes of a neighbour's address that were ignored because the last was under a second ago.
+        NeighborMoveLimited = "neighbor_move_limited",
+        /// Notices about neighbours that another worker had no room for.
+        NoticesLost = "notices_lost",
+        /// Claims of our addresses by other hosts.
+        AddressConflicts = "address_conflicts",
+        /// Echo requests answered.
+        EchoAnswers = "echo_answers",
+        /// ICMP errors sent.
+        IcmpErrorsSent = "icmp_errors_sent",
+        /// ICMP errors not sent because of the rate limit.
+        IcmpErrorsLimited = "icmp_errors_limited",
+        /// ICMP errors received and handed up.
+        IcmpErrorsReceived = "icmp_errors_received",
+        /// Multicast listener reports sent.
+        ListenerReports = "listener_reports",
+    }
+}
+
+named! {
+    /// Things that go up and down.
+    Gauge {
+        /// Frames of the worker's pool that are in use: in rings, waiting, or in hand.
+        FramesInUse = "frames_in_use",
+        /// Frames that the worker's pool has.
+        FramesCapacity = "frames_capacity",
+        /// Frames that the worker holds: waiting for a neighbour or for room in a transmit ring.
+        FramesHeld = "frames_held",
+        /// Neighbours in the table.
+        Neighbors = "neighbors",
+        /// The longest turn so far, in microseconds.
+        TurnUsMax = "turn_us_max",
+        /// When the last turn began, in nanoseconds of the worker's clock.
+        TurnStartedNs = "turn_started_ns",
+    }
+}
+
+/// Cells in one worker's column.
+pub const CELLS: usize = Counter::COUNT + Drop::COUNT + Gauge::COUNT;
+
+/// Name, sentence and kind of each cell, in order.
+pub fn table() -> impl Iterator<Item = (String, &'static str, Kind)> {
+    let counters = Counter::ALL.iter().map(|c| (c.name().to_owned(), c.help(), Kind::Counter));
+    let drops = Drop::ALL.iter().map(|d| (format!("drop.{}", d.name()), d.help(), Kind::Drop));
+    let gauges = Gauge::ALL.iter().map(|g| (g.name().to_owned(), g.help(), Kind::Gauge));
+    counters.chain(drops).chain(gauges)
+}
+
+/// What a cell is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// Only grows.
+    Counter,
+    /// Only grows, and names an early end.
+    Drop,
+    /// Goes up and down.
+    Gauge,
+}
+
+/// One worker's own counts.
+#[derive(Debug)]
+pub struct Counters {
+    cells: [u64; CELLS],
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self { cells: [0; CELLS] }
+    }
+}
+
+impl Counters {
+    /// Adds `n` to a counter.
+    pub fn add(&mut self, counter: Counter, n: u64) {
+        self.cells[counter as usize] += n;
+    }
+    /// Adds one to a counter.
+    pub fn count(&mut self, counter: Counter) {
+        self.add(counter, 1);
+    }
+    /// Counts one early end of a frame.
+    pub fn count_drop(&mut self, drop: Drop) {
+        self.cells[Counter::COUNT + drop as usize] += 1;
+        self.count(Counter::DroppedFrames);
+    }
+    /// Sets a gauge.
+    pub fn set(&mut self, gauge: Gauge, value: u64) {
+        self.cells[Counter::COUNT + Drop::COUNT + gauge as usize] = value;
+    }
+    /// A counter's value.
+    pub fn counter(&self, counter: Counter) -> u64 {
+        self.cells[counter as usize]
+    }
+    /// How often this was the reason of an early end.
+    pub fn drops(&self, drop: Drop) -> u64 {
+        self.cells[Counter::COUNT + drop as usize]
+    }
+    /// A gauge's value.
+    pub fn gauge(&self, gauge: Gauge) -> u64 {
+        self.cells[Counter::COUNT + Drop::COUNT + gauge as usize]
+    }
+    /// Copies everything to `cells`, which this worker alone writes.
+    pub fn publish(&self, cells: &[AtomicU64]) {
+        for (cell, &value) in cells.iter().zip(&self.cells) {
+            cell.store(value, Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_cell_has_its_own_place_and_name() {
+        let names: std::collections::BTreeSet<_> = table().map(|(name, ..)| name).collect();
+        assert_eq!(names.len(), CELLS);
+        let mut counters = Counters::default();
+        counters.add(Counter::RxFrames, 7);
+        counters.count_drop(Drop::Runt);
+        counters.set(Gauge::Neighbors, 3);
+        let cells: Vec<AtomicU64> = (0..CELLS).map(|_| AtomicU64::new(0)).collect();
+        counters.publish(&cells);
+        let value = |name: &str| {
+            let index = table().position(|(n, ..)| n == name).unwrap();
+            cells[index].load(Ordering::Relaxed)
+        };
+        assert_eq!((value("rx_frames"), value("drop.runt"), value("dropped_frames"), value("neighbors")), (7, 1, 1, 3));
+    }
+}

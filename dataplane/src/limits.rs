@@ -1,0 +1,99 @@
+//! Every capacity of the data plane in one place, with the relations between them that the code relies on.
+//!
+//! A number here is a bound that is enforced where it is used; what goes beyond it ends as a named [`Drop`](crate::drops::Drop).
+
+use crate::time::Duration;
+
+// Ports and workers.
+
+/// Workers in one data plane: one core and one queue pair on each port for each.
+pub const WORKERS_MAX: usize = 64;
+/// Ports in one data plane.
+pub const PORTS_MAX: usize = 8;
+/// Frames taken from a port in one call, and offered to it in one call.
+pub const BURST_MAX: usize = 32;
+/// Frames of a worker that wait for room in one port's transmit ring.
+pub const TX_BACKLOG_MAX: usize = 256;
+/// Descriptors asked for in each receive and transmit ring; a device may say fewer.
+pub const RING_DESCRIPTORS: u16 = 1024;
+
+// Frames.
+
+/// Room before a fresh frame's first byte, for headers that are prepended: VLAN Ethernet 18, IPv6 40, TCP with options 60.
+pub const HEADROOM: usize = 128;
+/// Bytes of a frame's buffer after the headroom: a whole frame at MTU 1500, twice as much as most.
+pub const FRAME_ROOM: usize = 2048;
+/// Segments that one received or sent frame may be chained from: a jumbo frame of 9,018 bytes takes five.
+pub const SEGMENTS_MAX: usize = 8;
+/// The largest MTU that a port may be given.
+pub const MTU_MAX: u16 = 9_000;
+/// The smallest MTU that a port may be given (RFC 8200 section 5: every IPv6 link carries 1,280 bytes).
+pub const MTU_MIN: u16 = 1_280;
+/// Frames of one worker's pool, if the snapshot does not say.
+pub const FRAMES_PER_WORKER: u32 = 8_192;
+/// The least and the most that it may say.
+pub const FRAMES_PER_WORKER_RANGE: (u32, u32) = (2_048, 4_194_304);
+
+// Interfaces and routes.
+
+/// Interfaces (a port, or a VLAN on a port) in one data plane.
+pub const INTERFACES_MAX: usize = 64;
+/// Addresses of one interface and family. They are searched in a line, so they are few.
+pub const ADDRESSES_MAX: usize = 16;
+/// Static routes of one family, the connected ones not counted.
+pub const ROUTES_MAX: usize = 256;
+
+// IPv6 extension headers (RFC 8504 section 5.3 asks hosts to set such limits).
+
+/// Extension headers in one packet.
+pub const EXTENSION_HEADERS_MAX: usize = 4;
+/// Bytes of all of them.
+pub const EXTENSION_BYTES_MAX: usize = 256;
+/// Options inside one hop-by-hop or destination options header.
+pub const EXTENSION_OPTIONS_MAX: usize = 8;
+
+// Neighbours.
+
+/// Neighbours that one worker remembers.
+pub const NEIGHBORS_MAX: usize = 4_096;
+/// Neighbours among them whose address is still being asked for; the oldest makes room (RFC 6583 section 6.2).
+pub const NEIGHBORS_INCOMPLETE_MAX: usize = 512;
+/// Frames that wait for one neighbour (RFC 4861 section 7.2.2 asks for at least one).
+pub const NEIGHBOR_PENDING_MAX: usize = 4;
+/// Frames that wait for any neighbour.
+pub const NEIGHBORS_PENDING_MAX: usize = 512;
+/// New neighbours that a worker learns from their requests in one second; further ones are answered but not learned.
+pub const NEIGHBORS_LEARNED_PER_SECOND: u32 = 256;
+/// Notices about neighbours that one worker may leave unread.
+pub const NOTICES_MAX: usize = 1_024;
+
+// ICMP.
+
+/// ICMP and ICMPv6 errors that one worker sends in a second, and how many at once (RFC 1812 section 4.3.2.8, RFC 4443 section 2.4 f).
+pub const ICMP_ERRORS_PER_SECOND: u32 = 1_000;
+/// How many of them at once.
+pub const ICMP_ERRORS_BURST: u32 = 50;
+/// Bytes of the offending packet that an ICMPv4 error quotes: it stays within 576 bytes (RFC 1812 section 4.3.2.3).
+pub const ICMP4_QUOTE_MAX: usize = 576 - 20 - 8;
+/// Bytes of the offending packet that an ICMPv6 error quotes: it stays within the minimum MTU (RFC 4443 section 2.4 c).
+pub const ICMP6_QUOTE_MAX: usize = 1_280 - 40 - 8;
+
+// The loop.
+
+/// A turn that takes longer is a stall, counted and reported.
+pub const TURN_STALL: Duration = Duration::from_ms(10);
+/// How often a busy worker writes its counters where others read them.
+pub const PUBLISH_EVERY: Duration = Duration::from_ms(1);
+
+const _: () = {
+    assert!(HEADROOM >= 18 + 40 + 60, "a segment with every header fits before the payload");
+    assert!(FRAME_ROOM >= MTU_MIN as usize + 18);
+    assert!(SEGMENTS_MAX * FRAME_ROOM >= MTU_MAX as usize + 18, "a jumbo frame fits the longest chain");
+    assert!(NEIGHBORS_INCOMPLETE_MAX < NEIGHBORS_MAX, "strangers cannot crowd out the neighbours we know");
+    assert!(NEIGHBOR_PENDING_MAX <= NEIGHBORS_PENDING_MAX);
+    assert!(
+        // What a worker can hold when nothing moves must leave frames to receive into.
+        (NEIGHBORS_PENDING_MAX + PORTS_MAX * TX_BACKLOG_MAX / 2) < FRAMES_PER_WORKER as usize
+    );
+    assert!(ICMP6_QUOTE_MAX + 40 + 8 + 18 <= FRAME_ROOM);
+};

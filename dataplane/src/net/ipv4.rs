@@ -1,0 +1,121 @@
+//! IPv4 (RFC 791, RFC 1122 section 3.2).
+
+use super::{
+    checksum::Sum,
+    ethernet::Link,
+    interface::{Role, Topology},
+    packet::Packet,
+};
+use crate::{
+    drops::Drop,
+    port::{Frame, NoRoom},
+};
+use std::net::Ipv4Addr;
+
+pub(super) const HEADER_LEN: usize = 20;
+
+/// Reads the header of a frame's IPv4 packet; `checksum_known` when the device has found the header's checksum right.
+#[inline]
+pub(super) fn parse(topology: &Topology, link: &Link, frame: &Frame, checksum_known: bool) -> Result<Packet, Drop> {
+    let bytes = &frame.head()[link.header_len..];
+    let header = bytes.first_chunk::<HEADER_LEN>().ok_or(Drop::Ipv4Malformed)?;
+    // rfc1122 3.2.1.1: another version is discarded in silence.
+    if header[0] >> 4 != 4 {
+        return Err(Drop::Ipv4Malformed);
+    }
+    let header_len = usize::from(header[0] & 0x0f) * 4;
+    let total_len = usize::from(u16::from_be_bytes([header[2], header[3]]));
+    if header_len < HEADER_LEN || total_len < header_len || total_len > frame.len() - link.header_len {
+        return Err(Drop::Ipv4Malformed);
+    }
+    let whole = bytes.get(..header_len).ok_or(Drop::HeadersSplit)?;
+    // rfc1122 3.2.1.2: verify the checksum of every packet.
+    if !checksum_known && !Sum::default().add(whole).is_valid() {
+        return Err(Drop::Ipv4Checksum);
+    }
+    if header_len > HEADER_LEN {
+        check_options(&whole[HEADER_LEN..])?;
+    }
+    let source = Ipv4Addr::new(header[12], header[13], header[14], header[15]);
+    let destination = Ipv4Addr::new(header[16], header[17], header[18], header[19]);
+    // rfc1122 3.2.1.3: a source that is a group, loopback or ours is discarded in silence.
+    if topology.is_martian(link.interface, source.into()) {
+        return Err(Drop::MartianSource);
+    }
+    let group = match topology.role(link.interface, destination.into()) {
+        // rfc1122 3.3.6: a unicast packet in a group's frame is discarded in silence.
+        Role::Ours if link.group => return Err(Drop::UnicastInGroupFrame),
+        Role::Ours => false,
+        Role::Group => true,
+        Role::Other => return Err(Drop::NotForUs),
+    };
+    // More fragments, or an offset.
+    if u16::from_be_bytes([header[6], header[7]]) & 0x3fff != 0 {
+        return Err(Drop::Ipv4Fragment);
+    }
+    Ok(Packet {
+        interface: link.interface,
+        source: source.into(),
+        destination: destination.into(),
+        protocol: header[9],
+        protocol_at: 9,
+        hop_limit: header[8],
+        traffic_class: header[1],
+        group,
+        network_at: link.header_len,
+        transport_at: link.header_len + header_len,
+        transport_len: total_len - header_len,
+    })
+}
+
+/// rfc1122 3.2.1.8: options that are not understood are ignored; source routes are refused (RFC 7126 section 4.3, 4.4).
+fn check_options(mut options: &[u8]) -> Result<(), Drop> {
+    const END: u8 = 0;
+    const NO_OPERATION: u8 = 1;
+    const LOOSE_SOURCE_ROUTE: u8 = 131;
+    const STRICT_SOURCE_ROUTE: u8 = 137;
+    while let Some(&kind) = options.first() {
+        let len = match kind {
+            END => return Ok(()),
+            NO_OPERATION => 1,
+            LOOSE_SOURCE_ROUTE | STRICT_SOURCE_ROUTE => return Err(Drop::Ipv4SourceRoute),
+            _ => match options.get(1) {
+                Some(&len) if len >= 2 => usize::from(len),
+                _ => return Err(Drop::Ipv4Options),
+            },
+        };
+        options = options.get(len..).ok_or(Drop::Ipv4Options)?;
+    }
+    Ok(())
+}
+
+/// What the header of a packet of ours says.
+pub(super) struct Header {
+    pub(super) source: Ipv4Addr,
+    pub(super) destination: Ipv4Addr,
+    pub(super) protocol: u8,
+    pub(super) hop_limit: u8,
+}
+
+/// Puts a header before a transport message. Packets of ours are never fragmented: DF is set, and so the identification may be zero
+/// (RFC 6864 section 4.1).
+#[inline]
+pub(super) fn emit(frame: &mut Frame, header: &Header, offload: bool) -> Result<(), NoRoom> {
+    let total_len = u16::try_from(frame.len() + HEADER_LEN).map_err(|_| NoRoom)?;
+    let bytes = frame.prepend(HEADER_LEN)?;
+    bytes[0] = 0x45;
+    bytes[1] = 0;
+    bytes[2..4].copy_from_slice(&total_len.to_be_bytes());
+    bytes[4..8].copy_from_slice(&[0, 0, 0x40, 0]);
+    bytes[8] = header.hop_limit;
+    bytes[9] = header.protocol;
+    bytes[10..12].fill(0);
+    bytes[12..16].copy_from_slice(&header.source.octets());
+    bytes[16..20].copy_from_slice(&header.destination.octets());
+    if !offload {
+        let sum = Sum::default().add(&bytes[..HEADER_LEN]).checksum();
+        bytes[10..12].copy_from_slice(&sum.to_be_bytes());
+    }
+    Ok(())
+}
+

@@ -1,0 +1,209 @@
+//! Captures: what passes a port, in a file that Wireshark and tcpdump open. tcpdump cannot see a DPDK port; this can.
+//!
+//! Format: draft-ietf-opsawg-pcapng, sections 4.1 (section header), 4.2 (interface description) and 4.3 (enhanced packet), with
+//! nanosecond timestamps (`if_tsresol` 9) and the direction in `epb_flags`. Writing blocks the loop: it is for looking at
+//! things, and the data plane says so when it is switched on.
+
+use super::{Burst, Capabilities, Frame, FrameQueue, Port};
+use std::io::{self, Write};
+
+/// Which way a frame went, as `epb_flags` has it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Direction {
+    /// It came in.
+    Received = 1,
+    /// It went out.
+    Sent = 2,
+}
+
+/// Writes a capture of one or more interfaces.
+pub struct Writer<W: Write> {
+    to: W,
+    interfaces: u32,
+}
+
+/// Bytes of a frame that are kept: all of any frame.
+const SNAP_LEN: u32 = 65_535;
+
+impl<W: Write> Writer<W> {
+    /// Begins a capture.
+    pub fn new(mut to: W) -> io::Result<Self> {
+        let mut body = Vec::with_capacity(16);
+        body.extend_from_slice(&0x1a2b_3c4d_u32.to_le_bytes()); // byte-order magic
+        body.extend_from_slice(&1_u16.to_le_bytes()); // version 1.0
+        body.extend_from_slice(&0_u16.to_le_bytes());
+        body.extend_from_slice(&u64::MAX.to_le_bytes()); // section length: not known
+        block(&mut to, 0x0a0d_0d0a, &body)?;
+        Ok(Self { to, interfaces: 0 })
+    }
+
+    /// Describes one more Ethernet interface and gives its number.
+    pub fn interface(&mut self, name: &str) -> io::Result<u32> {
+        let mut body = Vec::with_capacity(32 + name.len());
+        body.extend_from_slice(&1_u16.to_le_bytes()); // LINKTYPE_ETHERNET
+        body.extend_from_slice(&0_u16.to_le_bytes());
+        body.extend_from_slice(&SNAP_LEN.to_le_bytes());
+        option(&mut body, 2, name.as_bytes()); // if_name
+        option(&mut body, 9, &[9]); // if_tsresol: 10^-9 s
+        option(&mut body, 0, &[]);
+        block(&mut self.to, 1, &body)?;
+        self.interfaces += 1;
+        Ok(self.interfaces - 1)
+    }
+
+    /// Writes one frame that passed `interface` at `ns` nanoseconds since 1970 (or since the simulation began).
+    pub fn frame(&mut self, interface: u32, ns: u64, direction: Direction, frame: &Frame) -> io::Result<()> {
+        self.bytes(interface, ns, direction, &frame.to_vec())
+    }
+
+    /// The same for bytes that are not in a frame.
+    pub fn bytes(&mut self, interface: u32, ns: u64, direction: Direction, bytes: &[u8]) -> io::Result<()> {
+        let kept = &bytes[..bytes.len().min(SNAP_LEN as usize)];
+        let mut body = Vec::with_capacity(40 + kept.len());
+        body.extend_from_slice(&interface.to_le_bytes());
+        body.extend_from_slice(&((ns >> 32) as u32).to_le_bytes());
+        body.extend_from_slice(&((ns & 0xffff_ffff) as u32).to_le_bytes());
+        body.extend_from_slice(&u32::try_from(kept.len()).unwrap_or(SNAP_LEN).to_le_bytes());
+        body.extend_from_slice(&u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes());
+        body.extend_from_slice(kept);
+        pad(&mut body);
+        option(&mut body, 2, &(direction as u32).to_le_bytes()); // epb_flags
+        option(&mut body, 0, &[]);
+        block(&mut self.to, 6, &body)
+    }
+
+    /// Writes out what is buffered.
+    pub fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
+}
+
+fn block(to: &mut impl Write, kind: u32, body: &[u8]) -> io::Result<()> {
+    let length = u32::try_from(body.len() + 12).map_err(io::Error::other)?.to_le_bytes();
+    to.write_all(&kind.to_le_bytes())?;
+    to.write_all(&length)?;
+    to.write_all(body)?;
+    to.write_all(&length)
+}
+
+fn option(body: &mut Vec<u8>, code: u16, value: &[u8]) {
+    body.extend_from_slice(&code.to_le_bytes());
+    body.extend_from_slice(&u16::try_from(value.len()).unwrap_or(0).to_le_bytes());
+    body.extend_from_slice(value);
+    pad(body);
+}
+
+fn pad(body: &mut Vec<u8>) {
+    body.resize(body.len().next_multiple_of(4), 0);
+}
+
+/// A port whose frames are captured as they pass. A write that fails ends the capture and not the traffic.
+pub struct CapturedPort<P, W: Write> {
+    port: P,
+    writer: Option<Writer<W>>,
+    interface: u32,
+    /// Nanoseconds since 1970.
+    clock: fn() -> u64,
+}
+
+impl<P: Port, W: Write> CapturedPort<P, W> {
+    /// Captures `port` into a new file.
+    pub fn new(port: P, to: W, clock: fn() -> u64) -> io::Result<Self> {
+        let mut writer = Writer::new(to)?;
+        let interface = writer.interface(&port.capabilities().name)?;
+        Ok(Self { port, writer: Some(writer), interface, clock })
+    }
+
+    fn record<'a>(&mut self, direction: Direction, frames: impl Iterator<Item = &'a Frame>) {
+        let now = (self.clock)();
+        let Some(writer) = &mut self.writer else { return };
+        for frame in frames {
+            if writer.frame(self.interface, now, direction, frame).is_err() {
+                self.writer = None;
+                return;
+            }
+        }
+    }
+}
+
+impl<P: Port, W: Write> Port for CapturedPort<P, W> {
+    fn rx_burst(&mut self, burst: &mut Burst) {
+        let before = burst.len();
+        self.port.rx_burst(burst);
+        if burst.len() > before {
+            self.record(Direction::Received, burst[before..].iter());
+        } else if let Some(writer) = &mut self.writer
+            && writer.flush().is_err()
+        {
+            self.writer = None;
+        }
+    }
+
+    /// Frames are recorded when they are offered for the first time that the device has room, in the order in which they leave.
+    fn tx_burst(&mut self, queue: &mut FrameQueue) {
+        // A sent frame is the device's, so the bytes are taken before; frames that the device refused are offered again.
+        let offered: Vec<Vec<u8>> = queue.iter().take(crate::limits::BURST_MAX).map(Frame::to_vec).collect();
+        let before = queue.len();
+        self.port.tx_burst(queue);
+        let now = (self.clock)();
+        for bytes in offered.iter().take(before - queue.len()) {
+            let Some(writer) = &mut self.writer else { return };
+            if writer.bytes(self.interface, now, Direction::Sent, bytes).is_err() {
+                self.writer = None;
+            }
+        }
+    }
+
+    fn capabilities(&self) -> &Capabilities {
+        self.port.capabilities()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::port::{Pool, SimPort};
+
+    /// Splits a capture into its blocks (type, body), checking each frame of lengths.
+    fn blocks(mut file: &[u8]) -> Vec<(u32, Vec<u8>)> {
+        let word = |b: &[u8], at: usize| u32::from_le_bytes(b[at..at + 4].try_into().unwrap());
+        let mut found = Vec::new();
+        while !file.is_empty() {
+            let length = word(file, 4) as usize;
+            assert_eq!(length % 4, 0);
+            assert_eq!(word(file, length - 4) as usize, length, "the length stands at both ends");
+            found.push((word(file, 0), file[8..length - 4].to_vec()));
+            file = &file[length..];
+        }
+        found
+    }
+
+    #[test]
+    fn a_captured_port_records_both_directions() {
+        let pool = Pool::heap(4);
+        let mut file = Vec::new();
+        let mut sim = SimPort::new(Capabilities::plain("p0", [2; 6], 1500));
+        let mut frame = pool.alloc().unwrap();
+        frame.append_slice(b"frame").unwrap();
+        sim.arrive(frame);
+        sim.tx_room = 1;
+        {
+            let mut port = CapturedPort::new(sim, &mut file, || 0x1_0000_0007).unwrap();
+            let mut burst = Burst::new();
+            port.rx_burst(&mut burst);
+            let mut queue = FrameQueue::default();
+            burst.drain(..).for_each(|f| queue.push(f).unwrap());
+            queue.push(pool.alloc().unwrap()).unwrap();
+            port.tx_burst(&mut queue);
+            assert_eq!(queue.len(), 1, "the device had room for one");
+        }
+        let blocks = blocks(&file);
+        let kinds: Vec<u32> = blocks.iter().map(|b| b.0).collect();
+        assert_eq!(kinds, [0x0a0d_0d0a, 1, 6, 6], "section, interface, received, sent; the refused frame is not there");
+        let packet = &blocks[2].1;
+        assert_eq!(packet[..20], [0, 0, 0, 0, 1, 0, 0, 0, 7, 0, 0, 0, 5, 0, 0, 0, 5, 0, 0, 0]);
+        assert_eq!(&packet[20..28], b"frame\0\0\0");
+        assert_eq!(packet[28..36], [2, 0, 4, 0, 1, 0, 0, 0], "received");
+        assert_eq!(blocks[3].1[32], 2, "sent");
+    }
+}

@@ -1,0 +1,235 @@
+//! One core's loop. [`Worker::turn`] is its body in production and its step in the simulator.
+//!
+//! ```text
+//!   turn(now):  for each port: take a burst -> read the other workers' notices -> push each frame up
+//!               timers that are due
+//!               notices to the other workers -> offer the backlog to each port -> free dead frames together
+//! ```
+//! Two orders matter. Notices are read after a burst is taken and written before frames are offered: so whoever receives the answer to a
+//! question already knows that it was asked, whichever worker asked (see [`crate::net`], neighbours).
+
+use crate::{
+    counters::{Counter, Counters, Gauge},
+    drops::Drop,
+    limits::{NOTICES_MAX, TURN_STALL},
+    net::{ErrorMessage, Net, Notice, Output, PortIndex, Topology, protocol},
+    outbox::Outbox,
+    port::{Burst, Frame, Pool, Port},
+    time::{Duration, Instant},
+};
+use crossbeam_queue::ArrayQueue;
+use std::sync::{Arc, atomic::AtomicU64};
+
+/// What the workers of one data plane tell each other. Clones are the same mailboxes.
+#[derive(Clone)]
+pub struct Mailboxes(Arc<[ArrayQueue<Notice>]>);
+
+impl Mailboxes {
+    /// One box for each worker.
+    pub fn new(workers: usize) -> Self {
+        Self((0..workers).map(|_| ArrayQueue::new(NOTICES_MAX)).collect())
+    }
+}
+
+/// How a worker is made; the ports come apart.
+pub struct WorkerOptions {
+    /// Its place among the workers, which is also its queue on each port.
+    pub index: usize,
+    /// Where its frames come from.
+    pub pool: Pool,
+    /// Interfaces and routes.
+    pub topology: Arc<Topology>,
+    /// All workers' mailboxes.
+    pub mailboxes: Mailboxes,
+    /// Keys its tables and its jitter.
+    pub seed: u64,
+    /// Compare each frame's queue with the one that Toeplitz predicts (costs some 20 ns a frame).
+    pub verify_rss: bool,
+}
+
+/// One core: its queues, its tables, its counters. It shares nothing but the mailboxes.
+pub struct Worker<P: Port> {
+    index: usize,
+    ports: Vec<P>,
+    net: Net,
+    out: Outbox,
+    mailboxes: Mailboxes,
+    burst: Burst,
+    verify_rss: bool,
+    turn_max: Duration,
+}
+
+impl<P: Port> Worker<P> {
+    /// A worker over its queue of each port, in the order in which the topology numbers them.
+    pub fn new(ports: Vec<P>, options: WorkerOptions) -> Self {
+        let alone = options.mailboxes.0.len() == 1;
+        Self {
+            net: Net::new(options.topology, options.index == 0, options.seed),
+            out: Outbox::new(options.pool, ports.len(), alone),
+            index: options.index,
+            ports,
+            mailboxes: options.mailboxes,
+            burst: Burst::new(),
+            verify_rss: options.verify_rss,
+            turn_max: Duration::ZERO,
+        }
+    }
+
+    /// Moves everything that can move. Says whether any frame did.
+    pub fn turn(&mut self, now: Instant) -> bool {
+        let mut moved = false;
+        for port in 0..self.ports.len() {
+            self.ports[port].rx_burst(&mut self.burst);
+            self.read_notices(now);
+            moved |= !self.burst.is_empty();
+            let mut burst = std::mem::take(&mut self.burst);
+            self.handle_burst(now, PortIndex(port as u8), &mut burst);
+            self.burst = burst;
+        }
+        if now >= self.net.next_deadline() {
+            self.net.handle_timers(now, &mut self.out);
+        }
+        self.write_notices();
+        for port in 0..self.ports.len() {
+            moved |= self.flush(port);
+        }
+        self.out.free_discards();
+        self.out.counters.count(Counter::Turns);
+        self.out.counters.add(Counter::BusyTurns, u64::from(moved));
+        moved
+    }
+
+    /// When the next turn has something to do though nothing arrives. Earlier than `now` means at once.
+    pub fn next_deadline(&self) -> Instant {
+        if self.out.backlog() > 0 { Instant::ZERO } else { self.net.next_deadline() }
+    }
+
+    /// Notes how long a turn took, by the driver's clock. Says whether that was a stall.
+    pub fn note_turn(&mut self, length: Duration) -> bool {
+        self.turn_max = self.turn_max.max(length);
+        let stalled = length > TURN_STALL;
+        self.out.counters.add(Counter::StalledTurns, u64::from(stalled));
+        stalled
+    }
+
+    /// Copies counters and gauges to where others read them.
+    pub fn publish(&mut self, now: Instant, cells: &[AtomicU64]) {
+        self.update_gauges(now);
+        self.out.counters.publish(cells);
+    }
+
+    fn update_gauges(&mut self, now: Instant) {
+        let gauges = [
+            (Gauge::FramesInUse, self.out.pool.in_use() as u64),
+            (Gauge::FramesCapacity, self.out.pool.capacity() as u64),
+            (Gauge::FramesHeld, self.held() as u64),
+            (Gauge::Neighbors, self.net.neighbor_count() as u64),
+            (Gauge::TurnUsMax, self.turn_max.as_us()),
+            (Gauge::TurnStartedNs, now.as_ns()),
+        ];
+        for (gauge, value) in gauges {
+            self.out.counters.set(gauge, value);
+        }
+    }
+
+    /// Frames between receive and their end: they wait for a neighbour or for room to be sent.
+    pub fn held(&self) -> usize {
+        self.net.held() + self.out.backlog()
+    }
+
+    /// What happened so far.
+    pub fn counters(&self) -> &Counters {
+        &self.out.counters
+    }
+    /// Its net layer, to look at.
+    pub fn net(&self) -> &Net {
+        &self.net
+    }
+    /// Its pool.
+    pub fn pool(&self) -> &Pool {
+        &self.out.pool
+    }
+    /// Its queue of a port.
+    pub fn port_mut(&mut self, port: usize) -> &mut P {
+        &mut self.ports[port]
+    }
+
+    /// Sends what the ports still take and lets go of everything else.
+    pub fn stop(&mut self) {
+        self.net.stop(&mut self.out);
+        for port in 0..self.ports.len() {
+            self.flush(port);
+            while let Some(frame) = self.out.queue(port).pop() {
+                self.out.drop(frame, Drop::Stopping);
+            }
+        }
+        self.out.free_discards();
+    }
+
+    #[inline]
+    fn handle_burst(&mut self, now: Instant, port: PortIndex, burst: &mut Burst) {
+        self.out.counters.add(Counter::RxFrames, burst.len() as u64);
+        for frame in burst.drain(..) {
+            self.out.counters.add(Counter::RxBytes, frame.len() as u64);
+            if self.verify_rss {
+                self.check_queue(port, &frame);
+            }
+            if let Some(output) = self.net.handle(now, port, frame, &mut self.out) {
+                self.handle_output(now, output);
+            }
+        }
+    }
+
+    /// No transport listens yet, and the packet's sender learns it where the protocol has a word for that.
+    fn handle_output(&mut self, now: Instant, output: Output) {
+        match output {
+            Output::Packet(packet, frame) if packet.protocol == protocol::UDP => {
+                self.net.refuse(now, &packet, frame, ErrorMessage::PortUnreachable, Drop::UdpNoListener, &mut self.out);
+            }
+            Output::Packet(_, frame) => self.out.drop(frame, Drop::TcpNoListener),
+            Output::Error(_, frame) => self.out.drop(frame, Drop::IcmpErrorNoFlow),
+        }
+    }
+
+    fn check_queue(&mut self, port: PortIndex, frame: &Frame) {
+        let Some(rss) = &self.ports[usize::from(port.0)].capabilities().rss else { return };
+        let Some(flow) = rss.flow(frame.head()) else { return };
+        self.out.counters.count(Counter::RssCheckedFrames);
+        let wrong = usize::from(rss.queue(&flow)) != self.index;
+        self.out.counters.add(Counter::WrongQueueFrames, u64::from(wrong));
+    }
+
+    fn read_notices(&mut self, now: Instant) {
+        let mailbox = &self.mailboxes.0[self.index];
+        // No more than were there at first: a busy writer cannot hold us here.
+        for _ in 0..mailbox.len() {
+            let Some(notice) = mailbox.pop() else { break };
+            self.net.handle_notice(now, notice, &mut self.out);
+        }
+    }
+
+    fn write_notices(&mut self) {
+        let mut lost = 0;
+        for notice in self.out.take_notices() {
+            for (_, mailbox) in self.mailboxes.0.iter().enumerate().filter(|(index, _)| *index != self.index) {
+                lost += u64::from(mailbox.push(notice).is_err());
+            }
+        }
+        self.out.counters.add(Counter::NoticesLost, lost);
+    }
+
+    /// Offers a port what waits for it. Says whether it took any.
+    fn flush(&mut self, port: usize) -> bool {
+        let queue = self.out.queue(port);
+        if queue.is_empty() {
+            return false;
+        }
+        let (frames, bytes) = (queue.len(), queue.bytes());
+        self.ports[port].tx_burst(queue);
+        let sent = (frames - queue.len()) as u64;
+        let sent_bytes = (bytes - queue.bytes()) as u64;
+        self.out.counters.add(Counter::TxFrames, sent);
+        self.out.counters.add(Counter::TxBytes, sent_bytes);
+        sent > 0
+    }
+}
