@@ -52,7 +52,7 @@ fn generate(cflags: &[String]) {
     bindgen::Builder::default()
         .header("src/shim.h")
         .clang_args(cflags)
-        .allowlist_function("rte_(eal_(init|cleanup|hpet_init)|eth_.*|pktmbuf_(pool_create|clone|free_bulk)|mempool_(avail_count|in_use_count|free)|thread_(un)?register|get_tsc_hz|version|strerror|log_set_(global_level|level_pattern)|openlog_stream|dev_(name|driver)|driver_name)")
+        .allowlist_function("rte_(eal_(init|cleanup)|dev_(probe|remove)|eth_.*|pktmbuf_(pool_create|clone|free_bulk)|mempool_(avail_count|in_use_count|free)|thread_(un)?register|get_tsc_hz|version|strerror|log_set_(global_level|level_pattern)|openlog_stream)")
         .allowlist_function("weir_.*")
         .allowlist_var("WEIR_.*|RTE_(EAL_PMD_PATH|MAX_ETHPORTS|MAX_LCORE|PKTMBUF_HEADROOM|ETHER_HDR_LEN)")
         .allowlist_type("rte_eth_(conf|dev_info|rxconf|txconf|stats|link|rss_conf|rss_reta_entry64|xstat|xstat_name)|rte_ether_addr")

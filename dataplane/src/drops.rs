@@ -132,6 +132,8 @@ named! {
         NoRoute = "no_route",
         /// Longer than the interface's MTU.
         TooLong = "too_long",
+        /// In several segments, which the port cannot send.
+        SegmentsUnsupported = "segments_unsupported",
         /// No answer to our ARP or neighbour solicitations.
         NeighborUnreachable = "neighbor_unreachable",
         /// Too many frames wait for this neighbour, or for all.

@@ -59,7 +59,11 @@ pub struct Cell {
 impl Column {
     /// A worker's.
     pub fn worker(index: usize) -> Self {
-        let cells = counters::table().map(|(name, help, kind)| Cell { name, kind: kind_name(kind).into(), help: help.trim().into() });
+        let cells = counters::table().map(|(name, help, kind)| Cell {
+            name,
+            kind: kind_name(kind).into(),
+            help: help.trim().into(),
+        });
         Self { scope: "worker".into(), name: index.to_string(), cells: cells.collect() }
     }
 

@@ -10,6 +10,7 @@ pub use device::{Device, DeviceKind};
 use crate::{
     limits::{FRAMES_PER_WORKER, FRAMES_PER_WORKER_RANGE, MTU_MAX, MTU_MIN, PORTS_MAX, WORKERS_MAX},
     net::{Cidr, EthernetAddress, Interface, InterfaceIndex, PortIndex, Route, Topology},
+    port::Capabilities,
 };
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeSet, net::IpAddr};
@@ -128,7 +129,8 @@ fn yes() -> bool {
 impl Snapshot {
     /// Reads and checks a snapshot; the error says what is wrong in it.
     pub fn from_json(text: &str) -> Result<Self, String> {
-        let snapshot: Self = serde_json::from_str(text).map_err(|e| format!("this is not a snapshot of format {FORMAT}: {e}"))?;
+        let snapshot: Self =
+            serde_json::from_str(text).map_err(|e| format!("this is not a snapshot of format {FORMAT}: {e}"))?;
         snapshot.check()?;
         Ok(snapshot)
     }
@@ -141,7 +143,10 @@ impl Snapshot {
     /// Everything that can be checked without the devices.
     pub fn check(&self) -> Result<(), String> {
         if self.format != FORMAT {
-            return Err(format!("the snapshot has format {}, this version reads format {FORMAT}: compile it again", self.format));
+            return Err(format!(
+                "the snapshot has format {}, this version reads format {FORMAT}: compile it again",
+                self.format
+            ));
         }
         let Dataplane { cores, frames_per_worker, ports, .. } = &self.dataplane;
         if cores.is_empty() || cores.len() > WORKERS_MAX {
@@ -165,21 +170,28 @@ impl Snapshot {
             }
         }
         // Any addresses will do to check the rest: each port's is another.
-        let macs: Vec<_> = (0..ports.len()).map(|i| EthernetAddress([2, 0, 0, 0, 0, i as u8])).collect();
-        self.topology(&macs).map(|_| ())
+        let any = |(port, i): (&PortConfig, u8)| Capabilities::plain(&port.name, [2, 0, 0, 0, 0, i], port.mtu);
+        let capabilities: Vec<_> = ports.iter().zip(0..).map(any).collect();
+        self.topology(&capabilities).map(|_| ())
     }
 
-    /// Interfaces and routes, now that the devices have told their hardware addresses.
-    pub fn topology(&self, macs: &[EthernetAddress]) -> Result<Topology, String> {
+    /// Interfaces and routes, now that the devices have told what they are and do.
+    pub fn topology(&self, devices: &[Capabilities]) -> Result<Topology, String> {
         let mut interfaces = Vec::new();
         let mut routes = Vec::new();
-        for ((port, mac), index) in self.dataplane.ports.iter().zip(macs).zip(0..) {
+        for ((port, device), index) in self.dataplane.ports.iter().zip(devices).zip(0..) {
             let tagged = port.vlans.iter().map(|v| (Some(v.id), &v.interface));
             for (vlan, config) in std::iter::once((None, &port.untagged)).chain(tagged) {
                 let this = InterfaceIndex(u8::try_from(interfaces.len()).map_err(|_| "too many interfaces")?);
                 add_routes(&mut routes, this, config).map_err(|e| format!("port {}: {e}", port.name))?;
-                let addresses = config.addresses.clone();
-                interfaces.push(Interface { port: PortIndex(index), vlan, mac: *mac, mtu: port.mtu, addresses });
+                interfaces.push(Interface {
+                    port: PortIndex(index),
+                    vlan,
+                    mac: EthernetAddress(device.mac),
+                    mtu: port.mtu,
+                    offloads: device.offloads,
+                    addresses: config.addresses.clone(),
+                });
             }
         }
         Topology::new(interfaces, routes)
@@ -241,7 +253,7 @@ mod tests {
         let snapshot = Snapshot::from_json(SMALL).unwrap();
         assert_eq!(snapshot.dataplane.ports[0].mtu, 1500);
         assert_eq!(Snapshot::from_json(&snapshot.to_json()).unwrap(), snapshot);
-        let topology = snapshot.topology(&[EthernetAddress([2, 0, 0, 0, 0, 9])]).unwrap();
+        let topology = snapshot.topology(&[Capabilities::plain("p0", [2, 0, 0, 0, 0, 9], 1500)]).unwrap();
         assert_eq!(topology.interfaces().count(), 2);
         assert_eq!(topology.next_hop([10, 79, 1, 1].into(), None).unwrap().interface, InterfaceIndex(1));
         assert_eq!(topology.next_hop([8, 8, 8, 8].into(), None).unwrap().address, IpAddr::from([10, 77, 0, 1]));

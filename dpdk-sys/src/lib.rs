@@ -8,6 +8,8 @@
 #![allow(non_upper_case_globals, non_camel_case_types, non_snake_case, clippy::all)]
 // 128-bit bit-field storage in a few generated types is not passed by value anywhere.
 #![allow(improper_ctypes)]
+// What bindgen generates for flexible arrays.
+#![allow(unsafe_op_in_unsafe_fn)]
 
 /// Whether libdpdk was there when this was built.
 pub const FOUND: bool = cfg!(not(dpdk_missing));

@@ -39,3 +39,13 @@ void weir_set_tx_lengths(struct rte_mbuf *frame, uint8_t l2, uint16_t l3, uint8_
 }
 
 uint64_t weir_tx_lengths(const struct rte_mbuf *frame) { return frame->tx_offload; }
+
+int weir_link(uint16_t port, int *up, uint32_t *mbps)
+{
+	struct rte_eth_link link = {0};
+	int answer = rte_eth_link_get_nowait(port, &link);
+
+	*up = link.link_status == RTE_ETH_LINK_UP;
+	*mbps = link.link_speed == RTE_ETH_SPEED_NUM_UNKNOWN ? 0 : link.link_speed;
+	return answer;
+}

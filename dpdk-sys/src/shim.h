@@ -73,7 +73,6 @@ WEIR_U64(RTE_ETH_RSS_NONFRAG_IPV4_UDP);
 WEIR_U64(RTE_ETH_RSS_IPV6);
 WEIR_U64(RTE_ETH_RSS_NONFRAG_IPV6_TCP);
 WEIR_U64(RTE_ETH_RSS_NONFRAG_IPV6_UDP);
-WEIR_U64(RTE_ETH_LINK_UP);
 WEIR_U64(RTE_ETH_RETA_GROUP_SIZE);
 WEIR_U64(RTE_MEMPOOL_CACHE_MAX_SIZE);
 #undef WEIR_U64
@@ -97,5 +96,8 @@ int weir_is_shared(const struct rte_mbuf *segment);
 /* The layer lengths that transmit offloads need; bit fields, so written here. */
 void weir_set_tx_lengths(struct rte_mbuf *frame, uint8_t l2, uint16_t l3, uint8_t l4, uint16_t tso_segment);
 uint64_t weir_tx_lengths(const struct rte_mbuf *frame);
+
+/* rte_eth_link is a bit field in some releases and a union of one in others. Gives a negative number on failure. */
+int weir_link(uint16_t port, int *up, uint32_t *mbps);
 
 #endif

@@ -91,6 +91,10 @@ fn every_shim_function_does_what_its_inline_does() {
         assert_eq!(rte_eth_rx_queue_setup(port, 0, 64, 0, ptr::null(), pool), 0);
         assert_eq!(rte_eth_tx_queue_setup(port, 0, 64, 0, ptr::null()), 0);
         assert_eq!(rte_eth_dev_start(port), 0);
+        let (mut up, mut mbps) = (0, 7);
+        assert_eq!(weir_link(port, &mut up, &mut mbps), 0);
+        assert_eq!((up, mbps), (1, 10_000), "the null device claims 10 Gbit/s");
+        assert!(weir_link(77, &mut up, &mut mbps) < 0);
         let mut burst = [ptr::null_mut(); 32];
         assert_eq!(weir_rx_burst(port, 0, burst.as_mut_ptr(), 32), 32);
         assert_eq!(read::<u16>(burst[0], WEIR_MBUF_DATA_LEN), 60);

@@ -78,7 +78,14 @@ impl Net {
     }
 
     /// Another host uses an address of ours: count it, and say once in ten seconds whose it is (RFC 5227 section 2.4 b).
-    pub(super) fn handle_conflict(&mut self, now: Instant, link: &Link, address: IpAddr, frame: Frame, out: &mut Outbox) {
+    pub(super) fn handle_conflict(
+        &mut self,
+        now: Instant,
+        link: &Link,
+        address: IpAddr,
+        frame: Frame,
+        out: &mut Outbox,
+    ) {
         out.counters.count(Counter::AddressConflicts);
         out.drop(frame, Drop::AddressConflict);
         if now >= self.defend_at {
@@ -110,7 +117,13 @@ const MESSAGE_LEN: usize = 28;
 
 /// Sends a question: to all, or to the one whose answer is still remembered. With our own address as `target` it is an
 /// announcement (RFC 5227 section 2.3).
-pub(super) fn ask(interface: &Interface, source: Ipv4Addr, target: Ipv4Addr, to: Option<EthernetAddress>, out: &mut Outbox) {
+pub(super) fn ask(
+    interface: &Interface,
+    source: Ipv4Addr,
+    target: Ipv4Addr,
+    to: Option<EthernetAddress>,
+    out: &mut Outbox,
+) {
     let Some(mut frame) = out.make() else { return };
     let repr = ArpRepr::EthernetIpv4 {
         operation: ArpOperation::Request,
@@ -121,6 +134,7 @@ pub(super) fn ask(interface: &Interface, source: Ipv4Addr, target: Ipv4Addr, to:
     };
     let bytes = frame.append(MESSAGE_LEN).expect("a fresh frame has room");
     repr.emit(&mut ArpPacket::new_unchecked(bytes));
-    ethernet::emit(&mut frame, interface, to.unwrap_or(EthernetAddress::BROADCAST), ethertype::ARP).expect("a fresh frame has headroom");
+    ethernet::emit(&mut frame, interface, to.unwrap_or(EthernetAddress::BROADCAST), ethertype::ARP)
+        .expect("a fresh frame has headroom");
     out.transmit(interface.port, frame);
 }

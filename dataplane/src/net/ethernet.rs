@@ -66,9 +66,19 @@ pub(super) fn parse(topology: &Topology, port: PortIndex, bytes: &[u8]) -> Resul
     Ok(Link { interface, source, group, ethertype, header_len })
 }
 
+/// Bytes of the header that frames through this interface get.
+pub(super) fn header_len(interface: &Interface) -> u8 {
+    (HEADER_LEN + if interface.vlan.is_some() { TAG_LEN } else { 0 }) as u8
+}
+
 /// Puts a header, with the interface's tag, before an IP packet or ARP message.
 #[inline]
-pub(super) fn emit(frame: &mut Frame, interface: &Interface, destination: EthernetAddress, ethertype: u16) -> Result<(), NoRoom> {
+pub(super) fn emit(
+    frame: &mut Frame,
+    interface: &Interface,
+    destination: EthernetAddress,
+    ethertype: u16,
+) -> Result<(), NoRoom> {
     let tag = if interface.vlan.is_some() { TAG_LEN } else { 0 };
     let bytes = frame.prepend(HEADER_LEN + tag)?;
     bytes[..6].copy_from_slice(destination.as_bytes());

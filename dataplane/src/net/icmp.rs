@@ -103,7 +103,13 @@ pub enum ErrorMessage {
 
 impl Net {
     /// Takes a packet of protocol 1 that is for us.
-    pub(super) fn handle_icmp4(&mut self, now: Instant, packet: &Packet, frame: Frame, out: &mut Outbox) -> Option<Output> {
+    pub(super) fn handle_icmp4(
+        &mut self,
+        now: Instant,
+        packet: &Packet,
+        frame: Frame,
+        out: &mut Outbox,
+    ) -> Option<Output> {
         let Some(&header) = frame.head().get(packet.transport_at..).and_then(<[u8]>::first_chunk::<HEADER_LEN>) else {
             out.drop(frame, Drop::IcmpMalformed);
             return None;
@@ -138,7 +144,8 @@ impl Net {
             out.drop(frame, Drop::IcmpMalformed);
             return None;
         };
-        let pseudo = Sum::pseudo_header(packet.source, packet.destination, protocol::ICMPV6, packet.transport_len as u32);
+        let pseudo =
+            Sum::pseudo_header(packet.source, packet.destination, protocol::ICMPV6, packet.transport_len as u32);
         if packet.transport_len < HEADER_LEN {
             out.drop(frame, Drop::IcmpMalformed);
         } else if !pseudo.add_frame(&frame, packet.transport_at).is_valid() {
@@ -209,7 +216,15 @@ impl Net {
     }
 
     /// Sends an error about a packet, if the rules and the rate limit let it, and ends the packet.
-    pub fn refuse(&mut self, now: Instant, packet: &Packet, frame: Frame, error: ErrorMessage, reason: Drop, out: &mut Outbox) {
+    pub fn refuse(
+        &mut self,
+        now: Instant,
+        packet: &Packet,
+        frame: Frame,
+        error: ErrorMessage,
+        reason: Drop,
+        out: &mut Outbox,
+    ) {
         // rfc1122 3.2.2, rfc4443 2.4 e: no errors about what went to a group.
         if !packet.group {
             if self.icmp_errors.take(now) {

@@ -1,6 +1,9 @@
 //! What we are on the network: interfaces, their addresses, and where packets go from here. Compiled once, never changed.
 
-use crate::limits::{ADDRESSES_MAX, INTERFACES_MAX, PORTS_MAX, ROUTES_MAX};
+use crate::{
+    limits::{ADDRESSES_MAX, INTERFACES_MAX, PORTS_MAX, ROUTES_MAX},
+    port::Offloads,
+};
 use smoltcp::wire::EthernetAddress;
 use std::{
     fmt,
@@ -52,7 +55,8 @@ impl Cidr {
 impl std::str::FromStr for Cidr {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("{text:?} is not an address with a prefix length, such as 192.0.2.10/24 or 2001:db8::10/64");
+        let wrong =
+            || format!("{text:?} is not an address with a prefix length, such as 192.0.2.10/24 or 2001:db8::10/64");
         let (address, prefix) = text.split_once('/').ok_or_else(wrong)?;
         let address = address.parse().map_err(|_| wrong())?;
         Self::new(address, prefix.parse().map_err(|_| wrong())?).ok_or_else(wrong)
@@ -76,6 +80,8 @@ pub struct Interface {
     pub mac: EthernetAddress,
     /// The longest IP packet that we send.
     pub mtu: u16,
+    /// What the port computes for us.
+    pub offloads: Offloads,
     /// Addresses of ours. An interface with IPv6 also has its link-local one (RFC 4291 section 2.5.6), put last.
     pub addresses: Vec<Cidr>,
 }
@@ -125,7 +131,7 @@ impl Topology {
         if interfaces.is_empty() || interfaces.len() > INTERFACES_MAX {
             return Err(format!("{} interfaces; there must be 1 to {INTERFACES_MAX}", interfaces.len()));
         }
-        for (index, interface) in interfaces.iter_mut().enumerate() {
+        for interface in &mut interfaces {
             check_interface(interface)?;
             if interface.addresses.iter().any(|c| c.address.is_ipv6()) {
                 let link_local = Cidr { address: link_local(interface.mac).into(), prefix: 64 };
@@ -133,14 +139,16 @@ impl Topology {
                     interface.addresses.push(link_local);
                 }
             }
-            debug_assert!(index < INTERFACES_MAX);
         }
         for (i, a) in interfaces.iter().enumerate() {
             for b in &interfaces[..i] {
                 if (a.port, a.vlan) == (b.port, b.vlan) {
                     return Err(format!("two interfaces on port {} with VLAN {:?}", a.port.0, a.vlan));
                 }
-                let twice = a.addresses.iter().find(|x| !is_link_local(x.address) && b.addresses.iter().any(|y| x.address == y.address));
+                let twice = a
+                    .addresses
+                    .iter()
+                    .find(|x| !is_link_local(x.address) && b.addresses.iter().any(|y| x.address == y.address));
                 if let Some(twice) = twice {
                     return Err(format!("{} stands on two interfaces", twice.address));
                 }
@@ -204,7 +212,11 @@ impl Topology {
     /// Whether an IPv6 group is one that we are in: all nodes, or the solicited-node group of one of our addresses.
     pub fn in_group(&self, interface: InterfaceIndex, group: Ipv6Addr) -> bool {
         group == ALL_NODES
-            || self.interface(interface).addresses.iter().any(|c| matches!(c.address, IpAddr::V6(a) if solicited_node(a) == group))
+            || self
+                .interface(interface)
+                .addresses
+                .iter()
+                .any(|c| matches!(c.address, IpAddr::V6(a) if solicited_node(a) == group))
     }
 
     /// Whether a packet from `source` that came in through `interface` cannot be genuine.
@@ -262,7 +274,13 @@ fn check_interface(interface: &Interface) -> Result<(), String> {
     }
     for (i, cidr) in interface.addresses.iter().enumerate() {
         let impossible = match cidr.address {
-            IpAddr::V4(a) => a.is_unspecified() || a.is_loopback() || a.is_multicast() || a.is_broadcast() || cidr.broadcast() == Some(a),
+            IpAddr::V4(a) => {
+                a.is_unspecified()
+                    || a.is_loopback()
+                    || a.is_multicast()
+                    || a.is_broadcast()
+                    || cidr.broadcast() == Some(a)
+            }
             IpAddr::V6(a) => a.is_unspecified() || a.is_loopback() || a.is_multicast() || a.to_ipv4_mapped().is_some(),
         };
         if impossible || cidr.prefix == 0 {
@@ -330,7 +348,14 @@ mod tests {
     }
     fn interface(port: u8, addresses: &[&str]) -> Interface {
         let mac = EthernetAddress([2, 0, 0, 0, 0, port]);
-        Interface { port: PortIndex(port), vlan: None, mac, mtu: 1500, addresses: addresses.iter().map(|a| cidr(a)).collect() }
+        Interface {
+            port: PortIndex(port),
+            vlan: None,
+            mac,
+            mtu: 1500,
+            offloads: Offloads::default(),
+            addresses: addresses.iter().map(|a| cidr(a)).collect(),
+        }
     }
     fn route(to: &str, interface: u8, via: &str) -> Route {
         Route { to: cidr(to), interface: InterfaceIndex(interface), via: Some(ip(via)) }
@@ -340,7 +365,11 @@ mod tests {
     fn the_longest_prefix_wins() {
         let topology = Topology::new(
             vec![interface(0, &["10.0.0.1/24", "fd00::1/64"]), interface(1, &["192.0.2.1/25"])],
-            vec![route("0.0.0.0/0", 0, "10.0.0.254"), route("198.51.100.0/24", 1, "192.0.2.2"), route("::/0", 0, "fe80::9")],
+            vec![
+                route("0.0.0.0/0", 0, "10.0.0.254"),
+                route("198.51.100.0/24", 1, "192.0.2.2"),
+                route("::/0", 0, "fe80::9"),
+            ],
         )
         .unwrap();
         let hop = |to: &str| topology.next_hop(ip(to), None).map(|h| (h.interface.0, h.address.to_string()));
@@ -355,7 +384,9 @@ mod tests {
 
     #[test]
     fn addresses_have_roles() {
-        let topology = Topology::new(vec![interface(0, &["10.0.0.1/24", "fd00::1/64"]), interface(1, &["192.0.2.1/31"])], vec![]).unwrap();
+        let topology =
+            Topology::new(vec![interface(0, &["10.0.0.1/24", "fd00::1/64"]), interface(1, &["192.0.2.1/31"])], vec![])
+                .unwrap();
         let (zero, one) = (InterfaceIndex(0), InterfaceIndex(1));
         for (interface, address, role) in [
             (zero, "10.0.0.1", Role::Ours),
@@ -371,7 +402,20 @@ mod tests {
         ] {
             assert_eq!(topology.role(interface, ip(address)), role, "{address} through {interface:?}");
         }
-        for martian in ["0.1.2.3", "127.0.0.1", "255.255.255.255", "240.0.0.1", "224.0.0.5", "10.0.0.1", "10.0.0.255", "::", "::1", "ff02::1", "fd00::1", "::ffff:1.2.3.4"] {
+        for martian in [
+            "0.1.2.3",
+            "127.0.0.1",
+            "255.255.255.255",
+            "240.0.0.1",
+            "224.0.0.5",
+            "10.0.0.1",
+            "10.0.0.255",
+            "::",
+            "::1",
+            "ff02::1",
+            "fd00::1",
+            "::ffff:1.2.3.4",
+        ] {
             assert!(topology.is_martian(zero, ip(martian)), "{martian}");
         }
         for genuine in ["10.0.0.2", "198.51.100.1", "fd00::2", "fe80::1"] {

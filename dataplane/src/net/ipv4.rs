@@ -118,4 +118,3 @@ pub(super) fn emit(frame: &mut Frame, header: &Header, offload: bool) -> Result<
     }
     Ok(())
 }
-

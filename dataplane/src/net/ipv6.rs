@@ -218,4 +218,3 @@ pub(super) fn pair(source: IpAddr, destination: IpAddr) -> Option<(Ipv6Addr, Ipv
         _ => None,
     }
 }
-

@@ -39,7 +39,7 @@ use crate::{
     drops::Drop,
     limits::{ICMP_ERRORS_BURST, ICMP_ERRORS_PER_SECOND},
     outbox::Outbox,
-    port::{Checksum, Frame},
+    port::{Checksum, Frame, TxOffload},
     time::{Duration, Instant},
 };
 use ethernet::ethertype;
@@ -167,7 +167,16 @@ impl Net {
 
     /// Answers a packet whose headers could not be walked to the end, so that it is known by its fixed header only.
     #[allow(clippy::too_many_arguments)] // each is a different thing, and a struct would be used once
-    fn refuse_extension(&mut self, now: Instant, link: &Link, mut frame: Frame, code: u8, pointer: u32, reason: Drop, out: &mut Outbox) {
+    fn refuse_extension(
+        &mut self,
+        now: Instant,
+        link: &Link,
+        mut frame: Frame,
+        code: u8,
+        pointer: u32,
+        reason: Drop,
+        out: &mut Outbox,
+    ) {
         let fixed = ipv6::fixed_header(link, &frame);
         frame.truncate(fixed.end());
         self.refuse(now, &fixed, frame, ErrorMessage::ParameterProblem { code, pointer }, reason, out);
@@ -179,10 +188,18 @@ impl Net {
         let Some(hop) = self.topology.next_hop(answer.destination, Some(answer.interface)) else {
             return out.drop(frame, Drop::NoRoute);
         };
+        let interface = self.topology.interface(hop.interface);
         let emitted = match (answer.source, answer.destination) {
             (IpAddr::V4(source), IpAddr::V4(destination)) => {
                 let header = ipv4::Header { source, destination, protocol: answer.protocol, hop_limit: HOP_LIMIT };
-                ipv4::emit(&mut frame, &header, false)
+                let offload = interface.offloads.ipv4_checksum;
+                if offload {
+                    let l2_len = ethernet::header_len(interface);
+                    let l3_len = ipv4::HEADER_LEN as u16;
+                    frame.set_tx_offload(TxOffload { l2_len, l3_len, ip_checksum: true, ..frame.tx_offload() });
+                    out.counters.count(Counter::ChecksumsOffloaded);
+                }
+                ipv4::emit(&mut frame, &header, offload)
             }
             (IpAddr::V6(source), IpAddr::V6(destination)) => {
                 let header = ipv6::Header { source, destination, protocol: answer.protocol, hop_limit: HOP_LIMIT };
@@ -190,8 +207,11 @@ impl Net {
             }
             _ => return out.drop(frame, Drop::FamilyNotConfigured),
         };
-        if emitted.is_err() || frame.len() > usize::from(self.topology.interface(hop.interface).mtu) {
+        if emitted.is_err() || frame.len() > usize::from(interface.mtu) {
             return out.drop(frame, Drop::TooLong);
+        }
+        if frame.segment_count() > 1 && !interface.offloads.segments {
+            return out.drop(frame, Drop::SegmentsUnsupported);
         }
         self.neighbors.send(now, hop, frame, out);
     }
@@ -229,7 +249,9 @@ impl Net {
     }
 
     /// Interface, address, hardware address and RFC 4861 state of each neighbour.
-    pub fn inspect_neighbors(&self) -> impl Iterator<Item = (InterfaceIndex, IpAddr, EthernetAddress, &'static str)> + '_ {
+    pub fn inspect_neighbors(
+        &self,
+    ) -> impl Iterator<Item = (InterfaceIndex, IpAddr, EthernetAddress, &'static str)> + '_ {
         self.neighbors.inspect()
     }
 
@@ -258,7 +280,8 @@ impl Net {
 
 fn hand_up(packet: Packet, frame: Frame, out: &mut Outbox) -> Option<Output> {
     // No transport of ours listens to groups.
-    let verdict = if packet.group { Err(Drop::GroupIgnored) } else { transport::check(&packet, &frame, &mut out.counters) };
+    let verdict =
+        if packet.group { Err(Drop::GroupIgnored) } else { transport::check(&packet, &frame, &mut out.counters) };
     match verdict {
         Ok(()) => Some(Output::Packet(packet, frame)),
         Err(reason) => {

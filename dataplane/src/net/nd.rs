@@ -139,7 +139,12 @@ impl Net {
             // rfc4861 7.2.3: the sender's address is remembered, as not yet confirmed.
             let hop = NextHop { interface: link.interface, address: source.into() };
             if self.topology.on_link(link.interface, source.into()) {
-                self.neighbors.handle_claim(now, hop, Claim { mac, solicited: false, overrides: true, creates: true }, out);
+                self.neighbors.handle_claim(
+                    now,
+                    hop,
+                    Claim { mac, solicited: false, overrides: true, creates: true },
+                    out,
+                );
             }
         }
         out.counters.count(Counter::NeighborAnswers);
@@ -161,7 +166,14 @@ impl Net {
 }
 
 /// Sends an advertisement of an address of ours.
-fn advertise(interface: &Interface, target: Ipv6Addr, to: Ipv6Addr, flags: u8, to_mac: EthernetAddress, out: &mut Outbox) {
+fn advertise(
+    interface: &Interface,
+    target: Ipv6Addr,
+    to: Ipv6Addr,
+    flags: u8,
+    to_mac: EthernetAddress,
+    out: &mut Outbox,
+) {
     let message = Outgoing { kind: kind::ADVERTISEMENT, flags, target, option: TARGET_LINK_ADDRESS };
     message.send(interface, target, to, to_mac, out);
 }
@@ -172,7 +184,13 @@ pub(super) fn announce(interface: &Interface, address: Ipv6Addr, out: &mut Outbo
 }
 
 /// Sends a question: to the target's group, or to the one whose answer is still remembered.
-pub(super) fn ask(interface: &Interface, source: Ipv6Addr, target: Ipv6Addr, to: Option<EthernetAddress>, out: &mut Outbox) {
+pub(super) fn ask(
+    interface: &Interface,
+    source: Ipv6Addr,
+    target: Ipv6Addr,
+    to: Option<EthernetAddress>,
+    out: &mut Outbox,
+) {
     let group = solicited_node(target);
     let (destination, mac) = to.map_or((group, group_mac(group)), |mac| (target, mac));
     let message = Outgoing { kind: kind::SOLICITATION, flags: 0, target, option: SOURCE_LINK_ADDRESS };
@@ -187,7 +205,14 @@ struct Outgoing {
 }
 
 impl Outgoing {
-    fn send(&self, interface: &Interface, source: Ipv6Addr, destination: Ipv6Addr, to: EthernetAddress, out: &mut Outbox) {
+    fn send(
+        &self,
+        interface: &Interface,
+        source: Ipv6Addr,
+        destination: Ipv6Addr,
+        to: EthernetAddress,
+        out: &mut Outbox,
+    ) {
         let Some(mut frame) = out.make() else { return };
         let bytes = frame.append(FIXED_LEN + OPTION_LEN).expect("a fresh frame has room");
         bytes[..8].copy_from_slice(&[self.kind, 0, 0, 0, self.flags, 0, 0, 0]);

@@ -29,7 +29,10 @@ use super::{
 use crate::{
     counters::{Counter, Gauge},
     drops::Drop,
-    limits::{NEIGHBOR_PENDING_MAX, NEIGHBORS_INCOMPLETE_MAX, NEIGHBORS_LEARNED_PER_SECOND, NEIGHBORS_MAX, NEIGHBORS_PENDING_MAX},
+    limits::{
+        NEIGHBOR_PENDING_MAX, NEIGHBORS_INCOMPLETE_MAX, NEIGHBORS_LEARNED_PER_SECOND, NEIGHBORS_MAX,
+        NEIGHBORS_PENDING_MAX,
+    },
     outbox::Outbox,
     port::Frame,
     time::{Duration, Instant},
@@ -138,7 +141,10 @@ impl Neighbors {
         let keys = [random.u64(..), random.u64(..), random.u64(..), random.u64(..)];
         Self {
             topology,
-            places: HashMap::with_capacity_and_hasher(NEIGHBORS_MAX, ahash::RandomState::with_seeds(keys[0], keys[1], keys[2], keys[3])),
+            places: HashMap::with_capacity_and_hasher(
+                NEIGHBORS_MAX,
+                ahash::RandomState::with_seeds(keys[0], keys[1], keys[2], keys[3]),
+            ),
             slots: Vec::with_capacity(NEIGHBORS_MAX),
             free: Vec::with_capacity(NEIGHBORS_MAX),
             hand: 0,
@@ -402,7 +408,8 @@ impl Neighbors {
 
     /// A place for a neighbour that will be asked for.
     fn take_incomplete_place(&mut self, now: Instant, hop: NextHop, out: &mut Outbox) -> Option<u16> {
-        while self.incomplete_count >= NEIGHBORS_INCOMPLETE_MAX || self.incomplete.len() >= NEIGHBORS_INCOMPLETE_MAX * 2 {
+        while self.incomplete_count >= NEIGHBORS_INCOMPLETE_MAX || self.incomplete.len() >= NEIGHBORS_INCOMPLETE_MAX * 2
+        {
             let oldest = self.incomplete.pop_front()?;
             if let Some(&place) = self.places.get(&oldest)
                 && self.slot(place).state == State::Incomplete

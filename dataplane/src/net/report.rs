@@ -64,7 +64,8 @@ fn response_delay(code: u16, version1: bool) -> u64 {
 
 /// Sends one report with all groups of an interface.
 pub(super) fn report(interface: &Interface, out: &mut Outbox) {
-    let addresses = || interface.addresses.iter().filter_map(|c| if let IpAddr::V6(a) = c.address { Some(a) } else { None });
+    let addresses =
+        || interface.addresses.iter().filter_map(|c| if let IpAddr::V6(a) = c.address { Some(a) } else { None });
     let Some(source) = addresses().find(|a| a.is_unicast_link_local()) else { return };
     let mut groups: Vec<Ipv6Addr> = addresses().map(solicited_node).collect();
     groups.sort_unstable();
@@ -79,7 +80,8 @@ pub(super) fn report(interface: &Interface, out: &mut Outbox) {
         record[0] = MODE_IS_EXCLUDE;
         record[4..].copy_from_slice(&group.octets());
     }
-    let sum = Sum::pseudo_header(source.into(), ALL_ROUTERS.into(), protocol::ICMPV6, len as u32).add(message).checksum();
+    let sum =
+        Sum::pseudo_header(source.into(), ALL_ROUTERS.into(), protocol::ICMPV6, len as u32).add(message).checksum();
     message[2..4].copy_from_slice(&sum.to_be_bytes());
     frame.prepend(ROUTER_ALERT.len()).expect("a fresh frame has headroom")[..8].copy_from_slice(&ROUTER_ALERT);
     let header = ipv6::Header { source, destination: ALL_ROUTERS, protocol: 0, hop_limit: 1 };

@@ -128,9 +128,7 @@ impl Segment {
 impl Core {
     /// Counts one more buffer in use, unless all are.
     fn claim(&self) -> bool {
-        self.in_use
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n < self.capacity).then_some(n + 1))
-            .is_ok()
+        self.in_use.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n < self.capacity).then_some(n + 1)).is_ok()
     }
 }
 
@@ -219,7 +217,10 @@ impl HeapFrame {
         }
     }
     pub(super) fn chain(&mut self, mut tail: Self) {
-        assert!(self.segment_count() + tail.segment_count() <= SEGMENTS_MAX, "a chain has at most {SEGMENTS_MAX} segments");
+        assert!(
+            self.segment_count() + tail.segment_count() <= SEGMENTS_MAX,
+            "a chain has at most {SEGMENTS_MAX} segments"
+        );
         self.first_mut().last_mut().next = tail.0.take();
     }
     pub(super) fn share(&self, core: &Arc<Core>) -> Option<Self> {
@@ -302,8 +303,8 @@ mod tests {
         assert_eq!(f.head(), b"yload");
         f.truncate(2);
         assert_eq!((f.head(), f.len()), (&b"yl"[..], 2));
-        assert_eq!(f.prepend(HEADROOM + 6).err(), Some(NoRoom));
-        assert_eq!(f.append(FRAME_ROOM).err(), Some(NoRoom));
+        assert_eq!(f.prepend(HEADROOM + 6).err(), Some(crate::port::NoRoom));
+        assert_eq!(f.append(FRAME_ROOM).err(), Some(crate::port::NoRoom));
         assert_eq!(f.head(), b"yl", "what does not fit changes nothing");
     }
 

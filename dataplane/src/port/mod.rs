@@ -46,30 +46,28 @@ pub struct Capabilities {
     pub mac: [u8; 6],
     /// The longest IP packet, in bytes.
     pub mtu: u16,
-    /// Sends frames of several segments.
-    pub tx_segments: bool,
-    /// Fills in the IPv4 header's checksum.
-    pub tx_ipv4_checksum: bool,
-    /// Fills in TCP and UDP checksums.
-    pub tx_l4_checksum: bool,
-    /// Cuts long TCP segments.
-    pub tso: bool,
+    /// What it computes for us.
+    pub offloads: Offloads,
     /// How it spreads flows over queues, where that is known and readable.
     pub rss: Option<Rss>,
+}
+
+/// Work on sent frames that a device takes from us.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Offloads {
+    /// Sends frames of several segments.
+    pub segments: bool,
+    /// Fills in the IPv4 header's checksum.
+    pub ipv4_checksum: bool,
+    /// Fills in TCP and UDP checksums.
+    pub l4_checksum: bool,
+    /// Cuts long TCP segments.
+    pub tso: bool,
 }
 
 impl Capabilities {
     /// A device that does nothing for us.
     pub fn plain(name: &str, mac: [u8; 6], mtu: u16) -> Self {
-        Self {
-            name: name.to_owned(),
-            mac,
-            mtu,
-            tx_segments: false,
-            tx_ipv4_checksum: false,
-            tx_l4_checksum: false,
-            tso: false,
-            rss: None,
-        }
+        Self { name: name.to_owned(), mac, mtu, offloads: Offloads::default(), rss: None }
     }
 }

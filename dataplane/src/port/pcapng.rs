@@ -5,7 +5,10 @@
 //! things, and the data plane says so when it is switched on.
 
 use super::{Burst, Capabilities, Frame, FrameQueue, Port};
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    sync::{Arc, Mutex},
+};
 
 /// Which way a frame went, as `epb_flags` has it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -97,32 +100,53 @@ fn pad(body: &mut Vec<u8>) {
     body.resize(body.len().next_multiple_of(4), 0);
 }
 
-/// A port whose frames are captured as they pass. A write that fails ends the capture and not the traffic.
-pub struct CapturedPort<P, W: Write> {
-    port: P,
-    writer: Option<Writer<W>>,
-    interface: u32,
+/// A capture that several queues write to, each from its own thread. Clones are the same capture. A write that fails ends
+/// the capture and not the traffic.
+pub struct Capture<W: Write> {
+    writer: Arc<Mutex<Option<Writer<W>>>>,
     /// Nanoseconds since 1970.
     clock: fn() -> u64,
 }
 
-impl<P: Port, W: Write> CapturedPort<P, W> {
-    /// Captures `port` into a new file.
-    pub fn new(port: P, to: W, clock: fn() -> u64) -> io::Result<Self> {
-        let mut writer = Writer::new(to)?;
-        let interface = writer.interface(&port.capabilities().name)?;
-        Ok(Self { port, writer: Some(writer), interface, clock })
+impl<W: Write> Clone for Capture<W> {
+    fn clone(&self) -> Self {
+        Self { writer: Arc::clone(&self.writer), clock: self.clock }
+    }
+}
+
+impl<W: Write> Capture<W> {
+    /// Begins a capture.
+    pub fn new(to: W, clock: fn() -> u64) -> io::Result<Self> {
+        Ok(Self { writer: Arc::new(Mutex::new(Some(Writer::new(to)?))), clock })
     }
 
-    fn record<'a>(&mut self, direction: Direction, frames: impl Iterator<Item = &'a Frame>) {
-        let now = (self.clock)();
-        let Some(writer) = &mut self.writer else { return };
-        for frame in frames {
-            if writer.frame(self.interface, now, direction, frame).is_err() {
-                self.writer = None;
-                return;
-            }
+    /// Does something with the writer, if it still works.
+    fn with(&self, write: impl FnOnce(&mut Writer<W>, u64) -> io::Result<()>) {
+        let Ok(mut guard) = self.writer.lock() else { return };
+        if let Some(writer) = &mut *guard
+            && write(writer, (self.clock)()).is_err()
+        {
+            *guard = None;
         }
+    }
+}
+
+/// A port whose frames are captured as they pass.
+pub struct CapturedPort<P, W: Write> {
+    port: P,
+    capture: Capture<W>,
+    interface: u32,
+}
+
+impl<P: Port, W: Write> CapturedPort<P, W> {
+    /// Captures a queue under a name of its own.
+    pub fn new(port: P, name: &str, capture: Capture<W>) -> Self {
+        let mut interface = 0;
+        capture.with(|writer, _| {
+            interface = writer.interface(name)?;
+            Ok(())
+        });
+        Self { port, capture, interface }
     }
 }
 
@@ -131,26 +155,21 @@ impl<P: Port, W: Write> Port for CapturedPort<P, W> {
         let before = burst.len();
         self.port.rx_burst(burst);
         if burst.len() > before {
-            self.record(Direction::Received, burst[before..].iter());
-        } else if let Some(writer) = &mut self.writer
-            && writer.flush().is_err()
-        {
-            self.writer = None;
+            for frame in &burst[before..] {
+                self.capture.with(|writer, now| writer.frame(self.interface, now, Direction::Received, frame));
+            }
+        } else {
+            self.capture.with(|writer, _| writer.flush());
         }
     }
 
-    /// Frames are recorded when they are offered for the first time that the device has room, in the order in which they leave.
+    /// A sent frame is the device's, so the bytes are taken before; frames that the device refused are offered again later.
     fn tx_burst(&mut self, queue: &mut FrameQueue) {
-        // A sent frame is the device's, so the bytes are taken before; frames that the device refused are offered again.
-        let offered: Vec<Vec<u8>> = queue.iter().take(crate::limits::BURST_MAX).map(Frame::to_vec).collect();
+        let offered: Vec<Vec<u8>> = queue.iter().map(Frame::to_vec).collect();
         let before = queue.len();
         self.port.tx_burst(queue);
-        let now = (self.clock)();
-        for bytes in offered.iter().take(before - queue.len()) {
-            let Some(writer) = &mut self.writer else { return };
-            if writer.bytes(self.interface, now, Direction::Sent, bytes).is_err() {
-                self.writer = None;
-            }
+        for bytes in &offered[..before - queue.len()] {
+            self.capture.with(|writer, now| writer.bytes(self.interface, now, Direction::Sent, bytes));
         }
     }
 
@@ -188,7 +207,8 @@ mod tests {
         sim.arrive(frame);
         sim.tx_room = 1;
         {
-            let mut port = CapturedPort::new(sim, &mut file, || 0x1_0000_0007).unwrap();
+            let capture = Capture::new(&mut file, || 0x1_0000_0007).unwrap();
+            let mut port = CapturedPort::new(sim, "p0/0", capture);
             let mut burst = Burst::new();
             port.rx_burst(&mut burst);
             let mut queue = FrameQueue::default();

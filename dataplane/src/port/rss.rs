@@ -137,8 +137,9 @@ mod tests {
 
     /// The key of Microsoft's verification suite.
     const KEY: [u8; 40] = [
-        0x6d, 0x5a, 0x56, 0xda, 0x25, 0x5b, 0x0e, 0xc2, 0x41, 0x67, 0x25, 0x3d, 0x43, 0xa3, 0x8f, 0xb0, 0xd0, 0xca, 0x2b, 0xcb,
-        0xae, 0x7b, 0x30, 0xb4, 0x77, 0xcb, 0x2d, 0xa3, 0x80, 0x30, 0xf2, 0x0c, 0x6a, 0x42, 0xb7, 0x3b, 0xbe, 0xac, 0x01, 0xfa,
+        0x6d, 0x5a, 0x56, 0xda, 0x25, 0x5b, 0x0e, 0xc2, 0x41, 0x67, 0x25, 0x3d, 0x43, 0xa3, 0x8f, 0xb0, 0xd0, 0xca,
+        0x2b, 0xcb, 0xae, 0x7b, 0x30, 0xb4, 0x77, 0xcb, 0x2d, 0xa3, 0x80, 0x30, 0xf2, 0x0c, 0x6a, 0x42, 0xb7, 0x3b,
+        0xbe, 0xac, 0x01, 0xfa,
     ];
 
     #[test]
@@ -155,7 +156,8 @@ mod tests {
             ("[fe80::200:f8ff:fe21:67cf]:38024", "[3ffe:1900:4545:3:200:f8ff:fe21:67cf]:44251", 0x02d1feef, 0x4b61e985),
         ];
         for (destination, source, with_ports, without) in rows {
-            let (d, s): (std::net::SocketAddr, std::net::SocketAddr) = (destination.parse().unwrap(), source.parse().unwrap());
+            let (d, s): (std::net::SocketAddr, std::net::SocketAddr) =
+                (destination.parse().unwrap(), source.parse().unwrap());
             let mut flow = Flow { source: s.ip(), destination: d.ip(), ports: Some((s.port(), d.port())) };
             assert_eq!(flow.hash(&KEY), with_ports, "{source} -> {destination}");
             flow.ports = None;
@@ -165,7 +167,8 @@ mod tests {
 
     #[test]
     fn the_table_turns_a_hash_into_a_queue() {
-        let rss = Rss { key: KEY.to_vec(), reta: (0..128).map(|i| i % 2).collect(), ports_hashed: PortsHashed::default() };
+        let rss =
+            Rss { key: KEY.to_vec(), reta: (0..128).map(|i| i % 2).collect(), ports_hashed: PortsHashed::default() };
         let flow = Flow { source: [66, 9, 149, 187].into(), destination: [161, 142, 100, 80].into(), ports: None };
         assert_eq!(rss.queue(&flow), (0x323e8fc2 % 128) as u16 % 2);
     }

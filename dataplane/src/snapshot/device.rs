@@ -76,11 +76,17 @@ impl FromStr for Device {
         let (name, target) = first.split_once(':').unwrap_or((first, ""));
         let Some((_, kind)) = DeviceKind::VIRTUAL.iter().find(|(known, _)| *known == name) else {
             let known: Vec<_> = DeviceKind::VIRTUAL.iter().map(|(name, _)| *name).collect();
-            return Err(format!("device {text:?} is neither a PCI address such as 0000:01:00.0 nor one of {}", known.join(", ")));
+            return Err(format!(
+                "device {text:?} is neither a PCI address such as 0000:01:00.0 nor one of {}",
+                known.join(", ")
+            ));
         };
         let needs_target = !matches!(kind, DeviceKind::Null | DeviceKind::Pcap);
         if needs_target != sound(target) {
-            return Err(format!("device {text:?}: {name} {} a target after a colon", if needs_target { "needs" } else { "takes no" }));
+            return Err(format!(
+                "device {text:?}: {name} {} a target after a colon",
+                if needs_target { "needs" } else { "takes no" }
+            ));
         }
         Ok(Self { kind: *kind, target: target.to_owned(), arguments })
     }
@@ -139,7 +145,9 @@ mod tests {
             let device: Device = text.parse().unwrap();
             assert_eq!((device.kind, device.target.as_str(), device.to_string()), (kind, target, text.to_owned()));
         }
-        for wrong in ["", "eth0", "af_packet", "af_packet:", "0000:01:00", "0000:01:00.9", "null:x", "tap:a b", "tap:x,y"] {
+        for wrong in
+            ["", "eth0", "af_packet", "af_packet:", "0000:01:00", "0000:01:00.9", "null:x", "tap:a b", "tap:x,y"]
+        {
             assert!(wrong.parse::<Device>().is_err(), "{wrong}");
         }
     }

@@ -1,0 +1,285 @@
+//! One data plane: EAL, pools, devices, workers; and their end, in the reverse order.
+//!
+//! ```text
+//!   main thread        start -> wait for SIGTERM or SIGINT (port statistics each second, watchdog) -> stop
+//!   worker thread i    core i's loop over queue i of each port; nothing shared but notices
+//! ```
+
+use crate::{
+    Options,
+    polling::{self, Shared},
+};
+use anyhow::Context;
+use std::{
+    fs::File,
+    io::BufWriter,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+use weirgate_dataplane::{
+    net::Topology,
+    port::{
+        Port,
+        dpdk::{Clock, Device, DpdkPort, Eal, EalOptions, Memory, Mempool, PORT_CELLS, WorkerThread},
+        pcapng::{Capture, CapturedPort},
+    },
+    shm::{Cell, Column, Header, Region},
+    snapshot::Snapshot,
+    worker::{Mailboxes, Worker, WorkerOptions},
+};
+
+/// The counters' file; it appears when everything runs.
+const COUNTERS: &str = "counters";
+const TICK: Duration = Duration::from_millis(50);
+const TICKS_PER_SECOND: u32 = 20;
+/// A worker that has not finished a turn for so many seconds is reported.
+const WATCHDOG_SECONDS: u32 = 1;
+
+/// Runs a data plane until it is told to stop.
+pub(crate) fn run(snapshot: &Snapshot, options: &Options) -> anyhow::Result<()> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
+        signal_hook::flag::register(signal, Arc::clone(&stop)).context("signals")?;
+    }
+    std::fs::create_dir_all(&options.run_dir).with_context(|| {
+        format!("the folder {} cannot be made; choose another with --run-dir", options.run_dir.display())
+    })?;
+
+    // Locals end in reverse order: workers (inside `serve`), devices, EAL.
+    let mut eal = start_eal(snapshot, options)?;
+    let pools = make_pools(&mut eal, snapshot)?;
+    let devices = open_devices(snapshot, &pools)?;
+    let capabilities: Vec<_> = devices.iter().map(|d| d.capabilities().clone()).collect();
+    let topology = Arc::new(snapshot.topology(&capabilities).map_err(anyhow::Error::msg)?);
+    let region = publish_region(snapshot, &options.run_dir)?;
+    report(snapshot, &devices);
+
+    let starter = Starter { snapshot, options, topology, pools, region: region.clone(), stop: Arc::clone(&stop) };
+    let workers = match &options.pcap {
+        None => starter.start(&devices, |port, _| port)?,
+        Some(path) => {
+            tracing::warn!(
+                "every frame is written to {}: the data plane is slow and loses frames under load",
+                path.display()
+            );
+            let file = File::create(path).with_context(|| format!("the capture {} cannot be made", path.display()))?;
+            let capture = Capture::new(BufWriter::new(file), wall_clock_ns)?;
+            starter.start(&devices, |port, name| CapturedPort::new(port, name, capture.clone()))?
+        }
+    };
+    tracing::info!("serving");
+    let failed = watch(&stop, &workers, &devices, &region);
+    stop.store(true, Ordering::Relaxed);
+    for worker in workers {
+        worker.thread.join().map_err(|_| anyhow::anyhow!("worker {} ended with a panic", worker.index))?;
+    }
+    publish_ports(&devices, &region, workers_of(snapshot));
+    tracing::info!("stopped");
+    failed.map_or(Ok(()), Err)
+}
+
+fn workers_of(snapshot: &Snapshot) -> usize {
+    snapshot.dataplane.cores.len()
+}
+
+fn start_eal(snapshot: &Snapshot, options: &Options) -> anyhow::Result<Eal> {
+    let dataplane = &snapshot.dataplane;
+    if let (true, Some(port)) = (options.no_huge, dataplane.ports.iter().find(|p| !p.device.kind.is_virtual())) {
+        anyhow::bail!("port {}: {} is hardware, which needs hugepages; leave --no-huge out", port.name, port.device);
+    }
+    let allowed = rustix::thread::sched_getaffinity(None).context("the process's CPUs")?;
+    let cpus = (0..1024).filter(|cpu| allowed.is_set(*cpu)).map(|cpu| cpu as u16).collect();
+    let memory = if options.no_huge { Memory::Ordinary } else { Memory::Huge };
+    let bytes = Eal::bytes_for(dataplane.cores.len(), dataplane.frames_per_worker);
+    Ok(Eal::start(&EalOptions { memory, bytes, cpus, verbose: options.verbose })?)
+}
+
+fn make_pools(eal: &mut Eal, snapshot: &Snapshot) -> anyhow::Result<Vec<Mempool>> {
+    let frames = snapshot.dataplane.frames_per_worker;
+    (0..workers_of(snapshot)).map(|i| Ok(eal.pool(&format!("worker{i}"), frames)?)).collect()
+}
+
+fn open_devices(snapshot: &Snapshot, pools: &[Mempool]) -> anyhow::Result<Vec<Device>> {
+    snapshot.dataplane.ports.iter().enumerate().map(|(i, port)| Ok(Device::open(port, i, pools)?)).collect()
+}
+
+/// Columns: the workers, then the ports.
+fn publish_region(snapshot: &Snapshot, run_dir: &Path) -> anyhow::Result<Region> {
+    let workers = (0..workers_of(snapshot)).map(Column::worker);
+    let cells = PORT_CELLS.map(|c| Cell { name: c.name.into(), kind: "counter".into(), help: c.help.into() });
+    let ports = snapshot.dataplane.ports.iter().map(|port| Column {
+        scope: "port".into(),
+        name: port.name.clone(),
+        cells: cells.to_vec(),
+    });
+    let header = Header {
+        version: env!("CARGO_PKG_VERSION").into(),
+        pid: std::process::id(),
+        name: snapshot.name.clone(),
+        columns: workers.chain(ports).collect(),
+    };
+    let path = run_dir.join(COUNTERS);
+    Region::create(&path, &header).with_context(|| format!("the counters {} cannot be made", path.display()))
+}
+
+fn publish_ports(devices: &[Device], region: &Region, workers: usize) {
+    for (index, device) in devices.iter().enumerate() {
+        for (cell, value) in region.cells(workers + index).iter().zip(device.statistics()) {
+            cell.store(value, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Says what was started, and the sum of its memory.
+fn report(snapshot: &Snapshot, devices: &[Device]) {
+    let dataplane = &snapshot.dataplane;
+    let mib = Eal::bytes_for(dataplane.cores.len(), dataplane.frames_per_worker) >> 20;
+    tracing::info!(
+        "{}: weirgate {}, {}, {} workers on cores {:?}, {:?} polling, {} frames each, {mib} MiB of packet memory",
+        snapshot.name,
+        env!("CARGO_PKG_VERSION"),
+        Eal::version(),
+        dataplane.cores.len(),
+        dataplane.cores,
+        dataplane.polling,
+        dataplane.frames_per_worker,
+    );
+    for (device, port) in devices.iter().zip(&dataplane.ports) {
+        let c = device.capabilities();
+        let mac = c.mac.map(|b| format!("{b:02x}")).join(":");
+        let rss = c.rss.as_ref().map_or_else(
+            || "queues chosen by the device, RSS not readable".to_owned(),
+            |rss| format!("RSS key of {} bytes and table of {} entries read back", rss.key.len(), rss.reta.len()),
+        );
+        tracing::info!(
+            "port {}: {} ({}), {mac}, MTU {}, {:?}, {rss}",
+            c.name,
+            port.device,
+            device.driver(),
+            c.mtu,
+            c.offloads
+        );
+    }
+}
+
+fn wall_clock_ns() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)
+}
+
+/// A started worker.
+struct Running {
+    index: usize,
+    thread: JoinHandle<()>,
+    turns: Arc<AtomicU64>,
+}
+
+struct Starter<'a> {
+    snapshot: &'a Snapshot,
+    options: &'a Options,
+    topology: Arc<Topology>,
+    pools: Vec<Mempool>,
+    region: Region,
+    stop: Arc<AtomicBool>,
+}
+
+impl Starter<'_> {
+    /// Starts one thread for each worker, whose ports are what `wrap` makes of its queues.
+    fn start<P: Port + Send + 'static>(
+        &self,
+        devices: &[Device],
+        wrap: impl Fn(DpdkPort, &str) -> P,
+    ) -> anyhow::Result<Vec<Running>> {
+        let cores = &self.snapshot.dataplane.cores;
+        let mailboxes = Mailboxes::new(cores.len());
+        let mut queues: Vec<_> = devices.iter().map(|device| device.queues().into_iter()).collect();
+        let mut running = Vec::new();
+        for (index, (core, pool)) in cores.iter().zip(&self.pools).enumerate() {
+            let named = |queue: DpdkPort| {
+                let name = format!("{}/{index}", queue.capabilities().name);
+                wrap(queue, &name)
+            };
+            let ports =
+                queues.iter_mut().map(|q| named(q.next().expect("a device has a queue for each worker"))).collect();
+            let mut seed = [0; 8];
+            rustix::rand::getrandom(&mut seed, rustix::rand::GetRandomFlags::empty()).context("no entropy")?;
+            let options = WorkerOptions {
+                index,
+                pool: pool.clone().into_pool(),
+                topology: Arc::clone(&self.topology),
+                mailboxes: mailboxes.clone(),
+                seed: u64::from_ne_bytes(seed),
+                verify_rss: self.options.verify_rss,
+            };
+            let turns = Arc::new(AtomicU64::new(0));
+            let shared = Shared {
+                stop: Arc::clone(&self.stop),
+                turns: Arc::clone(&turns),
+                region: self.region.clone(),
+                column: index,
+            };
+            let thread = self.spawn(*core, Worker::new(ports, options), shared)?;
+            running.push(Running { index, thread, turns });
+        }
+        Ok(running)
+    }
+
+    fn spawn<P: Port + Send + 'static>(
+        &self,
+        core: u16,
+        worker: Worker<P>,
+        shared: Shared,
+    ) -> anyhow::Result<JoinHandle<()>> {
+        let polling = self.snapshot.dataplane.polling;
+        let body = move || {
+            // The worker ends before the thread is unregistered: its frames go back through the thread's cache.
+            let mut worker = worker;
+            let entered = WorkerThread::enter(core);
+            match &entered {
+                Ok(_) => {
+                    let _ = rustix::thread::set_current_timer_slack(std::num::NonZero::new(1));
+                    polling::run(&mut worker, polling, Clock::start(), &shared);
+                }
+                Err(error) => {
+                    tracing::error!("worker {}: {error}", shared.column);
+                    shared.stop.store(true, Ordering::Relaxed);
+                }
+            }
+            drop(worker);
+            drop(entered);
+        };
+        thread::Builder::new().name(format!("worker-{core}")).spawn(body).context("no thread for a worker")
+    }
+}
+
+/// Waits for the end. Publishes what the ports count, and reports workers that hang or have ended.
+fn watch(stop: &AtomicBool, workers: &[Running], devices: &[Device], region: &Region) -> Option<anyhow::Error> {
+    let mut seen: Vec<u64> = vec![0; workers.len()];
+    let mut ticks = 0;
+    while !stop.load(Ordering::Relaxed) {
+        if let Some(ended) = workers.iter().find(|w| w.thread.is_finished()) {
+            return Some(anyhow::anyhow!("worker {} has ended by itself", ended.index));
+        }
+        if ticks % TICKS_PER_SECOND == 0 {
+            publish_ports(devices, region, workers.len());
+        }
+        if ticks % (TICKS_PER_SECOND * WATCHDOG_SECONDS) == 0 && ticks > 0 {
+            for (worker, seen) in workers.iter().zip(&mut seen) {
+                let turns = worker.turns.load(Ordering::Relaxed);
+                if turns == *seen {
+                    tracing::error!("worker {} has not finished a turn for {WATCHDOG_SECONDS} s", worker.index);
+                }
+                *seen = turns;
+            }
+        }
+        ticks += 1;
+        // The one place that waits by the kernel's clock: the edge, not a core.
+        #[allow(clippy::disallowed_methods)]
+        thread::sleep(TICK);
+    }
+    None
+}

@@ -1,0 +1,361 @@
+//! A port: probed by name, configured for so many queues, started, and given back.
+
+use super::{DpdkPort, Mempool, StartError, eal, start_error};
+use crate::{
+    limits::{FRAME_ROOM, RING_DESCRIPTORS},
+    port::{
+        Capabilities, Offloads,
+        rss::{PortsHashed, Rss},
+    },
+    snapshot::{self, DeviceKind, PortConfig},
+};
+use dpdk_sys as sys;
+use std::{
+    ffi::{CStr, CString},
+    ptr,
+    sync::Arc,
+};
+
+/// A started device. Stops and closes it on drop; its queues must be gone by then.
+pub struct Device {
+    port: u16,
+    queues: u16,
+    capabilities: Arc<Capabilities>,
+    driver: String,
+}
+
+/// One value about a port that is published beside the workers' counters.
+#[derive(Clone, Copy)]
+pub struct PortCell {
+    /// Its name.
+    pub name: &'static str,
+    /// What it means, in a sentence.
+    pub help: &'static str,
+}
+
+/// What [`Device::statistics`] gives, in its order.
+pub const PORT_CELLS: [PortCell; 10] = [
+    PortCell { name: "rx_frames", help: "Frames that the device has received." },
+    PortCell { name: "tx_frames", help: "Frames that the device has sent." },
+    PortCell { name: "rx_bytes", help: "Bytes of the received frames." },
+    PortCell { name: "tx_bytes", help: "Bytes of the sent frames." },
+    PortCell { name: "rx_missed", help: "Frames lost because a receive ring was full." },
+    PortCell { name: "rx_errors", help: "Frames that arrived broken." },
+    PortCell { name: "tx_errors", help: "Frames that could not be sent." },
+    PortCell { name: "rx_no_buffer", help: "Times that the pool had no buffer for the receive ring." },
+    PortCell { name: "link_up", help: "1 while the link is up." },
+    PortCell { name: "link_mbps", help: "The link's speed in Mbit/s, or 0 when it is not known." },
+];
+
+/// Whether the link is up, and how fast.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LinkState {
+    /// Frames can pass.
+    pub up: bool,
+    /// In Mbit/s; 0: not known.
+    pub mbps: u32,
+}
+
+impl Device {
+    /// Probes, configures and starts a device with one queue pair for each pool; queue `i` receives into pool `i`.
+    pub fn open(config: &PortConfig, index: usize, pools: &[Mempool]) -> Result<Self, StartError> {
+        eal::check_device(&config.device)?;
+        let queues = pools.len() as u16;
+        let (name, devargs) = devargs(&config.device, index, queues);
+        let port = probe(config, &name, &devargs)?;
+        // From here on the device is ours to close, whatever fails.
+        let mut device = Self {
+            port,
+            queues: 0,
+            capabilities: Arc::new(Capabilities::plain(&config.name, [0; 6], config.mtu)),
+            driver: String::new(),
+        };
+        device.configure(config, queues)?;
+        device.start(config, pools)?;
+        Ok(device)
+    }
+
+    /// One queue pair for each worker, in order. To be called once.
+    pub fn queues(&self) -> Vec<DpdkPort> {
+        (0..self.queues).map(|queue| DpdkPort::new(self.port, queue, Arc::clone(&self.capabilities))).collect()
+    }
+
+    /// What it does for us.
+    pub fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+
+    /// DPDK's name for its driver.
+    pub fn driver(&self) -> &str {
+        &self.driver
+    }
+
+    /// Whether the link is up.
+    pub fn link(&self) -> LinkState {
+        let (mut up, mut mbps) = (0, 0);
+        // SAFETY: a valid port and two numbers to fill; does not wait.
+        let answer = unsafe { sys::weir_link(self.port, &mut up, &mut mbps) };
+        LinkState { up: answer >= 0 && up != 0, mbps }
+    }
+
+    /// The device's own counts, in the order of [`PORT_CELLS`].
+    pub fn statistics(&self) -> [u64; PORT_CELLS.len()] {
+        let mut s = sys::rte_eth_stats::default();
+        // SAFETY: a valid port and a structure to fill.
+        unsafe { sys::rte_eth_stats_get(self.port, &mut s) };
+        let link = self.link();
+        [
+            s.ipackets,
+            s.opackets,
+            s.ibytes,
+            s.obytes,
+            s.imissed,
+            s.ierrors,
+            s.oerrors,
+            s.rx_nombuf,
+            u64::from(link.up),
+            u64::from(link.mbps),
+        ]
+    }
+
+    fn configure(&mut self, config: &PortConfig, queues: u16) -> Result<(), StartError> {
+        let mut info = sys::rte_eth_dev_info::default();
+        // SAFETY: a valid port and a structure to fill.
+        check(unsafe { sys::rte_eth_dev_info_get(self.port, &mut info) }, config, "does not describe itself")?;
+        if !info.driver_name.is_null() {
+            // SAFETY: a NUL-terminated string of the driver's, which stays as long as the driver.
+            self.driver = unsafe { CStr::from_ptr(info.driver_name) }.to_string_lossy().into_owned();
+        }
+        let most = info.max_rx_queues.min(info.max_tx_queues);
+        if queues > most {
+            return start_error(format!(
+                "port {}: {} has {most} queue{} and {queues} workers need one each: list fewer cores, or give the device more queues",
+                config.name,
+                config.device,
+                if most == 1 { "" } else { "s" }
+            ));
+        }
+        let plan = Plan::new(config, &info, queues);
+        let mut conf = sys::rte_eth_conf::default();
+        conf.rxmode.mtu = u32::from(config.mtu);
+        conf.rxmode.offloads = plan.rx_offloads;
+        conf.txmode.offloads = plan.tx_offloads;
+        if plan.rss_flows != 0 {
+            conf.rxmode.mq_mode = sys::RTE_ETH_MQ_RX_RSS;
+            conf.rx_adv_conf.rss_conf.rss_hf = plan.rss_flows;
+        }
+        // SAFETY: a valid port that is not started, and a configuration that outlives the call.
+        let answer = unsafe { sys::rte_eth_dev_configure(self.port, queues, queues, &conf) };
+        check(answer, config, "refuses its configuration")?;
+        self.queues = queues;
+
+        let mut mac = sys::rte_ether_addr::default();
+        // SAFETY: a valid port and a structure to fill.
+        check(unsafe { sys::rte_eth_macaddr_get(self.port, &mut mac) }, config, "tells no hardware address")?;
+        let has = |bit: u64| plan.tx_offloads & bit == bit;
+        self.capabilities = Arc::new(Capabilities {
+            name: config.name.clone(),
+            mac: mac.addr_bytes,
+            mtu: config.mtu,
+            offloads: Offloads {
+                segments: has(sys::WEIR_RTE_ETH_TX_OFFLOAD_MULTI_SEGS),
+                ipv4_checksum: has(sys::WEIR_RTE_ETH_TX_OFFLOAD_IPV4_CKSUM),
+                l4_checksum: has(sys::WEIR_RTE_ETH_TX_OFFLOAD_TCP_CKSUM | sys::WEIR_RTE_ETH_TX_OFFLOAD_UDP_CKSUM),
+                tso: has(sys::WEIR_RTE_ETH_TX_OFFLOAD_TCP_TSO),
+            },
+            rss: None,
+        });
+        Ok(())
+    }
+
+    fn start(&mut self, config: &PortConfig, pools: &[Mempool]) -> Result<(), StartError> {
+        let (mut rx_descriptors, mut tx_descriptors) = (RING_DESCRIPTORS, RING_DESCRIPTORS);
+        // SAFETY: a valid, configured port; the two numbers are adjusted in place.
+        let answer =
+            unsafe { sys::rte_eth_dev_adjust_nb_rx_tx_desc(self.port, &mut rx_descriptors, &mut tx_descriptors) };
+        check(answer, config, "tells no ring sizes")?;
+        for (queue, pool) in (0..).zip(pools) {
+            // SAFETY: a configured port that is not started, a queue below its number of queues, the default configuration (null), and a
+            // pool that lives as long as EAL.
+            let answer = unsafe {
+                sys::rte_eth_rx_queue_setup(self.port, queue, rx_descriptors, u32::MAX, ptr::null(), pool.as_ptr())
+            };
+            check(answer, config, &format!("gives no receive queue {queue} (is another process using it?)"))?;
+            // SAFETY: as above.
+            let answer =
+                unsafe { sys::rte_eth_tx_queue_setup(self.port, queue, tx_descriptors, u32::MAX, ptr::null()) };
+            check(answer, config, &format!("gives no transmit queue {queue}"))?;
+        }
+        // SAFETY: a configured port with all queues set up.
+        check(unsafe { sys::rte_eth_dev_start(self.port) }, config, "does not start")?;
+        // Neighbour solicitations come to groups. Devices without filters say that they cannot, and need not.
+        // SAFETY: a valid port.
+        unsafe { sys::rte_eth_allmulticast_enable(self.port) };
+        let rss = self.read_rss(config);
+        let capabilities = Arc::get_mut(&mut self.capabilities).expect("no queue was given out yet");
+        capabilities.rss = rss;
+        Ok(())
+    }
+
+    /// Reads key and indirection table back; `None` where the device does not tell.
+    fn read_rss(&self, config: &PortConfig) -> Option<Rss> {
+        if config.device.kind != DeviceKind::Pci || self.queues < 2 {
+            return None;
+        }
+        let mut info = sys::rte_eth_dev_info::default();
+        // SAFETY: a valid port and a structure to fill.
+        if unsafe { sys::rte_eth_dev_info_get(self.port, &mut info) } < 0
+            || info.reta_size == 0
+            || info.hash_key_size == 0
+        {
+            return None;
+        }
+        let mut key = vec![0; usize::from(info.hash_key_size)];
+        let mut conf =
+            sys::rte_eth_rss_conf { rss_key: key.as_mut_ptr(), rss_key_len: info.hash_key_size, ..Default::default() };
+        // SAFETY: a valid port; the key's buffer has the size that the device asked for.
+        if unsafe { sys::rte_eth_dev_rss_hash_conf_get(self.port, &mut conf) } < 0 {
+            return None;
+        }
+        let group = sys::WEIR_RTE_ETH_RETA_GROUP_SIZE as usize;
+        let size = usize::from(info.reta_size);
+        let mut table =
+            vec![sys::rte_eth_rss_reta_entry64 { mask: u64::MAX, ..Default::default() }; size.div_ceil(group)];
+        // SAFETY: a valid port; the table has a group for each 64 entries of the size that the device told.
+        if unsafe { sys::rte_eth_dev_rss_reta_query(self.port, table.as_mut_ptr(), info.reta_size) } < 0 {
+            return None;
+        }
+        let reta = table.iter().flat_map(|entry| entry.reta).take(size).collect();
+        let both = |a: u64, b: u64| conf.rss_hf & (a | b) == a | b;
+        let ports_hashed = PortsHashed {
+            tcp: both(sys::WEIR_RTE_ETH_RSS_NONFRAG_IPV4_TCP, sys::WEIR_RTE_ETH_RSS_NONFRAG_IPV6_TCP),
+            udp: both(sys::WEIR_RTE_ETH_RSS_NONFRAG_IPV4_UDP, sys::WEIR_RTE_ETH_RSS_NONFRAG_IPV6_UDP),
+        };
+        Some(Rss { key, reta, ports_hashed })
+    }
+}
+
+impl Drop for Device {
+    fn drop(&mut self) {
+        // SAFETY: a valid port whose queues nobody polls any more (they are dropped before it by whoever owns both). Stopping frees the
+        // frames in its rings, closing gives the device back to the kernel.
+        unsafe {
+            sys::rte_eth_dev_stop(self.port);
+            sys::rte_eth_dev_close(self.port);
+        }
+    }
+}
+
+/// What is asked of a device, of what it offers.
+struct Plan {
+    rx_offloads: u64,
+    tx_offloads: u64,
+    rss_flows: u64,
+}
+
+impl Plan {
+    fn new(config: &PortConfig, info: &sys::rte_eth_dev_info, queues: u16) -> Self {
+        // Virtual devices compute what they offer on our own CPU; we do that better ourselves.
+        let hardware = config.device.kind == DeviceKind::Pci;
+        let checksums = config.offloads && hardware;
+        let mut rx = 0;
+        let mut tx = sys::WEIR_RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
+        if checksums {
+            rx |= sys::WEIR_RTE_ETH_RX_OFFLOAD_IPV4_CKSUM
+                | sys::WEIR_RTE_ETH_RX_OFFLOAD_TCP_CKSUM
+                | sys::WEIR_RTE_ETH_RX_OFFLOAD_UDP_CKSUM;
+            tx |= sys::WEIR_RTE_ETH_TX_OFFLOAD_IPV4_CKSUM
+                | sys::WEIR_RTE_ETH_TX_OFFLOAD_TCP_CKSUM
+                | sys::WEIR_RTE_ETH_TX_OFFLOAD_UDP_CKSUM
+                | sys::WEIR_RTE_ETH_TX_OFFLOAD_TCP_TSO;
+        }
+        if usize::from(config.mtu) + ETHERNET_MAX > FRAME_ROOM {
+            rx |= sys::WEIR_RTE_ETH_RX_OFFLOAD_SCATTER;
+        }
+        let spread = hardware && queues > 1;
+        if spread {
+            rx |= sys::WEIR_RTE_ETH_RX_OFFLOAD_RSS_HASH;
+        }
+        let flows = sys::WEIR_RTE_ETH_RSS_IPV4
+            | sys::WEIR_RTE_ETH_RSS_IPV6
+            | sys::WEIR_RTE_ETH_RSS_NONFRAG_IPV4_TCP
+            | sys::WEIR_RTE_ETH_RSS_NONFRAG_IPV6_TCP
+            | sys::WEIR_RTE_ETH_RSS_NONFRAG_IPV4_UDP
+            | sys::WEIR_RTE_ETH_RSS_NONFRAG_IPV6_UDP;
+        Self {
+            rx_offloads: rx & info.rx_offload_capa,
+            tx_offloads: tx & info.tx_offload_capa,
+            rss_flows: if spread { flows & info.flow_type_rss_offloads } else { 0 },
+        }
+    }
+}
+
+/// Ethernet header, VLAN tag and frame check sequence.
+const ETHERNET_MAX: usize = 14 + 4 + 4;
+
+/// DPDK's name of a device and what its driver is told.
+fn devargs(device: &snapshot::Device, index: usize, queues: u16) -> (String, String) {
+    let target = &device.target;
+    let vdev = |driver: &str| format!("{driver}{index}");
+    let (name, own) = match device.kind {
+        DeviceKind::Pci => (target.clone(), Vec::new()),
+        DeviceKind::AfXdp => (
+            vdev("net_af_xdp"),
+            vec![format!("iface={target}"), "start_queue=0".into(), format!("queue_count={queues}")],
+        ),
+        DeviceKind::AfPacket => (vdev("net_af_packet"), vec![format!("iface={target}"), format!("qpairs={queues}")]),
+        DeviceKind::Tap => (vdev("net_tap"), vec![format!("iface={target}")]),
+        DeviceKind::Memif => (vdev("net_memif"), vec![format!("socket={target}"), "socket-abstract=no".into()]),
+        DeviceKind::VirtioUser => (vdev("net_virtio_user"), vec![format!("path={target}"), format!("queues={queues}")]),
+        DeviceKind::Vhost => (vdev("net_vhost"), vec![format!("iface={target}"), format!("queues={queues}")]),
+        DeviceKind::Pcap => (vdev("net_pcap"), Vec::new()),
+        DeviceKind::Null => (vdev("net_null"), Vec::new()),
+    };
+    // What the operator says about a key replaces what we say.
+    let key = |argument: &str| argument.split('=').next().unwrap_or_default().to_owned();
+    let said: Vec<String> = device.arguments.iter().map(|a| key(a)).collect();
+    let own = own.into_iter().filter(|argument| !said.contains(&key(argument)));
+    let devargs =
+        std::iter::once(name.clone()).chain(own).chain(device.arguments.iter().cloned()).collect::<Vec<_>>().join(",");
+    (name, devargs)
+}
+
+fn probe(config: &PortConfig, name: &str, devargs: &str) -> Result<u16, StartError> {
+    let (name, devargs) = (c_string(name), c_string(devargs));
+    // SAFETY: a NUL-terminated string that outlives the call; EAL is up.
+    let answer = unsafe { sys::rte_dev_probe(devargs.as_ptr()) };
+    if answer < 0 {
+        let hint = match config.device.kind {
+            DeviceKind::Pci => {
+                "is another process using it, is its IOMMU group whole on vfio-pci, and may this process lock enough memory?"
+            }
+            DeviceKind::AfXdp => {
+                "does the kernel have CONFIG_XDP_SOCKETS, and does the interface have as many queues as there are workers?"
+            }
+            DeviceKind::Memif => "is another process the server of this socket?",
+            _ => "are its arguments right, and is it free?",
+        };
+        return start_error(format!(
+            "port {}: {} cannot be opened ({}): {hint}",
+            config.name,
+            config.device,
+            super::reason(answer)
+        ));
+    }
+    let mut port = 0;
+    // SAFETY: a NUL-terminated name and a number to fill.
+    let answer = unsafe { sys::rte_eth_dev_get_port_by_name(name.as_ptr(), &mut port) };
+    check(answer, config, "was probed but has no port")?;
+    Ok(port)
+}
+
+fn c_string(text: &str) -> CString {
+    CString::new(text).expect("a device's name is checked to be printable")
+}
+
+fn check(answer: i32, config: &PortConfig, what: &str) -> Result<(), StartError> {
+    if answer >= 0 {
+        return Ok(());
+    }
+    start_error(format!("port {}: {} {what}: {}", config.name, config.device, super::reason(answer)))
+}
