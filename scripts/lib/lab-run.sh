@@ -1,0 +1,125 @@
+# shellcheck shell=bash disable=SC2154
+# SPDX-License-Identifier: Apache-2.0
+#
+# The lab's data plane: its configuration, its start until it is ready, its end. Sourced by ./scripts/lab, which sets
+# $name, $dir (the run directory) and $bin (the folder of the binaries).
+#
+# The run directory ($dir) holds all that a lab leaves on disk: lab.yaml, snapshot.json, counters, dataplane.log, dataplane.pid, and
+# what DPDK writes (dpdk/). Taking it away takes all of it away.
+
+# Until the first frame can pass: memory for the pools, probing, links. Seconds; a loaded machine takes 3.
+readonly ready_within=30
+# After SIGTERM, before SIGKILL.
+readonly end_within=10
+
+# The cores that this process may use, one a line: in a container they need not begin at 0.
+allowed_cores() {
+    local part
+    for part in $(sed -n 's/^Cpus_allowed_list://p' /proc/self/status | tr ',' ' '); do
+        seq "${part%-*}" "${part#*-}"
+    done
+}
+
+# N workers on as many cores as there are, going round: several on one core is slow, and right for seeing what several workers do.
+cores_of() { # N
+    local -a cores
+    mapfile -t cores < <(allowed_cores)
+    local i list=''
+    for ((i = 0; i < $1; i++)); do list+="${list:+, }${cores[i % ${#cores[@]}]}"; done
+    echo "$list"
+}
+
+has_dataplane_block() { grep -qE '^dataplane:' "$1"; }
+
+# Of a file with a dataplane block of its own, the lab must know the device that it is to make ready, and how many queues. A reading
+# of these two lines, not of YAML: the data plane checks the rest, and says what does not fit.
+device_in() { grep -oE '(af_xdp|af_packet|tap):gw0' "$1" | head -n 1 | cut -d: -f1; }
+workers_in() { sed -nE 's/^ +cores: *\[([^]]*)\].*/\1/p' "$1" | head -n 1 | awk -F, '{ print NF }'; }
+
+write_lab_yaml() { # DEVICE WORKERS FILE
+    cat >"$3" <<YAML
+apiVersion: weirgate/v1
+kind: GatewayConfig
+metadata: {name: lab}
+dataplane:
+  cores: [$(cores_of "$2")]
+  polling: adaptive
+  ports:
+  - {name: p0, device: "$1:gw0", addresses: [10.77.0.10/24, fd77::10/64]}
+YAML
+}
+
+# With or without a file of the user's; the lab's own dataplane block is added where that has none.
+compile_snapshot() { # DEVICE WORKERS CONFIG
+    local device=$1 workers=$2 config=$3
+    local -a files=()
+    if [[ ! $config ]] || ! has_dataplane_block "$config"; then
+        write_lab_yaml "$device" "$workers" "$dir/lab.yaml"
+        files+=("$dir/lab.yaml")
+    fi
+    if [[ $config ]]; then files+=("$config"); fi
+    "$bin/weirgate" compile "${files[@]}" -o "$dir/snapshot.json" >"$dir/compile.log" 2>&1 || {
+        cat "$dir/compile.log" >&2
+        die "weirgate compile refuses ${files[*]}" "mend what it says above, then ./scripts/lab up again"
+    }
+}
+
+start_dataplane() { # OPTION..
+    local ns pid
+    ns=$(ns_of gateway)
+    # A session of its own: Ctrl-C at the terminal is for the script, which then ends the data plane in order. RUNTIME_DIRECTORY is
+    # where DPDK puts its files; by default they stay behind in /var/run/dpdk. Descriptor 9 is the lab's lock, which must not outlive
+    # the script in a child.
+    RUNTIME_DIRECTORY=$dir setsid ip netns exec "$ns" \
+        "$bin/weirgate-dataplane" --snapshot "$dir/snapshot.json" --run-dir "$dir" "$@" \
+        </dev/null >"$dir/dataplane.log" 2>&1 9>&- &
+    pid=$!
+    echo "$pid" >"$dir/dataplane.pid"
+    disown "$pid"
+}
+
+# The counters' file appears by a rename once all ports are up: nothing half-made can be taken for ready.
+await_dataplane() {
+    local pid deadline=$((SECONDS + ready_within))
+    pid=$(<"$dir/dataplane.pid")
+    until [[ -e $dir/counters ]]; do
+        # By number alone: between fork and exec it does not yet bear the name that dataplane_pid looks for.
+        alive "$pid" || { show_log; die "the data plane ended before it was ready" "the last lines of its log are above"; }
+        ((SECONDS < deadline)) || { show_log; die "the data plane was not ready after $ready_within s" "the last lines of its log are above"; }
+        sleep 0.05
+    done
+    alive "$pid" || { show_log; die "the data plane ended as soon as it was ready" "the last lines of its log are above"; }
+}
+
+show_log() {
+    complain "the last lines of dataplane.log:"
+    tail -n 25 "$dir/dataplane.log" | sed 's/^/  | /' >&2
+}
+
+# The process of the pid file, if it is still the one: after a crash the number may be another's. The run directory among its
+# arguments is the proof (a zombie has none).
+dataplane_pid() {
+    local pid
+    [[ -s $dir/dataplane.pid ]] || return 1
+    pid=$(<"$dir/dataplane.pid")
+    [[ $pid =~ ^[0-9]+$ && -r /proc/$pid/cmdline ]] || return 1
+    grep -qxzF -- "$dir" "/proc/$pid/cmdline" 2>/dev/null || return 1
+    echo "$pid"
+}
+
+stop_dataplane() {
+    local pid deadline
+    if pid=$(dataplane_pid); then
+        kill -TERM "$pid" 2>/dev/null || true
+        deadline=$((SECONDS + end_within))
+        while dataplane_pid >/dev/null; do
+            if ((SECONDS >= deadline)); then
+                warn "the data plane does not end $end_within s after SIGTERM; killing it"
+                kill -KILL "$pid" 2>/dev/null || true
+                break
+            fi
+            sleep 0.05
+        done
+    fi
+    rm -f "$dir/dataplane.pid"
+}
