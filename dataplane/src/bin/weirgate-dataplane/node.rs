@@ -25,7 +25,7 @@ use weirgate_dataplane::{
     net::Topology,
     port::{
         Port,
-        dpdk::{Clock, Device, DpdkPort, Eal, EalOptions, Memory, Mempool, PORT_CELLS, WorkerThread},
+        dpdk::{Clock, Device, DpdkPort, Eal, EalOptions, Memory, Mempool, PORT_CELLS, WorkerThread, frame_room},
         pcapng::{Capture, CapturedPort},
     },
     shm::{Cell, Column, Header, Region},
@@ -95,13 +95,19 @@ fn start_eal(snapshot: &Snapshot, options: &Options) -> anyhow::Result<Eal> {
     let allowed = rustix::thread::sched_getaffinity(None).context("the process's CPUs")?;
     let cpus = (0..1024).filter(|cpu| allowed.is_set(*cpu)).map(|cpu| cpu as u16).collect();
     let memory = if options.no_huge { Memory::Ordinary } else { Memory::Huge };
-    let bytes = Eal::bytes_for(dataplane.cores.len(), dataplane.frames_per_worker);
+    let bytes = packet_memory(snapshot);
     Ok(Eal::start(&EalOptions { memory, bytes, cpus, verbose: options.verbose })?)
+}
+
+fn packet_memory(snapshot: &Snapshot) -> usize {
+    let dataplane = &snapshot.dataplane;
+    Eal::bytes_for(dataplane.cores.len(), dataplane.frames_per_worker, frame_room(&dataplane.ports))
 }
 
 fn make_pools(eal: &mut Eal, snapshot: &Snapshot) -> anyhow::Result<Vec<Mempool>> {
     let frames = snapshot.dataplane.frames_per_worker;
-    (0..workers_of(snapshot)).map(|i| Ok(eal.pool(&format!("worker{i}"), frames)?)).collect()
+    let room = frame_room(&snapshot.dataplane.ports);
+    (0..workers_of(snapshot)).map(|i| Ok(eal.pool(&format!("worker{i}"), frames, room)?)).collect()
 }
 
 fn open_devices(snapshot: &Snapshot, pools: &[Mempool]) -> anyhow::Result<Vec<Device>> {
@@ -138,7 +144,7 @@ fn publish_ports(devices: &[Device], region: &Region, workers: usize) {
 /// Says what was started, and the sum of its memory.
 fn report(snapshot: &Snapshot, devices: &[Device]) {
     let dataplane = &snapshot.dataplane;
-    let mib = Eal::bytes_for(dataplane.cores.len(), dataplane.frames_per_worker) >> 20;
+    let mib = packet_memory(snapshot) >> 20;
     tracing::info!(
         "{}: weirgate {}, {}, {} workers on cores {:?}, {:?} polling, {} frames each, {mib} MiB of packet memory",
         snapshot.name,

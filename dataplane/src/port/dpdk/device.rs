@@ -7,7 +7,7 @@ use crate::{
         Capabilities, Offloads,
         rss::{PortsHashed, Rss},
     },
-    snapshot::{self, DeviceKind, PortConfig},
+    snapshot::{DeviceKind, PortConfig},
 };
 use dpdk_sys as sys;
 use std::{
@@ -18,10 +18,17 @@ use std::{
 
 /// A started device. Stops and closes it on drop; its queues must be gone by then.
 pub struct Device {
-    port: u16,
-    queues: u16,
+    /// Usually one, with a queue for each worker. A driver that finds only one queue on an interface (AF_XDP on a veth) is probed once for each
+    /// worker instead, and the worker's queue is the one queue of its own part.
+    parts: Vec<Part>,
     capabilities: Arc<Capabilities>,
     driver: String,
+}
+
+/// One DPDK port. Stops and closes it on drop.
+struct Part {
+    port: u16,
+    queues: u16,
 }
 
 /// One value about a port that is published beside the workers' counters.
@@ -60,24 +67,31 @@ impl Device {
     /// Probes, configures and starts a device with one queue pair for each pool; queue `i` receives into pool `i`.
     pub fn open(config: &PortConfig, index: usize, pools: &[Mempool]) -> Result<Self, StartError> {
         eal::check_device(&config.device)?;
-        let queues = pools.len() as u16;
-        let (name, devargs) = devargs(&config.device, index, queues);
-        let port = probe(config, &name, &devargs)?;
-        // From here on the device is ours to close, whatever fails.
+        let split = if config.device.kind == DeviceKind::AfXdp { pools.len() } else { 1 };
         let mut device = Self {
-            port,
-            queues: 0,
+            parts: Vec::with_capacity(split),
             capabilities: Arc::new(Capabilities::plain(&config.name, [0; 6], config.mtu)),
             driver: String::new(),
         };
-        device.configure(config, queues)?;
-        device.start(config, pools)?;
+        for (part, pools) in pools.chunks(pools.len() / split).enumerate() {
+            let queues = pools.len() as u16;
+            let (name, devargs) = devargs(config, index, part, queues);
+            // From here on the part is ours to close, whatever fails.
+            let part = Part { port: probe(config, &name, &devargs)?, queues };
+            device.configure(&part, config)?;
+            part.start(config, pools)?;
+            device.parts.push(part);
+        }
+        let rss = if split == 1 { device.parts[0].read_rss(config) } else { None };
+        Arc::get_mut(&mut device.capabilities).expect("no queue was given out yet").rss = rss;
         Ok(device)
     }
 
     /// One queue pair for each worker, in order. To be called once.
     pub fn queues(&self) -> Vec<DpdkPort> {
-        (0..self.queues).map(|queue| DpdkPort::new(self.port, queue, Arc::clone(&self.capabilities))).collect()
+        let queues_of = |part: &Part| (0..part.queues).map(|queue| (part.port, queue)).collect::<Vec<_>>();
+        let all = self.parts.iter().flat_map(queues_of);
+        all.map(|(port, queue)| DpdkPort::new(port, queue, Arc::clone(&self.capabilities))).collect()
     }
 
     /// What it does for us.
@@ -94,34 +108,32 @@ impl Device {
     pub fn link(&self) -> LinkState {
         let (mut up, mut mbps) = (0, 0);
         // SAFETY: a valid port and two numbers to fill; does not wait.
-        let answer = unsafe { sys::weir_link(self.port, &mut up, &mut mbps) };
+        let answer = unsafe { sys::weir_link(self.parts[0].port, &mut up, &mut mbps) };
         LinkState { up: answer >= 0 && up != 0, mbps }
     }
 
     /// The device's own counts, in the order of [`PORT_CELLS`].
     pub fn statistics(&self) -> [u64; PORT_CELLS.len()] {
-        let mut s = sys::rte_eth_stats::default();
-        // SAFETY: a valid port and a structure to fill.
-        unsafe { sys::rte_eth_stats_get(self.port, &mut s) };
+        let mut sum = [0; PORT_CELLS.len()];
+        for part in &self.parts {
+            let mut s = sys::rte_eth_stats::default();
+            // SAFETY: a valid port and a structure to fill.
+            unsafe { sys::rte_eth_stats_get(part.port, &mut s) };
+            let counts = [s.ipackets, s.opackets, s.ibytes, s.obytes, s.imissed, s.ierrors, s.oerrors, s.rx_nombuf];
+            sum.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
+        }
         let link = self.link();
-        [
-            s.ipackets,
-            s.opackets,
-            s.ibytes,
-            s.obytes,
-            s.imissed,
-            s.ierrors,
-            s.oerrors,
-            s.rx_nombuf,
-            u64::from(link.up),
-            u64::from(link.mbps),
-        ]
+        sum[8] = u64::from(link.up);
+        sum[9] = u64::from(link.mbps);
+        sum
     }
 
-    fn configure(&mut self, config: &PortConfig, queues: u16) -> Result<(), StartError> {
+    /// Configures a part, and learns from it what the device is.
+    fn configure(&mut self, part: &Part, config: &PortConfig) -> Result<(), StartError> {
+        let &Part { port, queues } = part;
         let mut info = sys::rte_eth_dev_info::default();
         // SAFETY: a valid port and a structure to fill.
-        check(unsafe { sys::rte_eth_dev_info_get(self.port, &mut info) }, config, "does not describe itself")?;
+        check(unsafe { sys::rte_eth_dev_info_get(port, &mut info) }, config, "does not describe itself")?;
         if !info.driver_name.is_null() {
             // SAFETY: a NUL-terminated string of the driver's, which stays as long as the driver.
             self.driver = unsafe { CStr::from_ptr(info.driver_name) }.to_string_lossy().into_owned();
@@ -145,13 +157,12 @@ impl Device {
             conf.rx_adv_conf.rss_conf.rss_hf = plan.rss_flows;
         }
         // SAFETY: a valid port that is not started, and a configuration that outlives the call.
-        let answer = unsafe { sys::rte_eth_dev_configure(self.port, queues, queues, &conf) };
+        let answer = unsafe { sys::rte_eth_dev_configure(port, queues, queues, &conf) };
         check(answer, config, "refuses its configuration")?;
-        self.queues = queues;
 
         let mut mac = sys::rte_ether_addr::default();
         // SAFETY: a valid port and a structure to fill.
-        check(unsafe { sys::rte_eth_macaddr_get(self.port, &mut mac) }, config, "tells no hardware address")?;
+        check(unsafe { sys::rte_eth_macaddr_get(port, &mut mac) }, config, "tells no hardware address")?;
         let has = |bit: u64| plan.tx_offloads & bit == bit;
         self.capabilities = Arc::new(Capabilities {
             name: config.name.clone(),
@@ -167,8 +178,10 @@ impl Device {
         });
         Ok(())
     }
+}
 
-    fn start(&mut self, config: &PortConfig, pools: &[Mempool]) -> Result<(), StartError> {
+impl Part {
+    fn start(&self, config: &PortConfig, pools: &[Mempool]) -> Result<(), StartError> {
         let (mut rx_descriptors, mut tx_descriptors) = (RING_DESCRIPTORS, RING_DESCRIPTORS);
         // SAFETY: a valid, configured port; the two numbers are adjusted in place.
         let answer =
@@ -191,9 +204,6 @@ impl Device {
         // Neighbour solicitations come to groups. Devices without filters say that they cannot, and need not.
         // SAFETY: a valid port.
         unsafe { sys::rte_eth_allmulticast_enable(self.port) };
-        let rss = self.read_rss(config);
-        let capabilities = Arc::get_mut(&mut self.capabilities).expect("no queue was given out yet");
-        capabilities.rss = rss;
         Ok(())
     }
 
@@ -235,7 +245,7 @@ impl Device {
     }
 }
 
-impl Drop for Device {
+impl Drop for Part {
     fn drop(&mut self) {
         // SAFETY: a valid port whose queues nobody polls any more (they are dropped before it by whoever owns both). Stopping frees the
         // frames in its rings, closing gives the device back to the kernel.
@@ -292,18 +302,38 @@ impl Plan {
 
 /// Ethernet header, VLAN tag and frame check sequence.
 const ETHERNET_MAX: usize = 14 + 4 + 4;
+/// What the kernel's ring holds of a frame by default: 2,048 bytes less its own header.
+const AF_PACKET_ROOM: usize = 1_982;
 
-/// DPDK's name of a device and what its driver is told.
-fn devargs(device: &snapshot::Device, index: usize, queues: u16) -> (String, String) {
+/// Room that frames need for what these ports receive. Virtual devices put a frame into one buffer, whatever its length; a NIC uses several.
+pub fn frame_room(ports: &[PortConfig]) -> usize {
+    let whole = ports.iter().filter(|p| p.device.kind.is_virtual()).map(|p| usize::from(p.mtu) + ETHERNET_MAX);
+    let jumbo = ports
+        .iter()
+        .any(|p| p.device.kind == DeviceKind::AfPacket && usize::from(p.mtu) + ETHERNET_MAX > AF_PACKET_ROOM);
+    // The AF_PACKET driver wants room for its whole ring slot.
+    whole.max().unwrap_or(0).max(if jumbo { 16_384 } else { 0 }).max(FRAME_ROOM)
+}
+
+/// DPDK's name of a part of a device and what its driver is told.
+fn devargs(config: &PortConfig, index: usize, part: usize, queues: u16) -> (String, String) {
+    let device = &config.device;
     let target = &device.target;
     let vdev = |driver: &str| format!("{driver}{index}");
     let (name, own) = match device.kind {
         DeviceKind::Pci => (target.clone(), Vec::new()),
+        // A veth tells its queues in a way that the driver does not see, so it takes one queue at a time.
         DeviceKind::AfXdp => (
-            vdev("net_af_xdp"),
-            vec![format!("iface={target}"), "start_queue=0".into(), format!("queue_count={queues}")],
+            format!("net_af_xdp{index}_{part}"),
+            vec![format!("iface={target}"), format!("start_queue={part}"), "queue_count=1".into()],
         ),
-        DeviceKind::AfPacket => (vdev("net_af_packet"), vec![format!("iface={target}"), format!("qpairs={queues}")]),
+        DeviceKind::AfPacket => {
+            let mut own = vec![format!("iface={target}"), format!("qpairs={queues}")];
+            if usize::from(config.mtu) + ETHERNET_MAX > AF_PACKET_ROOM {
+                own.extend(["framesz=16384".into(), "blocksz=16384".into()]);
+            }
+            (vdev("net_af_packet"), own)
+        }
         DeviceKind::Tap => (vdev("net_tap"), vec![format!("iface={target}")]),
         DeviceKind::Memif => (vdev("net_memif"), vec![format!("socket={target}"), "socket-abstract=no".into()]),
         DeviceKind::VirtioUser => (vdev("net_virtio_user"), vec![format!("path={target}"), format!("queues={queues}")]),

@@ -75,16 +75,16 @@ impl Eal {
         unsafe { CStr::from_ptr(sys::rte_version()) }.to_string_lossy().into_owned()
     }
 
-    /// Makes a pool of `frames` buffers.
-    pub fn pool(&mut self, name: &str, frames: u32) -> Result<Mempool, StartError> {
-        let pool = Mempool::create(name, frames)?;
+    /// Makes a pool of `frames` buffers with so much room each.
+    pub fn pool(&mut self, name: &str, frames: u32, room: usize) -> Result<Mempool, StartError> {
+        let pool = Mempool::create(name, frames, room)?;
         self.pools.push(pool.clone());
         Ok(pool)
     }
 
     /// Bytes that pools of this size take, EAL's own included.
-    pub fn bytes_for(workers: usize, frames_per_worker: u32) -> usize {
-        OVERHEAD + workers * Mempool::bytes_for(frames_per_worker)
+    pub fn bytes_for(workers: usize, frames_per_worker: u32, room: usize) -> usize {
+        OVERHEAD + workers * Mempool::bytes_for(frames_per_worker, room)
     }
 }
 
@@ -125,12 +125,13 @@ fn arguments(options: &EalOptions, prefix: &str) -> Vec<String> {
     arguments
 }
 
-/// rte_eal_get_runtime_dir is not for us: we need the name also when the start failed. The rule is in DPDK's "Linux EAL" guide.
+/// rte_eal_get_runtime_dir is not for us: we need the name also when the start failed. The rule is eal_create_runtime_dir's.
 fn runtime_dir(prefix: &str) -> PathBuf {
-    let base = if rustix::process::getuid().is_root() {
-        PathBuf::from("/var/run")
-    } else {
-        std::env::var_os("XDG_RUNTIME_DIR").map_or_else(|| PathBuf::from("/tmp"), PathBuf::from)
+    let set = |name: &str| std::env::var_os(name).map(PathBuf::from);
+    let base = match set("RUNTIME_DIRECTORY") {
+        Some(folder) => folder,
+        None if rustix::process::getuid().is_root() => PathBuf::from("/var/run"),
+        None => set("XDG_RUNTIME_DIR").unwrap_or_else(|| PathBuf::from("/tmp")),
     };
     base.join("dpdk").join(prefix)
 }

@@ -1,10 +1,7 @@
 //! A worker's buffers.
 
 use super::{Mbuf, StartError, start_error};
-use crate::{
-    limits::{FRAME_ROOM, HEADROOM},
-    port::Pool,
-};
+use crate::{limits::HEADROOM, port::Pool};
 use dpdk_sys as sys;
 use std::{ffi::CString, ptr::NonNull};
 
@@ -25,7 +22,7 @@ unsafe impl Sync for Mempool {}
 const CACHE: u32 = 256;
 
 impl Mempool {
-    pub(super) fn create(name: &str, frames: u32) -> Result<Self, StartError> {
+    pub(super) fn create(name: &str, frames: u32, room: usize) -> Result<Self, StartError> {
         const {
             assert!(
                 HEADROOM == sys::RTE_PKTMBUF_HEADROOM as usize,
@@ -34,7 +31,7 @@ impl Mempool {
         };
         const { assert!(CACHE as u64 <= sys::WEIR_RTE_MEMPOOL_CACHE_MAX_SIZE) };
         let name = CString::new(name).expect("no NUL in our names");
-        let room = (HEADROOM + FRAME_ROOM) as u16;
+        let room = (HEADROOM + room) as u16;
         // SAFETY: the name is a NUL-terminated string that outlives the call (DPDK copies it); numbers are within their ranges, -1 is any
         // memory node.
         let pool = unsafe { sys::rte_pktmbuf_pool_create(name.as_ptr(), frames, CACHE, 0, room, -1) };
@@ -48,8 +45,8 @@ impl Mempool {
     }
 
     /// Bytes that a pool of so many frames takes: object header and trailer, mbuf, room, rounded up as mempools do, and its ring.
-    pub(super) fn bytes_for(frames: u32) -> usize {
-        let object = (64 + sys::WEIR_MBUF_SIZE as usize + HEADROOM + FRAME_ROOM).next_multiple_of(64) + 64;
+    pub(super) fn bytes_for(frames: u32, room: usize) -> usize {
+        let object = (64 + sys::WEIR_MBUF_SIZE as usize + HEADROOM + room).next_multiple_of(64) + 64;
         frames as usize * (object + 16) + (4 << 20)
     }
 

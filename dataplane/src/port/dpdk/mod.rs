@@ -20,7 +20,7 @@ mod mempool;
 mod queue;
 mod thread;
 
-pub use device::{Device, LinkState, PORT_CELLS, PortCell};
+pub use device::{Device, LinkState, PORT_CELLS, PortCell, frame_room};
 pub use eal::{Eal, EalOptions, Memory};
 pub(super) use mbuf::{Mbuf, MbufCursor};
 pub use mempool::Mempool;

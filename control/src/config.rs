@@ -1,0 +1,216 @@
+//! YAML to a snapshot. Text is read into a raw form that has a place for every field that the configuration will have; a field whose feature
+//! does not work yet is refused by name, so that nobody relies on it.
+
+mod raw;
+mod size;
+
+use raw::{RawDataplane, RawFile, RawInterface, RawPort, Refused};
+use std::{fmt, path::Path};
+use weirgate_dataplane::{
+    limits::{FRAME_ROOM, FRAMES_PER_WORKER, FRAMES_PER_WORKER_RANGE},
+    net::Cidr,
+    snapshot::{Dataplane, Device, FORMAT, InterfaceConfig, PortConfig, RouteConfig, Snapshot, VlanConfig},
+};
+
+/// What is wrong in a configuration, and where.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Finding {
+    /// The file.
+    pub file: String,
+    /// Line and column, from 1, where they are known.
+    pub place: Option<(u64, u64)>,
+    /// What is wrong.
+    pub message: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.file)?;
+        if let Some((line, column)) = self.place {
+            write!(f, ":{line}:{column}")?;
+        }
+        write!(f, ": {}", self.message)
+    }
+}
+
+/// Findings of one file as they are collected.
+struct Findings<'a> {
+    file: &'a str,
+    found: &'a mut Vec<Finding>,
+}
+
+impl Findings<'_> {
+    fn add(&mut self, place: Option<(u64, u64)>, message: impl Into<String>) {
+        self.found.push(Finding { file: self.file.to_owned(), place, message: message.into() });
+    }
+    /// Keeps a value or notes why there is none.
+    fn take<T>(&mut self, place: Option<(u64, u64)>, path: &str, result: Result<T, String>) -> Option<T> {
+        result.map_err(|error| self.add(place, format!("{path}: {error}"))).ok()
+    }
+}
+
+/// Compiles a configuration that may be spread over several files. All findings come at once.
+pub fn compile(files: &[(String, String)]) -> Result<Snapshot, Vec<Finding>> {
+    let mut found = Vec::new();
+    let mut name = None;
+    let mut dataplane: Option<Dataplane> = None;
+    let mut blocks = 0;
+    for (file, text) in files {
+        let mut findings = Findings { file, found: &mut found };
+        let Some(raw) = parse(text, &mut findings) else { continue };
+        name = name.or(raw.metadata.as_ref().and_then(|m| m.name.clone()));
+        refuse(&raw.refused(), &mut findings);
+        if let Some(block) = &raw.dataplane {
+            blocks += 1;
+            if blocks > 1 {
+                findings.add(place_of(block), "a second dataplane block: there is one for a node");
+            }
+            dataplane = dataplane.or(dataplane_of(&block.value, &mut findings));
+        }
+    }
+    let first = files.first().map_or("", |(file, _)| file.as_str());
+    if blocks == 0 && found.is_empty() {
+        Findings { file: first, found: &mut found }.add(None, "no dataplane block: it names the cores and ports");
+    }
+    let Some(dataplane) = dataplane else { return Err(found) };
+    let snapshot = Snapshot { format: FORMAT, name: name.unwrap_or_else(|| "weirgate".into()), dataplane };
+    if found.is_empty()
+        && let Err(error) = snapshot.check()
+    {
+        Findings { file: first, found: &mut found }.add(None, error);
+    }
+    if found.is_empty() { Ok(snapshot) } else { Err(found) }
+}
+
+/// Reads files for [`compile`].
+pub fn read(paths: &[impl AsRef<Path>]) -> Result<Vec<(String, String)>, Vec<Finding>> {
+    let mut found = Vec::new();
+    let mut files = Vec::new();
+    for path in paths {
+        let path = path.as_ref();
+        let file = path.display().to_string();
+        match std::fs::read_to_string(path) {
+            Ok(text) => files.push((file, text)),
+            Err(error) => found.push(Finding { file, place: None, message: format!("cannot be read: {error}") }),
+        }
+    }
+    if found.is_empty() { Ok(files) } else { Err(found) }
+}
+
+fn place_of<T>(value: &serde_saphyr::Spanned<T>) -> Option<(u64, u64)> {
+    let location = value.referenced;
+    let (line, column) = (location.line(), location.column());
+    (line > 0).then_some((u64::from(line), u64::from(column)))
+}
+
+fn parse(text: &str, findings: &mut Findings<'_>) -> Option<RawFile> {
+    let raw: RawFile = match serde_saphyr::from_str(text) {
+        Ok(raw) => raw,
+        Err(error) => {
+            let place = error.location().map(|l| (u64::from(l.line()), u64::from(l.column())));
+            findings.add(place, error.without_snippet().to_string());
+            return None;
+        }
+    };
+    for (field, value, wants) in [("apiVersion", &raw.api_version, "weirgate/v1"), ("kind", &raw.kind, "GatewayConfig")]
+    {
+        match value {
+            Some(said) if said.value == wants => {}
+            Some(said) => {
+                findings.add(place_of(said), format!("{field}: {:?}; this version reads {wants}", said.value))
+            }
+            None => findings.add(None, format!("{field} is missing: write {field}: {wants}")),
+        }
+    }
+    Some(raw)
+}
+
+fn refuse(fields: &[Refused<'_>], findings: &mut Findings<'_>) {
+    for (path, place) in fields {
+        findings.add(*place, format!("{path} is not supported in this version"));
+    }
+}
+
+fn dataplane_of(raw: &RawDataplane, findings: &mut Findings<'_>) -> Option<Dataplane> {
+    refuse(&raw.refused(), findings);
+    let frames_per_worker = frames_of(raw, findings)?;
+    let ports: Vec<_> = raw.ports.iter().filter_map(|port| port_of(&port.value, place_of(port), findings)).collect();
+    let whole = ports.len() == raw.ports.len();
+    let cores = raw.cores.clone();
+    whole.then_some(Dataplane { cores, polling: raw.polling.unwrap_or_default(), frames_per_worker, ports })
+}
+
+/// Frames of each worker: said outright, or as many as fit the hugepages that are to be used.
+fn frames_of(raw: &RawDataplane, findings: &mut Findings<'_>) -> Option<u32> {
+    let Some(memory) = &raw.memory else { return Some(FRAMES_PER_WORKER) };
+    let (place, memory) = (place_of(memory), &memory.value);
+    match (memory.frames_per_worker, &memory.hugepages) {
+        (Some(_), Some(_)) => {
+            findings.add(place, "dataplane.memory: framesPerWorker and hugepages say the same thing; keep one");
+            None
+        }
+        (Some(frames), None) => Some(frames),
+        (None, None) => Some(FRAMES_PER_WORKER),
+        (None, Some(size)) => {
+            let bytes = findings.take(place, "dataplane.memory.hugepages", size::parse(size))?;
+            // A frame's buffer with its descriptor and headroom, and a part for everything else.
+            let each = (FRAME_ROOM + 512) as u64;
+            let frames = bytes / 10 * 9 / each / raw.cores.len().max(1) as u64;
+            let (least, most) = FRAMES_PER_WORKER_RANGE;
+            if frames < u64::from(least) {
+                findings.add(
+                    place,
+                    format!("dataplane.memory.hugepages: {size} is too little: each worker needs {least} frames"),
+                );
+                return None;
+            }
+            u32::try_from(frames).ok().map(|frames| frames.min(most))
+        }
+    }
+}
+
+fn port_of(raw: &RawPort, place: Option<(u64, u64)>, findings: &mut Findings<'_>) -> Option<PortConfig> {
+    let path = format!("dataplane.ports[{}]", raw.name);
+    let device: Option<Device> = findings.take(place, &format!("{path}.device"), raw.device.parse());
+    let untagged = interface_of(&raw.interface(), &path, place, findings);
+    let mut vlans = Vec::new();
+    for vlan in &raw.vlans {
+        let path = format!("{path}.vlans[{}]", vlan.id);
+        vlans.push(VlanConfig { id: vlan.id, interface: interface_of(&vlan.interface(), &path, place, findings)? });
+    }
+    Some(PortConfig {
+        name: raw.name.clone(),
+        device: device?,
+        mtu: raw.mtu.unwrap_or(1500),
+        offloads: raw.offloads.unwrap_or(true),
+        untagged: untagged?,
+        vlans,
+    })
+}
+
+fn interface_of(
+    raw: &RawInterface<'_>,
+    path: &str,
+    place: Option<(u64, u64)>,
+    findings: &mut Findings<'_>,
+) -> Option<InterfaceConfig> {
+    let before = findings.found.len();
+    let addresses =
+        raw.addresses.iter().filter_map(|a| findings.take(place, &format!("{path}.addresses"), a.parse::<Cidr>()));
+    let addresses = addresses.collect();
+    let gateway = |g: &String| g.parse().map_err(|_| format!("{g:?} is not an address"));
+    let gateways =
+        raw.gateways.iter().filter_map(|g| findings.take(place, &format!("{path}.gateway"), gateway(g))).collect();
+    let mut routes = Vec::new();
+    for route in raw.routes {
+        let to = findings.take(place, &format!("{path}.routes.to"), route.to.parse());
+        let via = findings.take(place, &format!("{path}.routes.via"), gateway(&route.via));
+        if let (Some(to), Some(via)) = (to, via) {
+            routes.push(RouteConfig { to, via });
+        }
+    }
+    (findings.found.len() == before).then_some(InterfaceConfig { addresses, gateways, routes })
+}
+
+#[cfg(test)]
+mod tests;

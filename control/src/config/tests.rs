@@ -1,0 +1,84 @@
+use super::*;
+
+const SMALL: &str = "\
+apiVersion: weirgate/v1
+kind: GatewayConfig
+metadata: {name: edge-a, labels: {zone: eu-1a}}
+dataplane:
+  cores: [2, 3]
+  polling: busy
+  memory: {framesPerWorker: 16384}
+  ports:
+  - name: p0
+    device: \"0000:01:00.0\"
+    addresses: [192.0.2.10/24, 2001:db8::10/64]
+    gateway: [192.0.2.1, fe80::1]
+    vlans: [{id: 7, addresses: [10.7.0.1/24], routes: [{to: 10.8.0.0/16, via: 10.7.0.2}]}]
+";
+
+fn compiled(text: &str) -> Result<Snapshot, Vec<String>> {
+    compile(&[("a.yaml".into(), text.into())]).map_err(|found| found.iter().map(ToString::to_string).collect())
+}
+
+#[test]
+fn a_configuration_becomes_a_snapshot() {
+    let snapshot = compiled(SMALL).unwrap();
+    assert_eq!((snapshot.name.as_str(), snapshot.dataplane.cores.as_slice()), ("edge-a", &[2, 3][..]));
+    assert_eq!(snapshot.dataplane.frames_per_worker, 16_384);
+    assert_eq!(snapshot.dataplane.ports[0].untagged.gateways.len(), 2);
+    assert_eq!(snapshot.dataplane.ports[0].vlans[0].interface.routes[0].to.to_string(), "10.8.0.0/16");
+    assert_eq!(Snapshot::from_json(&snapshot.to_json()).unwrap(), snapshot);
+}
+
+#[test]
+fn hugepages_become_frames() {
+    let frames = |size: &str| {
+        let text = SMALL.replace("framesPerWorker: 16384", &format!("hugepages: {size}"));
+        compiled(&text).map(|s| s.dataplane.frames_per_worker)
+    };
+    assert_eq!(frames("2GiB"), Ok((((2u64 << 30) / 10 * 9) / 2_560 / 2) as u32));
+    assert!(frames("1MiB").unwrap_err()[0].contains("too little"));
+    assert!(frames("2GB").unwrap_err()[0].contains("GiB"));
+}
+
+#[test]
+fn blocks_may_lie_in_several_files() {
+    let other = "apiVersion: weirgate/v1\nkind: GatewayConfig\nmetadata: {name: other}\n";
+    let both = [("a".to_owned(), SMALL.to_owned()), ("b".to_owned(), other.to_owned())];
+    assert_eq!(compile(&both).unwrap().name, "edge-a");
+    let twice = [("a".to_owned(), SMALL.to_owned()), ("b".to_owned(), SMALL.to_owned())];
+    assert!(compile(&twice).unwrap_err()[0].message.contains("second dataplane"));
+}
+
+/// Each row: what is replaced in the small configuration, by what, and what the finding says.
+#[test]
+fn findings_say_where_and_what() {
+    for (from, to, wants) in [
+        ("weirgate/v1", "weirgate/v2", "a.yaml:1:13: apiVersion"),
+        ("kind: GatewayConfig\n", "", "kind is missing"),
+        ("dataplane:", "listeners: []\ndataplane:", "a.yaml:4:12: listeners is not supported in this version"),
+        ("framesPerWorker: 16384", "maxConnections: 5", "dataplane.memory.maxConnections is not supported"),
+        ("polling: busy", "overload: {shedAt: 0.9}", "dataplane.overload is not supported"),
+        ("polling: busy", "poling: busy", "poling"),
+        ("polling: busy", "polling: lazy", "lazy"),
+        ("0000:01:00.0", "eth0", "dataplane.ports[p0].device"),
+        ("192.0.2.10/24", "192.0.2.10/240", "dataplane.ports[p0].addresses"),
+        ("fe80::1", "nowhere", "dataplane.ports[p0].gateway"),
+        ("via: 10.7.0.2", "via: 10.9.0.2", "in no network of its interface"),
+        ("cores: [2, 3]", "cores: []", "0 cores"),
+        ("id: 7", "id: 5000", "VLAN 5000"),
+        ("cores: [2, 3]", "cores: [2, 3", "a.yaml:"),
+    ] {
+        let text = SMALL.replacen(from, to, 1);
+        assert_ne!(text, SMALL, "{from} is there to be replaced");
+        let found = compiled(&text).expect_err(to);
+        assert!(found.iter().any(|f| f.contains(wants)), "{to}: {found:?}");
+    }
+}
+
+#[test]
+fn all_findings_come_at_once() {
+    let text =
+        SMALL.replace("192.0.2.10/24", "x").replace("0000:01:00.0", "y").replace("metadata", "admin: {}\nmetadata");
+    assert_eq!(compiled(&text).unwrap_err().len(), 3);
+}
