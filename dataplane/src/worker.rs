@@ -47,6 +47,15 @@ pub struct WorkerOptions {
     pub verify_rss: bool,
 }
 
+/// What a turn did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Turn {
+    /// A frame came in or went out.
+    pub moved: bool,
+    /// Other workers have notices to read, so whoever of them sleeps is to be woken.
+    pub noticed: bool,
+}
+
 /// One core: its queues, its tables, its counters. It shares nothing but the mailboxes.
 pub struct Worker<P: Port> {
     index: usize,
@@ -75,8 +84,8 @@ impl<P: Port> Worker<P> {
         }
     }
 
-    /// Moves everything that can move. Says whether any frame did.
-    pub fn turn(&mut self, now: Instant) -> bool {
+    /// Moves everything that can move.
+    pub fn turn(&mut self, now: Instant) -> Turn {
         let mut moved = false;
         for port in 0..self.ports.len() {
             self.ports[port].rx_burst(&mut self.burst);
@@ -89,14 +98,19 @@ impl<P: Port> Worker<P> {
         if now >= self.net.next_deadline() {
             self.net.handle_timers(now, &mut self.out);
         }
-        self.write_notices();
+        let noticed = self.write_notices();
         for port in 0..self.ports.len() {
             moved |= self.flush(port);
         }
         self.out.free_discards();
         self.out.counters.count(Counter::Turns);
         self.out.counters.add(Counter::BusyTurns, u64::from(moved));
-        moved
+        Turn { moved, noticed }
+    }
+
+    /// Whether another worker has told something that was not read yet.
+    pub fn has_notices(&self) -> bool {
+        !self.mailboxes.0[self.index].is_empty()
     }
 
     /// When the next turn has something to do though nothing arrives. Earlier than `now` means at once.
@@ -208,14 +222,18 @@ impl<P: Port> Worker<P> {
         }
     }
 
-    fn write_notices(&mut self) {
+    /// Says whether there were any.
+    fn write_notices(&mut self) -> bool {
         let mut lost = 0;
+        let mut any = false;
         for notice in self.out.take_notices() {
+            any = true;
             for (_, mailbox) in self.mailboxes.0.iter().enumerate().filter(|(index, _)| *index != self.index) {
                 lost += u64::from(mailbox.push(notice).is_err());
             }
         }
         self.out.counters.add(Counter::NoticesLost, lost);
+        any
     }
 
     /// Offers a port what waits for it. Says whether it took any.

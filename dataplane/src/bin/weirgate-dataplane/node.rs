@@ -7,7 +7,7 @@
 
 use crate::{
     Options,
-    polling::{self, Shared},
+    polling::{Loop, Peer, Shared},
 };
 use anyhow::Context;
 use std::{
@@ -16,7 +16,7 @@ use std::{
     path::Path,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     thread::{self, JoinHandle},
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -25,7 +25,10 @@ use weirgate_dataplane::{
     net::Topology,
     port::{
         Port,
-        dpdk::{Clock, Device, DpdkPort, Eal, EalOptions, Memory, Mempool, PORT_CELLS, WorkerThread, frame_room},
+        dpdk::{
+            Bell, Clock, Device, DpdkPort, Eal, EalOptions, Memory, Mempool, PORT_CELLS, Sleeper, WorkerThread,
+            frame_room,
+        },
         pcapng::{Capture, CapturedPort},
     },
     shm::{Cell, Column, Header, Region},
@@ -59,7 +62,9 @@ pub(crate) fn run(snapshot: &Snapshot, options: &Options) -> anyhow::Result<()> 
     let region = publish_region(snapshot, &options.run_dir)?;
     report(snapshot, &devices);
 
-    let starter = Starter { snapshot, options, topology, pools, region: region.clone(), stop: Arc::clone(&stop) };
+    let bells = (0..workers_of(snapshot)).map(|_| Ok(Peer::new(Bell::new()?))).collect::<anyhow::Result<_>>()?;
+    let shared = Arc::new(Shared { stop: Arc::clone(&stop), region: region.clone(), peers: bells });
+    let starter = Starter { snapshot, options, topology, pools, shared: Arc::clone(&shared) };
     let workers = match &options.pcap {
         None => starter.start(&devices, |port, _| port)?,
         Some(path) => {
@@ -73,7 +78,7 @@ pub(crate) fn run(snapshot: &Snapshot, options: &Options) -> anyhow::Result<()> 
         }
     };
     tracing::info!("serving");
-    let failed = watch(&stop, &workers, &devices, &region);
+    let failed = watch(&shared, &workers, &devices);
     stop.store(true, Ordering::Relaxed);
     for worker in workers {
         worker.thread.join().map_err(|_| anyhow::anyhow!("worker {} ended with a panic", worker.index))?;
@@ -181,7 +186,6 @@ fn wall_clock_ns() -> u64 {
 struct Running {
     index: usize,
     thread: JoinHandle<()>,
-    turns: Arc<AtomicU64>,
 }
 
 struct Starter<'a> {
@@ -189,8 +193,7 @@ struct Starter<'a> {
     options: &'a Options,
     topology: Arc<Topology>,
     pools: Vec<Mempool>,
-    region: Region,
-    stop: Arc<AtomicBool>,
+    shared: Arc<Shared>,
 }
 
 impl Starter<'_> {
@@ -221,15 +224,11 @@ impl Starter<'_> {
                 seed: u64::from_ne_bytes(seed),
                 verify_rss: self.options.verify_rss,
             };
-            let turns = Arc::new(AtomicU64::new(0));
-            let shared = Shared {
-                stop: Arc::clone(&self.stop),
-                turns: Arc::clone(&turns),
-                region: self.region.clone(),
-                column: index,
-            };
-            let thread = self.spawn(*core, Worker::new(ports, options), shared)?;
-            running.push(Running { index, thread, turns });
+            // Asleep only if every queue can wake: a frame on another would wait.
+            let wakes: Option<Vec<_>> = devices.iter().map(|device| device.wake(index)).collect();
+            let sleeper = wakes.map(|wakes| Sleeper::new(wakes, self.shared.peers[index].bell.clone()));
+            let thread = self.spawn(*core, index, Worker::new(ports, options), sleeper)?;
+            running.push(Running { index, thread });
         }
         Ok(running)
     }
@@ -237,45 +236,46 @@ impl Starter<'_> {
     fn spawn<P: Port + Send + 'static>(
         &self,
         core: u16,
-        worker: Worker<P>,
-        shared: Shared,
+        index: usize,
+        mut worker: Worker<P>,
+        sleeper: Option<Sleeper>,
     ) -> anyhow::Result<JoinHandle<()>> {
         let polling = self.snapshot.dataplane.polling;
+        let shared = Arc::clone(&self.shared);
         let body = move || {
-            // The worker ends before the thread is unregistered: its frames go back through the thread's cache.
-            let mut worker = worker;
             let entered = WorkerThread::enter(core);
             match &entered {
                 Ok(_) => {
                     let _ = rustix::thread::set_current_timer_slack(std::num::NonZero::new(1));
-                    polling::run(&mut worker, polling, Clock::start(), &shared);
+                    Loop { index, polling, clock: Clock::start(), shared: &shared, sleeper }.run(&mut worker);
                 }
                 Err(error) => {
-                    tracing::error!("worker {}: {error}", shared.column);
+                    tracing::error!("worker {index}: {error}");
                     shared.stop.store(true, Ordering::Relaxed);
                 }
             }
+            // The worker ends before the thread is unregistered: its frames go back through the thread's cache.
             drop(worker);
             drop(entered);
         };
-        thread::Builder::new().name(format!("worker-{core}")).spawn(body).context("no thread for a worker")
+        thread::Builder::new().name(format!("worker-{index}")).spawn(body).context("no thread for a worker")
     }
 }
 
 /// Waits for the end. Publishes what the ports count, and reports workers that hang or have ended.
-fn watch(stop: &AtomicBool, workers: &[Running], devices: &[Device], region: &Region) -> Option<anyhow::Error> {
+fn watch(shared: &Shared, workers: &[Running], devices: &[Device]) -> Option<anyhow::Error> {
     let mut seen: Vec<u64> = vec![0; workers.len()];
     let mut ticks = 0;
-    while !stop.load(Ordering::Relaxed) {
+    while !shared.stop.load(Ordering::Relaxed) {
         if let Some(ended) = workers.iter().find(|w| w.thread.is_finished()) {
             return Some(anyhow::anyhow!("worker {} has ended by itself", ended.index));
         }
         if ticks % TICKS_PER_SECOND == 0 {
-            publish_ports(devices, region, workers.len());
+            publish_ports(devices, &shared.region, workers.len());
         }
         if ticks % (TICKS_PER_SECOND * WATCHDOG_SECONDS) == 0 && ticks > 0 {
             for (worker, seen) in workers.iter().zip(&mut seen) {
-                let turns = worker.turns.load(Ordering::Relaxed);
+                let turns = shared.peers[worker.index].turns.load(Ordering::Relaxed);
                 if turns == *seen {
                     tracing::error!("worker {} has not finished a turn for {WATCHDOG_SECONDS} s", worker.index);
                 }

@@ -1,83 +1,140 @@
 //! How a worker waits: the loop around [`Worker::turn`].
+//!
+//! Busy: it does not. Adaptive: it spins a little after the last frame, because the next one of a conversation comes soon; then it
+//! sleeps until a queue has a frame, a timer is due or another worker rings. A device that cannot be waited for is looked at
+//! in short steps instead.
 
 use std::{
     hint,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering, fence},
     },
 };
 use weirgate_dataplane::{
     limits::PUBLISH_EVERY,
-    port::{Port, dpdk::Clock},
+    port::{
+        Port,
+        dpdk::{Bell, Clock, Sleeper},
+    },
     shm::Region,
     snapshot::Polling,
     time::{Duration, Instant},
     worker::Worker,
 };
 
-/// Adaptive: spin this long after the last frame, because the next one of a conversation comes soon.
+/// Spin this long after the last frame.
 const SPIN: Duration = Duration::from_us(50);
-/// Adaptive: then sleep in steps of this. With a wake-up's own delay it keeps the first frame's under 100 us.
-const SLEEP: Duration = Duration::from_us(70);
+/// Without a descriptor to wait for: look again after this. With a wake-up's own delay the first frame waits less than 100 us.
+const STEP: Duration = Duration::from_us(60);
+/// The longest sleep: a worker that is told to stop, and a watchdog that looks once a second, wait no longer.
+const SLEEP_MAX: Duration = Duration::from_ms(100);
 
-/// What a worker's thread shares with the node.
-#[derive(Clone)]
+/// What the workers' threads and the node share.
 pub(crate) struct Shared {
     pub(crate) stop: Arc<AtomicBool>,
-    /// Turns made, for the watchdog.
-    pub(crate) turns: Arc<AtomicU64>,
-    /// Where counters go, and the column.
+    /// Where counters go.
     pub(crate) region: Region,
-    pub(crate) column: usize,
+    pub(crate) peers: Vec<Peer>,
 }
 
-/// Turns the worker until it is told to stop.
-pub(crate) fn run<P: Port>(worker: &mut Worker<P>, polling: Polling, clock: Clock, shared: &Shared) {
-    let mut now = clock.now();
-    let mut moved_at = now;
-    let mut published_at = Instant::ZERO;
-    let mut turns = 0u64;
-    while !shared.stop.load(Ordering::Relaxed) {
-        let moved = worker.turn(now);
-        turns += 1;
-        let after = clock.now();
-        if worker.note_turn(after.since(now)) {
-            tracing::warn!("worker {}: a turn took {:?}", shared.column, after.since(now));
-        }
-        now = after;
-        if moved {
-            moved_at = now;
-        }
-        if now.since(published_at) >= PUBLISH_EVERY {
-            published_at = now;
-            worker.publish(now, shared.region.cells(shared.column));
-            shared.turns.store(turns, Ordering::Relaxed);
-        }
-        if !moved && polling == Polling::Adaptive {
-            now = wait(worker, clock, now, moved_at);
-        }
-    }
-    worker.stop();
-    worker.publish(now, shared.region.cells(shared.column));
+/// One worker as the others see it.
+pub(crate) struct Peer {
+    /// Turns made, for the watchdog.
+    pub(crate) turns: AtomicU64,
+    asleep: AtomicBool,
+    pub(crate) bell: Bell,
 }
 
-/// Waits a moment and tells the time after it.
-fn wait<P: Port>(worker: &Worker<P>, clock: Clock, now: Instant, moved_at: Instant) -> Instant {
-    if now.since(moved_at) < SPIN {
-        hint::spin_loop();
-        return clock.now();
+impl Peer {
+    pub(crate) fn new(bell: Bell) -> Self {
+        Self { turns: AtomicU64::new(0), asleep: AtomicBool::new(false), bell }
     }
-    let until_due = worker.next_deadline().since(now);
-    let length = SLEEP.min(until_due);
-    if length > Duration::ZERO {
-        sleep(length);
-    }
-    clock.now()
 }
 
-/// A short sleep of the kernel's, ended early by a signal or by nothing.
-fn sleep(length: Duration) {
-    let request = rustix::time::Timespec { tv_sec: 0, tv_nsec: length.as_ns() as _ };
-    let _ = rustix::thread::nanosleep(&request);
+/// One worker's loop.
+pub(crate) struct Loop<'a> {
+    pub(crate) index: usize,
+    pub(crate) polling: Polling,
+    pub(crate) clock: Clock,
+    pub(crate) shared: &'a Shared,
+    /// `None`: some queue cannot be waited for.
+    pub(crate) sleeper: Option<Sleeper>,
+}
+
+impl Loop<'_> {
+    /// Turns the worker until it is told to stop.
+    pub(crate) fn run<P: Port>(&self, worker: &mut Worker<P>) {
+        let me = &self.shared.peers[self.index];
+        let mut now = self.clock.now();
+        let mut moved_at = now;
+        let mut published_at = Instant::ZERO;
+        let mut turns = 0u64;
+        while !self.shared.stop.load(Ordering::Relaxed) {
+            let turn = worker.turn(now);
+            turns += 1;
+            let after = self.clock.now();
+            if worker.note_turn(after.since(now)) {
+                tracing::warn!("worker {}: a turn took {:?}", self.index, after.since(now));
+            }
+            now = after;
+            if turn.noticed {
+                self.wake_others();
+            }
+            if turn.moved {
+                moved_at = now;
+            }
+            let idle = self.polling == Polling::Adaptive && now.since(moved_at) >= SPIN;
+            if now.since(published_at) >= PUBLISH_EVERY || idle {
+                published_at = now;
+                worker.publish(now, self.shared.region.cells(self.index));
+                me.turns.store(turns, Ordering::Relaxed);
+            }
+            if idle {
+                self.sleep(worker, now);
+                now = self.clock.now();
+            } else if !turn.moved && self.polling == Polling::Adaptive {
+                hint::spin_loop();
+            }
+        }
+        worker.stop();
+        worker.publish(now, self.shared.region.cells(self.index));
+    }
+
+    /// Sleeps until there may be something to do.
+    fn sleep<P: Port>(&self, worker: &mut Worker<P>, now: Instant) {
+        let longest = SLEEP_MAX.min(worker.next_deadline().since(now));
+        if longest == Duration::ZERO {
+            return;
+        }
+        let Some(sleeper) = &self.sleeper else {
+            let step = rustix::time::Timespec { tv_sec: 0, tv_nsec: STEP.min(longest).as_ns() as _ };
+            let _ = rustix::thread::nanosleep(&step);
+            return;
+        };
+        // Whoever leaves a notice looks at `asleep` after it; we look for notices after setting `asleep`. The fences order each pair, so one
+        // of the two sees the other. The same holds for frames: interrupts first, then one more look at the queues.
+        let me = &self.shared.peers[self.index];
+        me.asleep.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        let armed = sleeper.arm();
+        let turn = worker.turn(now);
+        if turn.noticed {
+            self.wake_others();
+        }
+        if armed && !turn.moved && !worker.has_notices() {
+            sleeper.wait(std::time::Duration::from_nanos(longest.as_ns()));
+        }
+        sleeper.disarm();
+        me.asleep.store(false, Ordering::Relaxed);
+    }
+
+    fn wake_others(&self) {
+        fence(Ordering::SeqCst);
+        for (index, peer) in self.shared.peers.iter().enumerate() {
+            if index != self.index && peer.asleep.swap(false, Ordering::Relaxed) {
+                peer.bell.ring();
+            }
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! A port: probed by name, configured for so many queues, started, and given back.
 
-use super::{DpdkPort, Mempool, StartError, eal, start_error};
+use super::{DpdkPort, Mempool, StartError, Wake, eal, start_error, wake::driver_sockets};
 use crate::{
     limits::{FRAME_ROOM, RING_DESCRIPTORS},
     port::{
@@ -10,7 +10,9 @@ use crate::{
     snapshot::{DeviceKind, PortConfig},
 };
 use dpdk_sys as sys;
+use rustix::fd::RawFd;
 use std::{
+    collections::BTreeSet,
     ffi::{CStr, CString},
     ptr,
     sync::Arc,
@@ -29,6 +31,8 @@ pub struct Device {
 struct Part {
     port: u16,
     queues: u16,
+    /// What each queue can be waited for with; empty if they cannot.
+    wakes: Vec<Wake>,
 }
 
 /// One value about a port that is published beside the workers' counters.
@@ -77,9 +81,11 @@ impl Device {
             let queues = pools.len() as u16;
             let (name, devargs) = devargs(config, index, part, queues);
             // From here on the part is ours to close, whatever fails.
-            let part = Part { port: probe(config, &name, &devargs)?, queues };
+            let sockets = driver_sockets(config.device.kind);
+            let mut part = Part { port: probe(config, &name, &devargs)?, queues, wakes: Vec::new() };
             device.configure(&part, config)?;
             part.start(config, pools)?;
+            part.find_wakes(config.device.kind, &sockets);
             device.parts.push(part);
         }
         let rss = if split == 1 { device.parts[0].read_rss(config) } else { None };
@@ -92,6 +98,18 @@ impl Device {
         let queues_of = |part: &Part| (0..part.queues).map(|queue| (part.port, queue)).collect::<Vec<_>>();
         let all = self.parts.iter().flat_map(queues_of);
         all.map(|(port, queue)| DpdkPort::new(port, queue, Arc::clone(&self.capabilities))).collect()
+    }
+
+    /// What a worker's queue can be waited for with, where that is possible.
+    pub fn wake(&self, worker: usize) -> Option<Wake> {
+        let mut queue = worker;
+        for part in &self.parts {
+            match queue.checked_sub(usize::from(part.queues)) {
+                Some(rest) => queue = rest,
+                None => return part.wakes.get(queue).cloned(),
+            }
+        }
+        None
     }
 
     /// What it does for us.
@@ -130,7 +148,7 @@ impl Device {
 
     /// Configures a part, and learns from it what the device is.
     fn configure(&mut self, part: &Part, config: &PortConfig) -> Result<(), StartError> {
-        let &Part { port, queues } = part;
+        let &Part { port, queues, .. } = part;
         let mut info = sys::rte_eth_dev_info::default();
         // SAFETY: a valid port and a structure to fill.
         check(unsafe { sys::rte_eth_dev_info_get(port, &mut info) }, config, "does not describe itself")?;
@@ -156,6 +174,7 @@ impl Device {
             conf.rxmode.mq_mode = sys::RTE_ETH_MQ_RX_RSS;
             conf.rx_adv_conf.rss_conf.rss_hf = plan.rss_flows;
         }
+        conf.intr_conf.set_rxq(u32::from(has_interrupts(config.device.kind)));
         // SAFETY: a valid port that is not started, and a configuration that outlives the call.
         let answer = unsafe { sys::rte_eth_dev_configure(port, queues, queues, &conf) };
         check(answer, config, "refuses its configuration")?;
@@ -207,6 +226,17 @@ impl Part {
         Ok(())
     }
 
+    /// Finds what each queue can be waited for with; `before` are the driver's sockets from before it was probed.
+    fn find_wakes(&mut self, kind: DeviceKind, before: &BTreeSet<RawFd>) {
+        let interrupts = || (0..self.queues).filter_map(|queue| Wake::interrupt(self.port, queue)).collect();
+        let sockets = || driver_sockets(kind).difference(before).map(|fd| Wake::socket(*fd)).collect();
+        let found: Vec<Wake> = if has_interrupts(kind) { interrupts() } else { sockets() };
+        // One for each queue, or we do not know which is whose.
+        if found.len() == usize::from(self.queues) {
+            self.wakes = found;
+        }
+    }
+
     /// Reads key and indirection table back; `None` where the device does not tell.
     fn read_rss(&self, config: &PortConfig) -> Option<Rss> {
         if config.device.kind != DeviceKind::Pci || self.queues < 2 {
@@ -254,6 +284,11 @@ impl Drop for Part {
             sys::rte_eth_dev_close(self.port);
         }
     }
+}
+
+/// Whether the driver is asked for receive interrupts.
+fn has_interrupts(kind: DeviceKind) -> bool {
+    matches!(kind, DeviceKind::Pci | DeviceKind::Tap)
 }
 
 /// What is asked of a device, of what it offers.

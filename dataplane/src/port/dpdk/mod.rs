@@ -7,6 +7,7 @@
 //!   device    a port: configure, start, statistics, stop
 //!   queue     one queue pair of a port: what a worker polls
 //!   thread    a worker's thread: its name to DPDK, its core, its clock
+//!   wake      how an idle worker sleeps and is woken
 //! ```
 //! **Order of ends.** Frames before pools, devices before pools, everything before EAL. Types cannot say all of that (a frame
 //! does not carry its pool's lifetime; it would cost a word in each), so [`Eal`]'s drop looks: while a frame is out, the
@@ -19,6 +20,7 @@ mod mbuf;
 mod mempool;
 mod queue;
 mod thread;
+mod wake;
 
 pub use device::{Device, LinkState, PORT_CELLS, PortCell, frame_room};
 pub use eal::{Eal, EalOptions, Memory};
@@ -26,6 +28,7 @@ pub(super) use mbuf::{Mbuf, MbufCursor};
 pub use mempool::Mempool;
 pub use queue::DpdkPort;
 pub use thread::{Clock, WorkerThread, pin};
+pub use wake::{Bell, Sleeper, Wake};
 
 use std::ffi::CStr;
 
