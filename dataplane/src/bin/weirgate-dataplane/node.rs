@@ -97,6 +97,7 @@ fn start_eal(snapshot: &Snapshot, options: &Options) -> anyhow::Result<Eal> {
     if let (true, Some(port)) = (options.no_huge, dataplane.ports.iter().find(|p| !p.device.kind.is_virtual())) {
         anyhow::bail!("port {}: {} is hardware, which needs hugepages; leave --no-huge out", port.name, port.device);
     }
+    dataplane.ports.iter().try_for_each(Device::check)?;
     let allowed = rustix::thread::sched_getaffinity(None).context("the process's CPUs")?;
     let cpus = (0..1024).filter(|cpu| allowed.is_set(*cpu)).map(|cpu| cpu as u16).collect();
     let memory = if options.no_huge { Memory::Ordinary } else { Memory::Huge };

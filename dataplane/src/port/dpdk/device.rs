@@ -68,9 +68,14 @@ pub struct LinkState {
 }
 
 impl Device {
+    /// What can be said about a device before DPDK starts.
+    pub fn check(config: &PortConfig) -> Result<(), StartError> {
+        eal::check_device(&config.device).map_err(|error| StartError(format!("port {}: {error}", config.name)))
+    }
+
     /// Probes, configures and starts a device with one queue pair for each pool; queue `i` receives into pool `i`.
     pub fn open(config: &PortConfig, index: usize, pools: &[Mempool]) -> Result<Self, StartError> {
-        eal::check_device(&config.device)?;
+        Self::check(config)?;
         let split = if config.device.kind == DeviceKind::AfXdp { pools.len() } else { 1 };
         let mut device = Self {
             parts: Vec::with_capacity(split),
