@@ -199,7 +199,7 @@ fn what_cannot_start_says_why() -> Result<(), Failed> {
         (port("0000:ff:1f.7"), "[0]", "needs hugepages"),
         (port("memif:/nowhere/at/all.sock"), "[0]", "does not exist"),
         (port("tap:lo"), "[0]", "exists already"),
-        (port("null"), "[999]", "core 999 cannot be used"),
+        (port("null"), "[999]", "core 999 cannot be used; this process may run on"),
         (port("pcap,rx_pcap=/nowhere.pcap"), "[0]", "cannot be opened"),
         (port("null").replace("10.0.0.1/24", "10.0.0.255/24"), "[0]", "cannot be a host's address"),
         (format!("{}, {}", port("null"), port("null")), "[0]", "two ports are named"),

@@ -94,6 +94,7 @@ pub(crate) fn start_dataplane(snapshot: &str, options: &[&str]) -> Result<(Optio
     let file = folder.join("snapshot.json");
     std::fs::write(&file, snapshot)?;
     let runtime = folder.join("runtime");
+    std::fs::create_dir_all(&runtime)?;
     let output = Command::new("timeout")
         .arg("30")
         .arg(binary("weirgate-dataplane"))

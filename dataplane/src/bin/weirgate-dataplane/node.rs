@@ -26,7 +26,7 @@ use weirgate_dataplane::{
     port::{
         Port,
         dpdk::{
-            Bell, Clock, Device, DpdkPort, Eal, EalOptions, Memory, Mempool, PORT_CELLS, Sleeper, WorkerThread,
+            Bell, Clock, Device, DpdkPort, Eal, EalOptions, Memory, Mempool, PORT_CELLS, Sleeper, StartError, WorkerThread,
             frame_room,
         },
         pcapng::{Capture, CapturedPort},
@@ -81,7 +81,8 @@ pub(crate) fn run(snapshot: &Snapshot, options: &Options) -> anyhow::Result<()> 
     let failed = watch(&shared, &workers, &devices);
     stop.store(true, Ordering::Relaxed);
     for worker in workers {
-        worker.thread.join().map_err(|_| anyhow::anyhow!("worker {} ended with a panic", worker.index))?;
+        let ended = worker.thread.join().map_err(|_| anyhow::anyhow!("worker {} ended with a panic", worker.index))?;
+        ended.with_context(|| format!("worker {}", worker.index))?;
     }
     publish_ports(&devices, &region, workers_of(snapshot));
     tracing::info!("stopped");
@@ -99,7 +100,10 @@ fn start_eal(snapshot: &Snapshot, options: &Options) -> anyhow::Result<Eal> {
     }
     dataplane.ports.iter().try_for_each(Device::check)?;
     let allowed = rustix::thread::sched_getaffinity(None).context("the process's CPUs")?;
-    let cpus = (0..1024).filter(|cpu| allowed.is_set(*cpu)).map(|cpu| cpu as u16).collect();
+    let cpus: Vec<u16> = (0..1024).filter(|cpu| allowed.is_set(*cpu)).map(|cpu| cpu as u16).collect();
+    if let Some(core) = dataplane.cores.iter().find(|core| !cpus.contains(core)) {
+        anyhow::bail!("dataplane.cores: core {core} cannot be used; this process may run on {cpus:?}");
+    }
     let memory = if options.no_huge { Memory::Ordinary } else { Memory::Huge };
     let bytes = packet_memory(snapshot);
     Ok(Eal::start(&EalOptions { memory, bytes, cpus, verbose: options.verbose })?)
@@ -186,7 +190,7 @@ fn wall_clock_ns() -> u64 {
 /// A started worker.
 struct Running {
     index: usize,
-    thread: JoinHandle<()>,
+    thread: JoinHandle<Result<(), StartError>>,
 }
 
 struct Starter<'a> {
@@ -240,24 +244,17 @@ impl Starter<'_> {
         index: usize,
         mut worker: Worker<P>,
         sleeper: Option<Sleeper>,
-    ) -> anyhow::Result<JoinHandle<()>> {
+    ) -> anyhow::Result<JoinHandle<Result<(), StartError>>> {
         let polling = self.snapshot.dataplane.polling;
         let shared = Arc::clone(&self.shared);
         let body = move || {
-            let entered = WorkerThread::enter(core);
-            match &entered {
-                Ok(_) => {
-                    let _ = rustix::thread::set_current_timer_slack(std::num::NonZero::new(1));
-                    Loop { index, polling, clock: Clock::start(), shared: &shared, sleeper }.run(&mut worker);
-                }
-                Err(error) => {
-                    tracing::error!("worker {index}: {error}");
-                    shared.stop.store(true, Ordering::Relaxed);
-                }
-            }
+            let entered = WorkerThread::enter(core).inspect_err(|_| shared.stop.store(true, Ordering::Relaxed))?;
+            let _ = rustix::thread::set_current_timer_slack(std::num::NonZero::new(1));
+            Loop { index, polling, clock: Clock::start(), shared: &shared, sleeper }.run(&mut worker);
             // The worker ends before the thread is unregistered: its frames go back through the thread's cache.
             drop(worker);
             drop(entered);
+            Ok(())
         };
         thread::Builder::new().name(format!("worker-{index}")).spawn(body).context("no thread for a worker")
     }
