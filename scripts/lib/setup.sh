@@ -15,6 +15,9 @@ complain() { printf '%s: %s\n' "$self" "$1" >&2; shift; for line; do printf '  %
 die() { complain "$@"; exit 1; }
 wrong() { complain "$1" "try: ./scripts/$self --help"; exit 2; }
 
+# An option at the end of the line has lost its value.
+need_value() { (($# >= 2)) || wrong "$1 wants a value"; }
+
 need_root() { # WHAT-FOR
     ((EUID == 0)) || die "$1 needs root" "run it again as root, keeping your toolchain in sight:" "sudo -E env PATH=\"\$PATH\" $0"
 }
@@ -137,16 +140,28 @@ return_hugepages() { # N
 
 # --- binaries ---------------------------------------------------------------------------------------------------------------------
 
-# Builds the data plane and the commands. Silent when all is well: a build's thousand lines hide the one that matters.
-build_release() {
-    command -v cargo >/dev/null || die "no cargo in PATH" \
-        "install a Rust toolchain (the least version is rust-version in Cargo.toml); under sudo keep your PATH: sudo -E env PATH=\"\$PATH\" $0"
-    local log
-    log=$(mktemp /tmp/weirgate-build.XXXXXX)
-    say "building the data plane and the commands (some minutes the first time)"
-    if ! (cd "$root" && cargo build --release --locked -p weirgate-dataplane --features dpdk -p weirgate-control) >"$log" 2>&1; then
+# Runs a command whose output is of interest only when it fails.
+quietly() { # WHAT COMMAND..
+    local what=$1 log
+    shift
+    log=$(mktemp /tmp/weirgate-log.XXXXXX)
+    say "$what"
+    if ! "$@" >"$log" 2>&1; then
         tail -n 60 "$log" >&2
-        die "the build failed" "all of its output: $log"
+        die "$what failed" "all of its output: $log"
     fi
     rm -f "$log"
+}
+
+need_cargo() {
+    command -v cargo >/dev/null || die "no cargo in PATH" \
+        "install a Rust toolchain (the least version is rust-version in Cargo.toml); under sudo keep your PATH: sudo -E env PATH=\"\$PATH\" $0"
+}
+
+# Builds the data plane and the commands.
+build_release() {
+    need_cargo
+    quietly "building the data plane and the commands (some minutes the first time)" \
+        cargo build --release --locked --manifest-path "$root/Cargo.toml" \
+        -p weirgate-dataplane --features weirgate-dataplane/dpdk -p weirgate-control
 }

@@ -92,6 +92,14 @@ impl FromStr for Device {
     }
 }
 
+impl Device {
+    /// Whether the process at the other end maps our packet memory.
+    pub fn shares_memory(&self) -> bool {
+        self.kind == DeviceKind::VirtioUser
+            || (self.kind == DeviceKind::Memif && self.arguments.iter().any(|a| a == "zero-copy=yes"))
+    }
+}
+
 /// `dddd:bb:dd.f`, all hexadecimal but the function.
 fn is_pci_address(text: &str) -> bool {
     let bytes = text.as_bytes();

@@ -26,8 +26,8 @@ use weirgate_dataplane::{
     port::{
         Port,
         dpdk::{
-            Bell, Clock, Device, DpdkPort, Eal, EalOptions, Memory, Mempool, PORT_CELLS, Sleeper, StartError, WorkerThread,
-            frame_room,
+            Bell, Clock, Device, DpdkPort, Eal, EalOptions, Memory, Mempool, PORT_CELLS, Sleeper, StartError,
+            WorkerThread, frame_room,
         },
         pcapng::{Capture, CapturedPort},
     },
@@ -106,7 +106,8 @@ fn start_eal(snapshot: &Snapshot, options: &Options) -> anyhow::Result<Eal> {
     }
     let memory = if options.no_huge { Memory::Ordinary } else { Memory::Huge };
     let bytes = packet_memory(snapshot);
-    Ok(Eal::start(&EalOptions { memory, bytes, cpus, verbose: options.verbose })?)
+    let single_file_segments = dataplane.ports.iter().any(|port| port.device.shares_memory());
+    Ok(Eal::start(&EalOptions { memory, bytes, cpus, single_file_segments, verbose: options.verbose })?)
 }
 
 fn packet_memory(snapshot: &Snapshot) -> usize {

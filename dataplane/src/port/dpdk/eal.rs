@@ -28,6 +28,8 @@ pub struct EalOptions {
     pub bytes: usize,
     /// CPUs that the process may use; the starting thread stays on all of them.
     pub cpus: Vec<u16>,
+    /// One file for each hugepage size, because another process maps this memory: virtio-user, and memif without copying.
+    pub single_file_segments: bool,
     /// Show DPDK's own messages, not only its errors.
     pub verbose: bool,
 }
@@ -116,7 +118,10 @@ fn arguments(options: &EalOptions, prefix: &str) -> Vec<String> {
     arguments.push(format!("--log-level=*:{}", if options.verbose { "info" } else { "error" }));
     match options.memory {
         // Nothing on disk: no files in hugetlbfs, no shared configuration.
-        Memory::Huge => arguments.push("--in-memory".into()),
+        Memory::Huge => {
+            arguments.push("--in-memory".into());
+            arguments.extend(options.single_file_segments.then(|| "--single-file-segments".to_owned()));
+        }
         Memory::Ordinary => {
             let mib = options.bytes.div_ceil(1 << 20);
             arguments.extend(["--no-huge".into(), "--no-shconf".into(), "-m".into(), mib.to_string()]);

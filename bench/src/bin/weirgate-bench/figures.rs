@@ -1,0 +1,51 @@
+//! Medians of measured rates, and their ratio.
+
+use anyhow::Context;
+use clap::Args;
+use std::{fs, path::PathBuf};
+use weirgate_bench::{Figure, median};
+
+#[derive(Args)]
+pub(crate) struct Options {
+    /// The figure's name.
+    #[arg(long)]
+    name: String,
+    /// Our rates, a line each.
+    #[arg(long)]
+    ours: PathBuf,
+    /// The other's rates, a line each.
+    #[arg(long)]
+    theirs: PathBuf,
+    /// What the ratio must reach.
+    #[arg(long)]
+    reach: f64,
+    /// Where the list of figures goes.
+    #[arg(long)]
+    json: Option<PathBuf>,
+}
+
+pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
+    let rates = |path: &PathBuf| -> anyhow::Result<Vec<f64>> {
+        let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
+        text.lines().map(|line| line.trim().parse().with_context(|| format!("{line:?} is not a rate"))).collect()
+    };
+    let middle = |path: &PathBuf| median(rates(path)?).with_context(|| format!("{} is empty", path.display()));
+    let (ours, theirs) = (middle(&options.ours)?, middle(&options.theirs)?);
+    let figures = [
+        Figure::at_least(&options.name, ours / theirs, "ratio", options.reach),
+        Figure::shown(&format!("{}.ours", options.name), ours, "packets/s"),
+        Figure::shown(&format!("{}.theirs", options.name), theirs, "packets/s"),
+    ];
+    for figure in &figures {
+        let verdict = match (figure.reach, figure.met) {
+            (Some(reach), Some(true)) => format!("  (at least {reach}: met)"),
+            (Some(reach), _) => format!("  (at least {reach}: MISSED)"),
+            _ => String::new(),
+        };
+        println!("{:40} {:>14.3} {}{verdict}", figure.name, figure.value, figure.unit);
+    }
+    if let Some(path) = &options.json {
+        fs::write(path, serde_json::to_string_pretty(&figures)? + "\n").with_context(|| path.display().to_string())?;
+    }
+    Ok(())
+}

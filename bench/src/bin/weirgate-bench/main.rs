@@ -1,0 +1,37 @@
+//! Generators for the benchmarks; `./scripts/bench` runs them.
+
+mod echo;
+mod figures;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Measures Weirgate.
+#[derive(Parser)]
+#[command(version, about)]
+struct Options {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Send 64-byte echo requests as fast as they come back; prints packets per second.
+    Echo(echo::Options),
+    /// Turn measured packet rates into figures.
+    Figures(figures::Options),
+}
+
+fn main() -> ExitCode {
+    let result = match Options::parse().command {
+        Command::Echo(options) => echo::run(&options),
+        Command::Figures(options) => figures::run(&options),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("weirgate-bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
