@@ -63,7 +63,6 @@ pub struct Worker<P: Port> {
     net: Net,
     out: Outbox,
     mailboxes: Mailboxes,
-    burst: Burst,
     verify_rss: bool,
     turn_max: Duration,
 }
@@ -78,7 +77,6 @@ impl<P: Port> Worker<P> {
             index: options.index,
             ports,
             mailboxes: options.mailboxes,
-            burst: Burst::new(),
             verify_rss: options.verify_rss,
             turn_max: Duration::ZERO,
         }
@@ -88,12 +86,11 @@ impl<P: Port> Worker<P> {
     pub fn turn(&mut self, now: Instant) -> Turn {
         let mut moved = false;
         for port in 0..self.ports.len() {
-            self.ports[port].rx_burst(&mut self.burst);
+            let mut burst = Burst::new();
+            self.ports[port].rx_burst(&mut burst);
             self.read_notices(now);
-            moved |= !self.burst.is_empty();
-            let mut burst = std::mem::take(&mut self.burst);
-            self.handle_burst(now, PortIndex(port as u8), &mut burst);
-            self.burst = burst;
+            moved |= !burst.is_empty();
+            self.handle_burst(now, PortIndex(port as u8), burst);
         }
         if now >= self.net.next_deadline() {
             self.net.handle_timers(now, &mut self.out);
@@ -181,9 +178,9 @@ impl<P: Port> Worker<P> {
     }
 
     #[inline]
-    fn handle_burst(&mut self, now: Instant, port: PortIndex, burst: &mut Burst) {
+    fn handle_burst(&mut self, now: Instant, port: PortIndex, burst: Burst) {
         self.out.counters.add(Counter::RxFrames, burst.len() as u64);
-        for frame in burst.drain(..) {
+        for frame in burst {
             self.out.counters.add(Counter::RxBytes, frame.len() as u64);
             if self.verify_rss {
                 self.check_queue(port, &frame);

@@ -28,11 +28,6 @@ void weir_free(struct rte_mbuf *frame) { rte_pktmbuf_free(frame); }
 
 int weir_chain(struct rte_mbuf *head, struct rte_mbuf *tail) { return rte_pktmbuf_chain(head, tail); }
 
-int weir_is_shared(const struct rte_mbuf *segment)
-{
-	return !RTE_MBUF_DIRECT(segment) || rte_mbuf_refcnt_read(segment) > 1;
-}
-
 void weir_set_tx_lengths(struct rte_mbuf *frame, uint8_t l2, uint16_t l3, uint8_t l4, uint16_t tso_segment)
 {
 	frame->tx_offload = rte_mbuf_tx_offload(l2, l3, l4, tso_segment, 0, 0, 0);

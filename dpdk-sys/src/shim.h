@@ -41,7 +41,8 @@ enum {
 };
 
 #define WEIR_U64(name) static const uint64_t WEIR_##name = name
-WEIR_U64(RTE_MBUF_F_RX_VLAN_STRIPPED);
+WEIR_U64(RTE_MBUF_F_INDIRECT);
+WEIR_U64(RTE_MBUF_F_EXTERNAL);
 WEIR_U64(RTE_MBUF_F_RX_RSS_HASH);
 WEIR_U64(RTE_MBUF_F_RX_IP_CKSUM_MASK);
 WEIR_U64(RTE_MBUF_F_RX_IP_CKSUM_BAD);
@@ -91,8 +92,6 @@ struct rte_mbuf *weir_alloc(struct rte_mempool *pool);
 int weir_alloc_bulk(struct rte_mempool *pool, struct rte_mbuf **frames, unsigned int count);
 void weir_free(struct rte_mbuf *frame);
 int weir_chain(struct rte_mbuf *head, struct rte_mbuf *tail);
-/* Not 0 when another mbuf may see the bytes of this segment. */
-int weir_is_shared(const struct rte_mbuf *segment);
 /* The layer lengths that transmit offloads need; bit fields, so written here. */
 void weir_set_tx_lengths(struct rte_mbuf *frame, uint8_t l2, uint16_t l3, uint8_t l4, uint16_t tso_segment);
 uint64_t weir_tx_lengths(const struct rte_mbuf *frame);

@@ -102,19 +102,23 @@ pub(super) struct Header {
 #[inline]
 pub(super) fn emit(frame: &mut Frame, header: &Header, offload: bool) -> Result<(), NoRoom> {
     let total_len = u16::try_from(frame.len() + HEADER_LEN).map_err(|_| NoRoom)?;
+    // Whole words, summed before they are written: reading back bytes that were just stored one by one would stall.
+    let [source, destination] = [header.source, header.destination].map(Ipv4Addr::to_bits);
+    let first = VERSION_AND_LENGTH | u32::from(total_len);
+    let third = u32::from(header.hop_limit) << 24 | u32::from(header.protocol) << 16;
+    let words = [first, DONT_FRAGMENT, third, source, destination];
+    let sum: u64 = words.iter().map(|word| u64::from(*word >> 16) + u64::from(*word & 0xffff)).sum();
+    let sum = (sum >> 16) + (sum & 0xffff);
+    let checksum = if offload { 0 } else { !((sum >> 16) + sum) as u16 };
     let bytes = frame.prepend(HEADER_LEN)?;
-    bytes[0] = 0x45;
-    bytes[1] = 0;
-    bytes[2..4].copy_from_slice(&total_len.to_be_bytes());
-    bytes[4..8].copy_from_slice(&[0, 0, 0x40, 0]);
-    bytes[8] = header.hop_limit;
-    bytes[9] = header.protocol;
-    bytes[10..12].fill(0);
-    bytes[12..16].copy_from_slice(&header.source.octets());
-    bytes[16..20].copy_from_slice(&header.destination.octets());
-    if !offload {
-        let sum = Sum::default().add(&bytes[..HEADER_LEN]).checksum();
-        bytes[10..12].copy_from_slice(&sum.to_be_bytes());
+    for (word, place) in words.iter().zip(bytes.chunks_exact_mut(4)) {
+        place.copy_from_slice(&word.to_be_bytes());
     }
+    bytes[8..12].copy_from_slice(&(third | u32::from(checksum)).to_be_bytes());
     Ok(())
 }
+
+/// Version 4, five words of header, no DSCP or ECN.
+const VERSION_AND_LENGTH: u32 = 0x4500_0000;
+/// Flags of the second word.
+const DONT_FRAGMENT: u32 = 0x4000;

@@ -123,6 +123,8 @@ pub(super) struct Neighbors {
     /// `places.len() == slots that are Some <= NEIGHBORS_MAX`
     slots: Vec<Option<Neighbor>>,
     free: Vec<u16>,
+    /// The place that was last found.
+    last: u16,
     /// Where the search for a place to take goes on.
     hand: usize,
     /// INCOMPLETE neighbours, oldest first; some are answered or gone since.
@@ -147,6 +149,7 @@ impl Neighbors {
             ),
             slots: Vec::with_capacity(NEIGHBORS_MAX),
             free: Vec::with_capacity(NEIGHBORS_MAX),
+            last: 0,
             hand: 0,
             incomplete: VecDeque::with_capacity(NEIGHBORS_INCOMPLETE_MAX * 2),
             incomplete_count: 0,
@@ -171,7 +174,7 @@ impl Neighbors {
 
     /// Sends an IP packet to a neighbour, as soon as its hardware address is known.
     pub(super) fn send(&mut self, now: Instant, hop: NextHop, frame: Frame, out: &mut Outbox) {
-        let Some(&place) = self.places.get(&hop) else {
+        let Some(place) = self.find(hop) else {
             return self.ask_for(now, hop, frame, out);
         };
         let neighbor = self.slots[usize::from(place)].as_mut().expect("a place that is named is taken");
@@ -186,6 +189,16 @@ impl Neighbors {
         }
         let mac = neighbor.mac;
         transmit(&self.topology, hop, mac, frame, out);
+    }
+
+    /// Where a neighbour is. Most frames of a burst go to the same one as the frame before (a gateway's router, or one client).
+    #[inline]
+    fn find(&mut self, hop: NextHop) -> Option<u16> {
+        if matches!(self.slots.get(usize::from(self.last)), Some(Some(neighbor)) if neighbor.hop == hop) {
+            return Some(self.last);
+        }
+        self.last = *self.places.get(&hop)?;
+        Some(self.last)
     }
 
     /// What a message of a neighbour teaches. Says whether the neighbour is known (now).

@@ -10,7 +10,12 @@ use crate::{
 };
 use arrayvec::ArrayVec;
 use dpdk_sys as sys;
-use std::{marker::PhantomData, mem::ManuallyDrop, ptr::NonNull};
+use std::{
+    marker::PhantomData,
+    mem::ManuallyDrop,
+    ptr::NonNull,
+    sync::atomic::{AtomicU16, Ordering},
+};
 
 /// Owns the first segment and all that follow; gives them back to their pools on drop.
 pub(in crate::port) struct Mbuf(NonNull<sys::rte_mbuf>);
@@ -63,9 +68,14 @@ impl Raw {
     fn last(self) -> Self {
         std::iter::successors(Some(self), |s| s.next()).last().unwrap_or(self)
     }
+    /// Whether another mbuf may see the bytes of this segment: it points to another's buffer, or others point to its own.
+    #[inline]
     fn is_shared(self) -> bool {
-        // SAFETY: a live mbuf; the function reads flags and the reference count.
-        unsafe { sys::weir_is_shared(self.0.as_ptr()) != 0 }
+        let elsewhere = sys::WEIR_RTE_MBUF_F_INDIRECT | sys::WEIR_RTE_MBUF_F_EXTERNAL;
+        // SAFETY: a live mbuf, whose reference count is 16 bits wide, aligned, and atomic for every other thread too. As in DPDK's own
+        // reading of it, no order is needed: who holds the only reference cannot see it grow.
+        let count = unsafe { AtomicU16::from_ptr(self.0.as_ptr().byte_add(sys::WEIR_MBUF_REFCNT as usize).cast()) };
+        self.ol_flags() & elsewhere != 0 || count.load(Ordering::Relaxed) > 1
     }
     #[inline]
     fn data(self) -> *mut u8 {
