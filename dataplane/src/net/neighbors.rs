@@ -106,6 +106,8 @@ struct Neighbor {
     mac: EthernetAddress,
     /// When the state ends.
     due: Instant,
+    /// Which of all neighbours that were ever remembered this is; a place's next one has another.
+    turn: u64,
     /// Questions sent in this state.
     asked: u8,
     /// INCOMPLETE because another worker asks; we only listen.
@@ -125,8 +127,9 @@ pub(super) struct Neighbors {
     free: Vec<u16>,
     /// Where the search for a place to take goes on.
     hand: usize,
-    /// INCOMPLETE neighbours, oldest first; some are answered or gone since.
-    incomplete: VecDeque<NextHop>,
+    /// Places of INCOMPLETE neighbours and their turns, oldest first; some are answered or gone since.
+    incomplete: VecDeque<(u16, u64)>,
+    turn_next: u64,
     incomplete_count: usize,
     pending_count: usize,
     /// No state ends before.
@@ -149,6 +152,7 @@ impl Neighbors {
             free: Vec::with_capacity(NEIGHBORS_MAX),
             hand: 0,
             incomplete: VecDeque::with_capacity(NEIGHBORS_INCOMPLETE_MAX * 2),
+            turn_next: 0,
             incomplete_count: 0,
             pending_count: 0,
             due_min: Instant::NEVER,
@@ -408,22 +412,21 @@ impl Neighbors {
 
     /// A place for a neighbour that will be asked for.
     fn take_incomplete_place(&mut self, now: Instant, hop: NextHop, out: &mut Outbox) -> Option<u16> {
-        while self.incomplete_count >= NEIGHBORS_INCOMPLETE_MAX || self.incomplete.len() >= NEIGHBORS_INCOMPLETE_MAX * 2
-        {
-            let oldest = self.incomplete.pop_front()?;
-            if let Some(&place) = self.places.get(&oldest)
-                && self.slot(place).state == State::Incomplete
-            {
-                if self.incomplete_count >= NEIGHBORS_INCOMPLETE_MAX {
-                    self.forget(place, Drop::NeighborEvicted, out);
-                } else {
-                    self.incomplete.push_back(oldest); // only the list was long; it is still being asked for
-                }
+        while self.incomplete_count >= NEIGHBORS_INCOMPLETE_MAX {
+            let (place, turn) = self.incomplete.pop_front()?;
+            if is_asked_for(&self.slots, place, turn) {
+                self.forget(place, Drop::NeighborEvicted, out);
             }
         }
+        if self.incomplete.len() == NEIGHBORS_INCOMPLETE_MAX * 2 {
+            // More than half of the list is answered or gone, so this comes once in so many questions.
+            self.incomplete.retain(|&(place, turn)| is_asked_for(&self.slots, place, turn));
+        }
         let place = self.take_place(hop, out)?;
-        self.slot(place).due = now;
-        self.incomplete.push_back(hop);
+        let neighbor = self.slot(place);
+        neighbor.due = now;
+        let turn = neighbor.turn;
+        self.incomplete.push_back((place, turn));
         Some(place)
     }
 
@@ -445,11 +448,13 @@ impl Neighbors {
             state: State::Incomplete,
             mac: EthernetAddress([0; 6]),
             due: Instant::NEVER,
+            turn: self.turn_next,
             asked: 0,
             foreign: false,
             moved_at: None,
             pending: ArrayVec::new(),
         });
+        self.turn_next += 1;
         self.places.insert(hop, place);
         self.incomplete_count += 1;
         out.counters.set(Gauge::Neighbors, self.places.len() as u64);
@@ -475,6 +480,11 @@ impl Neighbors {
         neighbor.pending.into_iter().for_each(|frame| out.drop(frame, reason));
         out.counters.set(Gauge::Neighbors, self.places.len() as u64);
     }
+}
+
+/// Whether the neighbour that once took this place is still there and INCOMPLETE.
+fn is_asked_for(slots: &[Option<Neighbor>], place: u16, turn: u64) -> bool {
+    matches!(&slots[usize::from(place)], Some(neighbor) if neighbor.turn == turn && neighbor.state == State::Incomplete)
 }
 
 /// Puts the Ethernet header on and hands the frame to its port.

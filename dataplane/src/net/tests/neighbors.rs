@@ -264,6 +264,23 @@ fn the_oldest_question_makes_room_for_one_more() {
     assert_eq!((gw.state(target), gw.state(host(2))), ("REACHABLE", "-"));
 }
 
+/// Two dead backends that are tried for an hour leave a list of a thousand questions, all about neighbours that are asked for right now.
+#[test]
+fn asking_for_the_same_again_and_again_leaves_room_for_others() {
+    let mut gw = Gateway::new();
+    for _ in 0..2 * NEIGHBORS_INCOMPLETE_MAX {
+        gw.transport_sends(US6, host(0), b"");
+        gw.transport_sends(US6, host(1), b"");
+        gw.wait(Duration::from_secs(3));
+        gw.said();
+    }
+    for n in [0, 1, 2] {
+        gw.transport_sends(US6, host(n), b"");
+        recv!(gw, nd_question(host(n)));
+    }
+    assert_eq!(gw.net.neighbor_count(), 3);
+}
+
 #[test]
 fn so_many_frames_wait_and_no_more() {
     let mut gw = Gateway::new();
