@@ -112,6 +112,8 @@ struct Neighbor {
     asked: u8,
     /// INCOMPLETE because another worker asks; we only listen.
     foreign: bool,
+    /// Another worker has asked for it and is told the answer, even one that is no news here.
+    awaited: bool,
     /// When `mac` last became another.
     moved_at: Option<Instant>,
     /// IP packets that wait for the address, oldest first. Empty unless INCOMPLETE.
@@ -216,12 +218,14 @@ impl Neighbors {
             out.counters.count(Counter::NeighborMoves);
         }
         let was = neighbor.state;
+        let awaited = claim.solicited && std::mem::take(&mut neighbor.awaited);
+        let is_news = moves || was == State::Incomplete || (claim.solicited && was != State::Reachable) || awaited;
         if claim.solicited {
             self.become_known(now, place, claim.mac, State::Reachable, out);
         } else if moves || was == State::Incomplete {
             self.become_known(now, place, claim.mac, State::Stale, out);
         }
-        if moves || (claim.solicited && was != State::Reachable) || was == State::Incomplete {
+        if is_news {
             out.notify(Notice::Learned { hop, mac: claim.mac, reachable: claim.solicited });
         }
         true
@@ -241,16 +245,17 @@ impl Neighbors {
     /// What another worker has asked or learned.
     pub(super) fn handle_notice(&mut self, now: Instant, notice: Notice, out: &mut Outbox) {
         match notice {
-            Notice::Asked(hop) => {
-                if !self.places.contains_key(&hop)
-                    && let Some(place) = self.take_incomplete_place(now, hop, out)
-                {
-                    let neighbor = self.slot(place);
-                    neighbor.foreign = true;
-                    neighbor.due = now + constant::RETRANS_TIMER + constant::RETRANS_TIMER;
-                    self.due_at_place(place);
+            Notice::Asked(hop) => match self.places.get(&hop) {
+                Some(&place) => self.slot(place).awaited = true,
+                None => {
+                    if let Some(place) = self.take_incomplete_place(now, hop, out) {
+                        let neighbor = self.slot(place);
+                        neighbor.foreign = true;
+                        neighbor.due = now + constant::RETRANS_TIMER + constant::RETRANS_TIMER;
+                        self.due_at_place(place);
+                    }
                 }
-            }
+            },
             Notice::Learned { hop, mac, reachable } => {
                 let state = if reachable { State::Reachable } else { State::Stale };
                 let place = self.places.get(&hop).copied().or_else(|| self.take_place(hop, out));
@@ -451,6 +456,7 @@ impl Neighbors {
             turn: self.turn_next,
             asked: 0,
             foreign: false,
+            awaited: false,
             moved_at: None,
             pending: ArrayVec::new(),
         });

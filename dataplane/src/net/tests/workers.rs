@@ -34,6 +34,33 @@ fn asked_by_one_answered_at_the_other() {
     assert_eq!(a.notices(), [], "news is not told back");
 }
 
+/// Answers to ARP are not spread: they all land on one worker, which may still believe what another has begun to doubt.
+#[test]
+fn an_answer_that_is_no_news_here_is_news_for_who_asked() {
+    let (mut a, mut b) = pair();
+    let learned = |reachable| vec![Notice::Learned { hop: hop(PEER4), mac: PEER_MAC, reachable }];
+    b.told(learned(true));
+    // One that probes...
+    a.told(learned(false));
+    a.transport_sends(US4, PEER4, b"");
+    a.wait(Duration::from_secs(5));
+    assert_eq!((a.said().len(), a.state(PEER4), b.state(PEER4)), (2, "PROBE", "REACHABLE"));
+    tell(&mut a, &mut b);
+    send!(b, answer());
+    tell(&mut b, &mut a);
+    assert_eq!(a.state(PEER4), "REACHABLE");
+    // ...and one that has forgotten.
+    let (mut a, _) = pair();
+    a.transport_sends(US4, PEER4, b"");
+    tell(&mut a, &mut b);
+    send!(b, answer());
+    tell(&mut b, &mut a);
+    assert_eq!((a.state(PEER4), a.net.held()), ("REACHABLE", 0));
+    // Unasked, it stays with who heard it.
+    send!(b, answer());
+    assert_eq!(b.notices(), []);
+}
+
 #[test]
 fn without_the_notice_the_answer_is_not_believed() {
     let (mut a, mut b) = pair();
