@@ -245,17 +245,7 @@ impl Neighbors {
     /// What another worker has asked or learned.
     pub(super) fn handle_notice(&mut self, now: Instant, notice: Notice, out: &mut Outbox) {
         match notice {
-            Notice::Asked(hop) => match self.places.get(&hop) {
-                Some(&place) => self.slot(place).awaited = true,
-                None => {
-                    if let Some(place) = self.take_incomplete_place(now, hop, out) {
-                        let neighbor = self.slot(place);
-                        neighbor.foreign = true;
-                        neighbor.due = now + constant::RETRANS_TIMER + constant::RETRANS_TIMER;
-                        self.due_at_place(place);
-                    }
-                }
-            },
+            Notice::Asked(hop) => self.listen(now, hop, out),
             Notice::Learned { hop, mac, reachable } => {
                 let state = if reachable { State::Reachable } else { State::Stale };
                 let place = self.places.get(&hop).copied().or_else(|| self.take_place(hop, out));
@@ -290,6 +280,24 @@ impl Neighbors {
         for neighbor in self.slots.iter_mut().flatten() {
             self.pending_count -= neighbor.pending.len();
             neighbor.pending.drain(..).for_each(|frame| out.drop(frame, Drop::Stopping));
+        }
+    }
+
+    /// Another worker asks: its answer may come here, to this question or to the next.
+    fn listen(&mut self, now: Instant, hop: NextHop, out: &mut Outbox) {
+        let place = match self.places.get(&hop) {
+            Some(&place) => place,
+            None => {
+                let Some(place) = self.take_incomplete_place(now, hop, out) else { return };
+                self.slot(place).foreign = true;
+                place
+            }
+        };
+        let neighbor = self.slot(place);
+        neighbor.awaited = true;
+        if neighbor.foreign {
+            neighbor.due = now + constant::RETRANS_TIMER + constant::RETRANS_TIMER;
+            self.due_at_place(place);
         }
     }
 

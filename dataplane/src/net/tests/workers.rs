@@ -80,6 +80,23 @@ fn a_worker_that_only_listens_asks_nothing_and_forgets_in_silence() {
 }
 
 #[test]
+fn a_worker_listens_for_the_answer_to_the_last_question_too() {
+    let (mut a, mut b) = pair();
+    a.transport_sends(US4, PEER4, b"slow");
+    for _ in 0..2 {
+        tell(&mut a, &mut b);
+        a.wait(Duration::from_secs(1));
+        b.now = a.now;
+    }
+    // One turn: first notices, then timers.
+    tell(&mut a, &mut b);
+    b.wait(Duration::from_ms(999));
+    send!(b, answer());
+    tell(&mut b, &mut a);
+    assert_eq!((a.state(PEER4), a.net.held()), ("REACHABLE", 0));
+}
+
+#[test]
 fn a_worker_that_listens_asks_itself_when_it_has_a_frame() {
     let (mut a, mut b) = pair();
     a.transport_sends(US4, PEER4, b"");
