@@ -249,7 +249,10 @@ impl Neighbors {
             Notice::Learned { hop, mac, reachable } => {
                 let state = if reachable { State::Reachable } else { State::Stale };
                 let place = self.places.get(&hop).copied().or_else(|| self.take_place(hop, out));
-                if let Some(place) = place {
+                let Some(place) = place else { return };
+                let neighbor = self.slot(place);
+                // rfc4861 7.2.3: the same address, and nobody asked: the state does not change.
+                if reachable || neighbor.state == State::Incomplete || neighbor.mac != mac {
                     self.become_known(now, place, mac, state, out);
                 }
             }

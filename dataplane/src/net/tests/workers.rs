@@ -125,6 +125,20 @@ fn what_one_learns_the_other_knows() {
 }
 
 #[test]
+fn news_that_is_none_changes_no_state() {
+    let (mut a, _) = pair();
+    let stale = || vec![Notice::Learned { hop: hop(PEER4), mac: PEER_MAC, reachable: false }];
+    a.told(stale());
+    a.transport_sends(US4, PEER4, b"");
+    a.wait(Duration::from_secs(5));
+    a.told(stale());
+    assert_eq!(a.state(PEER4), "PROBE", "the check goes on");
+    send!(a, answer());
+    a.told(stale());
+    assert_eq!(a.state(PEER4), "REACHABLE");
+}
+
+#[test]
 fn a_worker_alone_tells_nobody() {
     let mut gw = Gateway::new();
     gw.out = Outbox::new(Pool::heap(64), 1, true);
