@@ -101,7 +101,7 @@ fn walk_extensions(bytes: &[u8], packet: &mut Packet) -> Result<(), Refusal> {
             next_header::NONE => return Err(Drop::Ipv6NoNextHeader.into()),
             _ => return Ok(()),
         }
-        if position == EXTENSION_HEADERS_MAX || at - HEADER_LEN > EXTENSION_BYTES_MAX {
+        if position == EXTENSION_HEADERS_MAX {
             return Err(Drop::Ipv6ExtensionLimit.into());
         }
         // rfc8200 4.1: hop-by-hop options come first or not at all.
@@ -117,6 +117,9 @@ fn walk_extensions(bytes: &[u8], packet: &mut Packet) -> Result<(), Refusal> {
         };
         if len > packet.transport_len {
             return Err(Drop::Ipv6Extension.into());
+        }
+        if at + len - HEADER_LEN > EXTENSION_BYTES_MAX {
+            return Err(Drop::Ipv6ExtensionLimit.into());
         }
         let body = bytes.get(at..at + len).ok_or(Drop::HeadersSplit)?;
         match kind {

@@ -19,6 +19,17 @@ fn padding(next: u8) -> Vec<u8> {
     extension(next, &[1, 4, 0, 0, 0, 0])
 }
 
+/// So many bytes of padding, in as few options as can be.
+fn padding_of(len: usize) -> Vec<u8> {
+    let mut options = vec![];
+    while options.len() < len {
+        let data = (len - options.len() - 2).min(126);
+        options.extend([1, data as u8]);
+        options.resize(options.len() + data, 0);
+    }
+    options
+}
+
 /// One option of four data bytes.
 fn option(next: u8, kind: u8) -> Vec<u8> {
     extension(next, &[kind, 4, 0, 0, 0, 0])
@@ -94,9 +105,10 @@ fn headers_that_lie_are_dropped() {
 #[test]
 fn chains_are_walked_to_the_transport() {
     let atomic = |next| vec![next, 0xff, 0, 0, 1, 2, 3, 4];
-    let rows: [(&str, Vec<u8>, usize, usize); 6] = [
+    let rows: [(&str, Vec<u8>, usize, usize); 7] = [
         ("hop-by-hop", chain(HOP_BY_HOP, &[padding(UDP)]), 8, 8),
         ("destination", chain(DESTINATION, &[extension(UDP, &[0; 14])]), 16, 16),
+        ("256 bytes", chain(DESTINATION, &[extension(UDP, &padding_of(254))]), 256, 256),
         ("routing, no segments left", chain(ROUTING, &[extension(UDP, &[0, 0, 0, 0, 0, 0])]), 8, 8),
         (
             "routing of an unknown type, no segments left",
@@ -154,6 +166,12 @@ fn chains_that_do_not_hold_are_dropped_in_silence() {
                 DESTINATION,
                 &[padding(DESTINATION), padding(DESTINATION), padding(DESTINATION), padding(DESTINATION), padding(UDP)],
             ),
+            Drop::Ipv6ExtensionLimit,
+        ),
+        ("264 bytes in one header", chain(DESTINATION, &[extension(UDP, &padding_of(262))]), Drop::Ipv6ExtensionLimit),
+        (
+            "264 bytes in two",
+            chain(DESTINATION, &[padding(DESTINATION), extension(UDP, &padding_of(254))]),
             Drop::Ipv6ExtensionLimit,
         ),
         ("nine options", chain(DESTINATION, &[extension(UDP, &[1, 0].repeat(11))]), Drop::Ipv6ExtensionLimit),
