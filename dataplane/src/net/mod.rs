@@ -278,10 +278,13 @@ impl Net {
     }
 }
 
-fn hand_up(packet: Packet, frame: Frame, out: &mut Outbox) -> Option<Output> {
+fn hand_up(mut packet: Packet, mut frame: Frame, out: &mut Outbox) -> Option<Output> {
     // No transport of ours listens to groups.
-    let verdict =
-        if packet.group { Err(Drop::GroupIgnored) } else { transport::check(&packet, &frame, &mut out.counters) };
+    let verdict = if packet.group {
+        Err(Drop::GroupIgnored)
+    } else {
+        transport::check(&mut packet, &mut frame, &mut out.counters)
+    };
     match verdict {
         Ok(()) => Some(Output::Packet(packet, frame)),
         Err(reason) => {

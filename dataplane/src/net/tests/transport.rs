@@ -77,6 +77,22 @@ fn headers_that_do_not_fit_are_dropped() {
     }
 }
 
+/// RFC 768: the checksum covers what the length says. What follows inside the packet is nobody's.
+#[test]
+fn a_datagram_ends_where_its_own_length_says() {
+    let surplus = [udp(PEER4, US4, b"odd"), b"surplus".to_vec()].concat();
+    let surplus6 = [udp(PEER6, US6, b"odd"), b"surplus".to_vec()].concat();
+    for said in [Checksum::Unknown, Checksum::Good, Checksum::Bad] {
+        let mut gw = Gateway::new();
+        for frame in [v4(UDP, &surplus), v6(UDP, &surplus6)] {
+            let Fate::Up(packet) = gw.hear_with(&frame, Checksum::Unknown, said) else { panic!("{said:?}") };
+            assert_eq!(packet.transport_len, 11);
+        }
+    }
+    let summed_to_the_end = sealed(PEER4.into(), US4.into(), UDP, 6, surplus);
+    send!(Gateway::new(), v4(UDP, &summed_to_the_end) => TransportChecksum);
+}
+
 /// For each state of a checksum, what becomes of it under each flag of the device.
 #[test]
 fn devices_are_believed_when_they_say_good_and_checked_when_they_say_bad() {
