@@ -40,14 +40,15 @@ pub(super) fn check(packet: &mut Packet, frame: &mut Frame, counters: &mut Count
 }
 
 fn check_sum(packet: &Packet, frame: &Frame, checksum: u16, counters: &mut Counters) -> Result<(), Drop> {
+    // rfc768: over IPv4 a UDP checksum of zero means that there is none; rfc8200 8.1: over IPv6 there must be one. Devices differ in what they
+    // say about it, so they are not asked.
+    if packet.protocol == protocol::UDP && checksum == 0 {
+        return if packet.source.is_ipv4() { Ok(()) } else { Err(Drop::TransportChecksum) };
+    }
     let said = frame.rx_meta().l4_checksum;
     if said == Checksum::Good {
         counters.count(Counter::ChecksumsOffloaded);
         return Ok(());
-    }
-    // rfc768: over IPv4 a UDP checksum of zero means that there is none; rfc8200 8.1: over IPv6 there must be one.
-    if packet.protocol == protocol::UDP && checksum == 0 {
-        return if packet.source.is_ipv4() { Ok(()) } else { Err(Drop::TransportChecksum) };
     }
     let pseudo = Sum::pseudo_header(packet.source, packet.destination, packet.protocol, packet.transport_len as u32);
     if pseudo.add_frame(frame, packet.transport_at).is_valid() {

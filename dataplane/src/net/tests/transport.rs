@@ -137,6 +137,9 @@ fn udp_may_go_without_a_checksum_over_ipv4_only() {
     let none4 = v4(UDP, &changed(udp(PEER4, US4, b"data"), 6, &[0, 0]));
     assert!(matches!(gw.hear(&none4), Fate::Up(_)));
     send!(gw, v6(UDP, &changed(udp(PEER6, US6, b"data"), 6, &[0, 0])) => TransportChecksum);
+    // Some devices call a checksum that is not there a good one.
+    let none6 = v6(UDP, &changed(udp(PEER6, US6, b"data"), 6, &[0, 0]));
+    assert_eq!(gw.hear_with(&none6, Checksum::Unknown, Checksum::Good), Fate::Dropped(Drop::TransportChecksum));
     // TCP has no such thing.
     send!(gw, v4(TCP, &changed(tcp(PEER4, US4, 5, b"data"), 16, &[0, 0])) => TransportChecksum);
 }
