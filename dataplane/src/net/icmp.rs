@@ -43,6 +43,11 @@ mod kind6 {
     pub(super) const ECHO_REPLY: u8 = 129;
 }
 
+/// Whether an ICMPv6 message of this type may be answered with an error (RFC 4443 section 2.4 e).
+pub(super) fn is_informational(kind: u8) -> bool {
+    kind >= kind6::ECHO_REQUEST && kind != nd::kind::REDIRECT
+}
+
 /// An error that the network sent about a packet of ours. Anybody can forge one: whoever owns the flow checks the quoted sequence number
 /// before acting on it (RFC 5927).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -2,8 +2,9 @@
 
 use super::{
     ethernet::Link,
+    icmp,
     interface::{Role, Topology},
-    packet::{Packet, Refusal},
+    packet::{Packet, Refusal, protocol},
 };
 use crate::{
     drops::Drop,
@@ -134,6 +135,22 @@ fn walk_extensions(bytes: &[u8], packet: &mut Packet) -> Result<(), Refusal> {
         at += len;
     }
     Ok(())
+}
+
+/// Whether an ICMPv6 error or redirect may stand at the end of a chain that was not walked to its end: yes, where that cannot be seen.
+pub(super) fn may_carry_error(packet: &[u8]) -> bool {
+    let (mut kind, mut at) = (packet[6], HEADER_LEN);
+    for _ in 0..=EXTENSION_HEADERS_MAX {
+        let Some(start) = packet.get(at..at + 2) else { return true };
+        at += match kind {
+            protocol::ICMPV6 => return !icmp::is_informational(start[0]),
+            next_header::FRAGMENT => 8,
+            next_header::HOP_BY_HOP | next_header::ROUTING | next_header::DESTINATION => usize::from(start[1]) * 8 + 8,
+            _ => return false,
+        };
+        kind = start[0];
+    }
+    true
 }
 
 /// rfc8200 4.4 and rfc5095: a routing header that is done is skipped, one with segments left is not ours to follow.

@@ -177,6 +177,10 @@ impl Net {
         reason: Drop,
         out: &mut Outbox,
     ) {
+        // rfc4443 2.4 e: no error about an error, or two of us could go on for ever.
+        if ipv6::may_carry_error(&frame.head()[link.header_len..]) {
+            return out.drop(frame, reason);
+        }
         let fixed = ipv6::fixed_header(link, &frame);
         frame.truncate(fixed.end());
         self.refuse(now, &fixed, frame, ErrorMessage::ParameterProblem { code, pointer }, reason, out);

@@ -213,6 +213,35 @@ fn unknown_options_are_skipped_discarded_or_answered() {
     }
 }
 
+/// RFC 4443 section 2.4 e, also where the headers before the error are what we object to.
+#[test]
+fn errors_get_no_errors_whatever_stands_before_them() {
+    let routing = extension(ICMPV6, &[0, 1, 0, 0, 0, 0]);
+    for (first, headers) in [
+        (DESTINATION, vec![option(ICMPV6, 0x9e)]),
+        (HOP_BY_HOP, vec![option(DESTINATION, 0xde), padding(ICMPV6)]),
+        (ROUTING, vec![routing.clone()]),
+        (DESTINATION, vec![padding(HOP_BY_HOP), padding(FRAGMENT), vec![ICMPV6, 0, 0, 0, 0, 0, 0, 1]]),
+    ] {
+        let mut gw = Gateway::among_friends();
+        let packet = |kind| {
+            let message = icmp6_message(FROM_PEER6, kind, 0, 0, &TO_PEER6.packet(UDP, &[0; 8]));
+            FROM_PEER6.packet(first, &[headers.concat(), message].concat())
+        };
+        for error in [1, 2, 3, 4, 100, 127, 137] {
+            assert!(matches!(gw.hear(&from_peer6(&packet(error))), Fate::Dropped(_)));
+            recv!(gw);
+        }
+        assert!(matches!(gw.hear(&from_peer6(&packet(128))), Fate::Dropped(_)));
+        assert_eq!(gw.said().len(), 1, "an echo request gets one");
+    }
+    // Where the chain cannot be seen to its end, silence is the safe answer.
+    let mut gw = Gateway::among_friends();
+    let long = vec![routing, padding(DESTINATION).repeat(3), padding(DESTINATION).repeat(3)].concat();
+    send!(gw, from_peer6(&FROM_PEER6.packet(ROUTING, &[&[DESTINATION], &long[1..]].concat())) => Ipv6Routing);
+    recv!(gw);
+}
+
 #[test]
 fn what_cannot_be_followed_is_answered_with_the_place() {
     let code_at = |code, at, packet: &[u8]| to_peer6(&icmp6(TO_PEER6, 4, code, at, packet));
