@@ -191,6 +191,11 @@ impl Net {
         let sum = checksum::update(sum, old, u16::from_be_bytes([message[0], message[1]]));
         // ICMPv6's pseudo-header holds the same two addresses either way, so the update is the same.
         message[2..4].copy_from_slice(&sum.to_be_bytes());
+        // A reply of nothing but zeros (identifier, sequence and data) has the one sum that an update gets wrong.
+        if sum == 0 && !packet.source.is_ipv6() {
+            let sum = Sum::default().add_frame(&frame, 0).checksum();
+            frame.head_mut()[2..4].copy_from_slice(&sum.to_be_bytes());
+        }
         out.counters.count(Counter::EchoAnswers);
         self.send(now, packet.answer(), frame, out);
     }

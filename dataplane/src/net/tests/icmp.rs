@@ -50,6 +50,21 @@ fn a_code_is_not_sent_back() {
     recv!(gw, echo_reply4(b"code"));
 }
 
+/// Ones' complement has two zeros, and updating a checksum finds the wrong one where nothing but zeros is left.
+#[test]
+fn an_echo_of_zeros_comes_back_with_a_checksum_that_holds() {
+    let mut gw = Gateway::among_friends();
+    send!(gw, from_peer4(&FROM_PEER4.packet(ICMP, &icmp4(8, 0, 0, &[0; 8]))));
+    let reply = icmp4(0, 0, 0, &[0; 8]);
+    assert_eq!(reply[2..4], [0xff, 0xff]);
+    recv!(gw, to_peer4(&TO_PEER4.packet(ICMP, &reply)));
+    // A sum of zero that is made of something has the other.
+    send!(gw, from_peer4(&FROM_PEER4.packet(ICMP, &icmp4(8, 0, 0x8000_7fff, &[]))));
+    recv!(gw, to_peer4(&TO_PEER4.packet(ICMP, &icmp4(0, 0, 0x8000_7fff, &[]))));
+    send!(gw, from_peer6(&icmp6(FROM_PEER6, 128, 0, 0, &[0; 8])));
+    recv!(gw, to_peer6(&icmp6(TO_PEER6, 129, 0, 0, &[0; 8])));
+}
+
 #[test]
 fn an_echo_in_several_buffers_comes_back_if_the_port_can_send_them() {
     let data = [0xa5; 301];
