@@ -360,8 +360,9 @@ pub(super) fn parse_error6(message: &[u8]) -> Option<IcmpError> {
     };
     let word = u32::from_be_bytes([header[4], header[5], header[6], header[7]]);
     let cause = match header[0] {
-        // rfc8201 4: never below the minimum MTU, whatever a router says.
-        kind6::TOO_BIG => Cause::TooBig { mtu: word.clamp(1_280, u32::from(MTU_MAX)) as u16 },
+        // rfc8201 4: a next hop that carries less than every link must is discarded.
+        kind6::TOO_BIG if word < 1_280 => return None,
+        kind6::TOO_BIG => Cause::TooBig { mtu: word.min(u32::from(MTU_MAX)) as u16 },
         kind6::UNREACHABLE => Cause::Unreachable { code: header[1] },
         kind6::TIME_EXCEEDED => Cause::TimeExceeded,
         _ => Cause::ParameterProblem,

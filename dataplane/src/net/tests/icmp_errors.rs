@@ -198,6 +198,11 @@ fn errors_about_what_we_cannot_have_sent_are_dropped() {
         assert_eq!(gw.hear(&frame), Fate::Dropped(Drop::IcmpErrorQuote), "{name}");
         recv!(gw);
     }
+    // rfc8201 4: every link carries 1,280 bytes, so nobody can have refused them.
+    for mtu in [0, 68, 1_279] {
+        let mut gw = Gateway::new();
+        send!(gw, about6(2, 0, mtu, &ours6) => IcmpErrorQuote);
+    }
     let mut gw = Gateway::new();
     let everybody = Ipv4 { destination: Ipv4Addr::BROADCAST, ..FROM_PEER4 }.packet(ICMP, &icmp4(3, 3, 0, &ours4));
     send!(gw, ethernet(ALL_MACS, PEER_MAC, IPV4, &everybody) => IcmpErrorQuote);
