@@ -30,6 +30,12 @@ mod next_header {
     pub(super) const DESTINATION: u8 = 60;
 }
 
+mod option {
+    pub(super) const PAD1: u8 = 0;
+    pub(super) const PADN: u8 = 1;
+    pub(super) const ROUTER_ALERT: u8 = 5;
+}
+
 /// Reads the headers of a frame's IPv6 packet, up to the transport.
 #[inline]
 pub(super) fn parse(topology: &Topology, link: &Link, frame: &Frame) -> Result<Packet, Refusal> {
@@ -137,6 +143,27 @@ fn walk_extensions(bytes: &[u8], packet: &mut Packet) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// Whether a packet whose options have been checked asks every router on the way to look at it as a multicast listener message (RFC 2711
+/// section 2.1).
+pub(super) fn alerts_about_listeners(packet: &[u8]) -> bool {
+    const ALERT: [u8; 4] = [option::ROUTER_ALERT, 2, 0, 0];
+    if packet[6] != next_header::HOP_BY_HOP {
+        return false;
+    }
+    let body = packet.get(HEADER_LEN..).unwrap_or_default();
+    let len = body.get(1).map_or(0, |len| usize::from(*len) * 8 + 8);
+    let mut options = body.get(2..len).unwrap_or_default();
+    while let Some(&kind) = options.first() {
+        if options.starts_with(&ALERT) {
+            return true;
+        }
+        let len =
+            if kind == option::PAD1 { 1 } else { options.get(1).map_or(options.len(), |len| usize::from(*len) + 2) };
+        options = options.get(len..).unwrap_or_default();
+    }
+    false
+}
+
 /// Whether an ICMPv6 error or redirect may stand at the end of a chain that was not walked to its end: yes, where that cannot be seen.
 pub(super) fn may_carry_error(packet: &[u8]) -> bool {
     let (mut kind, mut at) = (packet[6], HEADER_LEN);
@@ -169,14 +196,11 @@ fn check_fragment(body: &[u8]) -> Result<(), Refusal> {
 
 /// rfc8200 4.2: what to do with an unknown option is in its number's two highest bits.
 fn check_options(body: &[u8], at: usize, group: bool) -> Result<(), Refusal> {
-    const PAD1: u8 = 0;
-    const PADN: u8 = 1;
-    const ROUTER_ALERT: u8 = 5;
     let mut offset = 2;
     let mut count = 0;
     while offset < body.len() {
         let kind = body[offset];
-        if kind == PAD1 {
+        if kind == option::PAD1 {
             offset += 1;
             continue;
         }
@@ -188,7 +212,7 @@ fn check_options(body: &[u8], at: usize, group: bool) -> Result<(), Refusal> {
         if offset + len > body.len() {
             return Err(Drop::Ipv6Extension.into());
         }
-        if !matches!(kind, PADN | ROUTER_ALERT) {
+        if !matches!(kind, option::PADN | option::ROUTER_ALERT) {
             let answered = match kind >> 6 {
                 0b00 => None,
                 0b01 => Some(false),

@@ -16,6 +16,16 @@ fn query_of(ip: Ipv6, code: u16, len: usize) -> Vec<u8> {
     ethernet(mac_of_group(NODES), PEER_MAC, IPV6, &ip.packet(0, &[&ALERT[..], &message].concat()))
 }
 
+/// A sound query behind this extension header.
+fn behind(first: u8, header: &[u8]) -> Vec<u8> {
+    let message = icmp6_message(GENERAL, 130, 0, 0, &[0; 20]);
+    bare(&GENERAL.packet(first, &[header, &message].concat()))
+}
+
+fn bare(packet: &[u8]) -> Vec<u8> {
+    ethernet(mac_of_group(NODES), PEER_MAC, IPV6, packet)
+}
+
 const GENERAL: Ipv6 = Ipv6 { source: QUERIER, destination: NODES, hop_limit: 1 };
 
 /// "Excluding nothing" of each solicited-node group: of fd77::10, and of the link-local address.
@@ -74,6 +84,12 @@ fn many_queries_make_one_report_at_the_earliest_time() {
 }
 
 #[test]
+fn the_alert_may_stand_behind_padding() {
+    let mut gw = Gateway::new();
+    send!(gw, behind(0, &[ICMPV6, 0, 0, 0, 5, 2, 0, 0]));
+}
+
+#[test]
 fn a_query_of_version_1_is_reported_to() {
     let mut gw = Gateway::new();
     send!(gw, query_of(GENERAL, 100, 24));
@@ -87,6 +103,12 @@ fn queries_that_rfc_3810_does_not_allow_are_dropped() {
         ("not from a link-local address", query(Ipv6 { source: PEER6, ..GENERAL }, 0)),
         ("hop limit 2", query(Ipv6 { hop_limit: 2, ..GENERAL }, 0)),
         ("23 bytes", query_of(GENERAL, 0, 23)),
+        ("25 bytes, no version's", query_of(GENERAL, 0, 25)),
+        ("27 bytes, no version's", query_of(GENERAL, 0, 27)),
+        ("no router alert", bare(&GENERAL.packet(ICMPV6, &icmp6_message(GENERAL, 130, 0, 0, &[0; 20])))),
+        ("another alert", behind(0, &[ICMPV6, 0, 5, 2, 0, 1, 1, 0])),
+        ("padding for an alert", behind(0, &[ICMPV6, 0, 1, 4, 5, 2, 0, 0])),
+        ("an alert for the destination only", behind(60, &ALERT)),
     ] {
         let mut gw = Gateway::new();
         assert_eq!(gw.hear(&frame), Fate::Dropped(Drop::IcmpMalformed), "{name}");
