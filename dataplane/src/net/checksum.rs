@@ -94,7 +94,8 @@ impl Sum {
     }
 }
 
-/// The checksum after one word of what it covers has changed (RFC 1624 equation 3).
+/// The checksum after one word of what it covers has changed (RFC 1624 equation 3). Of bytes that are then all zero it is wrong: 0 for
+/// 0xffff.
 pub fn update(checksum: u16, old: u16, new: u16) -> u16 {
     let sum = u32::from(!checksum) + u32::from(!old) + u32::from(new);
     let sum = (sum >> 16) + (sum & 0xffff);

@@ -43,6 +43,11 @@ mod kind6 {
     pub(super) const ECHO_REPLY: u8 = 129;
 }
 
+/// Whether an ICMPv6 message of this type may be answered with an error (RFC 4443 section 2.4 e).
+pub(super) fn is_informational(kind: u8) -> bool {
+    kind >= kind6::ECHO_REQUEST && kind != nd::kind::REDIRECT
+}
+
 /// An error that the network sent about a packet of ours. Anybody can forge one: whoever owns the flow checks the quoted sequence number
 /// before acting on it (RFC 5927).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -186,6 +191,11 @@ impl Net {
         let sum = checksum::update(sum, old, u16::from_be_bytes([message[0], message[1]]));
         // ICMPv6's pseudo-header holds the same two addresses either way, so the update is the same.
         message[2..4].copy_from_slice(&sum.to_be_bytes());
+        // A reply of nothing but zeros (identifier, sequence and data) has the one sum that an update gets wrong.
+        if sum == 0 && !packet.source.is_ipv6() {
+            let sum = Sum::default().add_frame(&frame, 0).checksum();
+            frame.head_mut()[2..4].copy_from_slice(&sum.to_be_bytes());
+        }
         out.counters.count(Counter::EchoAnswers);
         self.send(now, packet.answer(), frame, out);
     }
@@ -350,8 +360,9 @@ pub(super) fn parse_error6(message: &[u8]) -> Option<IcmpError> {
     };
     let word = u32::from_be_bytes([header[4], header[5], header[6], header[7]]);
     let cause = match header[0] {
-        // rfc8201 4: never below the minimum MTU, whatever a router says.
-        kind6::TOO_BIG => Cause::TooBig { mtu: word.clamp(1_280, u32::from(MTU_MAX)) as u16 },
+        // rfc8201 4: a next hop that carries less than every link must is discarded.
+        kind6::TOO_BIG if word < 1_280 => return None,
+        kind6::TOO_BIG => Cause::TooBig { mtu: word.min(u32::from(MTU_MAX)) as u16 },
         kind6::UNREACHABLE => Cause::Unreachable { code: header[1] },
         kind6::TIME_EXCEEDED => Cause::TimeExceeded,
         _ => Cause::ParameterProblem,

@@ -2,8 +2,9 @@
 
 use super::{
     ethernet::Link,
+    icmp,
     interface::{Role, Topology},
-    packet::{Packet, Refusal},
+    packet::{Packet, Refusal, protocol},
 };
 use crate::{
     drops::Drop,
@@ -27,6 +28,12 @@ mod next_header {
     pub(super) const FRAGMENT: u8 = 44;
     pub(super) const NONE: u8 = 59;
     pub(super) const DESTINATION: u8 = 60;
+}
+
+mod option {
+    pub(super) const PAD1: u8 = 0;
+    pub(super) const PADN: u8 = 1;
+    pub(super) const ROUTER_ALERT: u8 = 5;
 }
 
 /// Reads the headers of a frame's IPv6 packet, up to the transport.
@@ -101,7 +108,7 @@ fn walk_extensions(bytes: &[u8], packet: &mut Packet) -> Result<(), Refusal> {
             next_header::NONE => return Err(Drop::Ipv6NoNextHeader.into()),
             _ => return Ok(()),
         }
-        if position == EXTENSION_HEADERS_MAX || at - HEADER_LEN > EXTENSION_BYTES_MAX {
+        if position == EXTENSION_HEADERS_MAX {
             return Err(Drop::Ipv6ExtensionLimit.into());
         }
         // rfc8200 4.1: hop-by-hop options come first or not at all.
@@ -118,6 +125,9 @@ fn walk_extensions(bytes: &[u8], packet: &mut Packet) -> Result<(), Refusal> {
         if len > packet.transport_len {
             return Err(Drop::Ipv6Extension.into());
         }
+        if at + len - HEADER_LEN > EXTENSION_BYTES_MAX {
+            return Err(Drop::Ipv6ExtensionLimit.into());
+        }
         let body = bytes.get(at..at + len).ok_or(Drop::HeadersSplit)?;
         match kind {
             next_header::ROUTING => check_routing(body, at)?,
@@ -131,6 +141,43 @@ fn walk_extensions(bytes: &[u8], packet: &mut Packet) -> Result<(), Refusal> {
         at += len;
     }
     Ok(())
+}
+
+/// Whether a packet whose options have been checked asks every router on the way to look at it as a multicast listener message (RFC 2711
+/// section 2.1).
+pub(super) fn alerts_about_listeners(packet: &[u8]) -> bool {
+    const ALERT: [u8; 4] = [option::ROUTER_ALERT, 2, 0, 0];
+    if packet[6] != next_header::HOP_BY_HOP {
+        return false;
+    }
+    let body = packet.get(HEADER_LEN..).unwrap_or_default();
+    let len = body.get(1).map_or(0, |len| usize::from(*len) * 8 + 8);
+    let mut options = body.get(2..len).unwrap_or_default();
+    while let Some(&kind) = options.first() {
+        if options.starts_with(&ALERT) {
+            return true;
+        }
+        let len =
+            if kind == option::PAD1 { 1 } else { options.get(1).map_or(options.len(), |len| usize::from(*len) + 2) };
+        options = options.get(len..).unwrap_or_default();
+    }
+    false
+}
+
+/// Whether an ICMPv6 error or redirect may stand at the end of a chain that was not walked to its end: yes, where that cannot be seen.
+pub(super) fn may_carry_error(packet: &[u8]) -> bool {
+    let (mut kind, mut at) = (packet[6], HEADER_LEN);
+    for _ in 0..=EXTENSION_HEADERS_MAX {
+        let Some(start) = packet.get(at..at + 2) else { return true };
+        at += match kind {
+            protocol::ICMPV6 => return !icmp::is_informational(start[0]),
+            next_header::FRAGMENT => 8,
+            next_header::HOP_BY_HOP | next_header::ROUTING | next_header::DESTINATION => usize::from(start[1]) * 8 + 8,
+            _ => return false,
+        };
+        kind = start[0];
+    }
+    true
 }
 
 /// rfc8200 4.4 and rfc5095: a routing header that is done is skipped, one with segments left is not ours to follow.
@@ -149,14 +196,11 @@ fn check_fragment(body: &[u8]) -> Result<(), Refusal> {
 
 /// rfc8200 4.2: what to do with an unknown option is in its number's two highest bits.
 fn check_options(body: &[u8], at: usize, group: bool) -> Result<(), Refusal> {
-    const PAD1: u8 = 0;
-    const PADN: u8 = 1;
-    const ROUTER_ALERT: u8 = 5;
     let mut offset = 2;
     let mut count = 0;
     while offset < body.len() {
         let kind = body[offset];
-        if kind == PAD1 {
+        if kind == option::PAD1 {
             offset += 1;
             continue;
         }
@@ -168,7 +212,7 @@ fn check_options(body: &[u8], at: usize, group: bool) -> Result<(), Refusal> {
         if offset + len > body.len() {
             return Err(Drop::Ipv6Extension.into());
         }
-        if !matches!(kind, PADN | ROUTER_ALERT) {
+        if !matches!(kind, option::PADN | option::ROUTER_ALERT) {
             let answered = match kind >> 6 {
                 0b00 => None,
                 0b01 => Some(false),

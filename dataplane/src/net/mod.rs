@@ -177,6 +177,10 @@ impl Net {
         reason: Drop,
         out: &mut Outbox,
     ) {
+        // rfc4443 2.4 e: no error about an error, or two of us could go on for ever.
+        if ipv6::may_carry_error(&frame.head()[link.header_len..]) {
+            return out.drop(frame, reason);
+        }
         let fixed = ipv6::fixed_header(link, &frame);
         frame.truncate(fixed.end());
         self.refuse(now, &fixed, frame, ErrorMessage::ParameterProblem { code, pointer }, reason, out);
@@ -278,10 +282,13 @@ impl Net {
     }
 }
 
-fn hand_up(packet: Packet, frame: Frame, out: &mut Outbox) -> Option<Output> {
+fn hand_up(mut packet: Packet, mut frame: Frame, out: &mut Outbox) -> Option<Output> {
     // No transport of ours listens to groups.
-    let verdict =
-        if packet.group { Err(Drop::GroupIgnored) } else { transport::check(&packet, &frame, &mut out.counters) };
+    let verdict = if packet.group {
+        Err(Drop::GroupIgnored)
+    } else {
+        transport::check(&mut packet, &mut frame, &mut out.counters)
+    };
     match verdict {
         Ok(()) => Some(Output::Packet(packet, frame)),
         Err(reason) => {

@@ -106,10 +106,14 @@ struct Neighbor {
     mac: EthernetAddress,
     /// When the state ends.
     due: Instant,
+    /// Which of all neighbours that were ever remembered this is; a place's next one has another.
+    turn: u64,
     /// Questions sent in this state.
     asked: u8,
     /// INCOMPLETE because another worker asks; we only listen.
     foreign: bool,
+    /// Another worker has asked for it and is told the answer, even one that is no news here.
+    awaited: bool,
     /// When `mac` last became another.
     moved_at: Option<Instant>,
     /// IP packets that wait for the address, oldest first. Empty unless INCOMPLETE.
@@ -127,8 +131,9 @@ pub(super) struct Neighbors {
     last: u16,
     /// Where the search for a place to take goes on.
     hand: usize,
-    /// INCOMPLETE neighbours, oldest first; some are answered or gone since.
-    incomplete: VecDeque<NextHop>,
+    /// Places of INCOMPLETE neighbours and their turns, oldest first; some are answered or gone since.
+    incomplete: VecDeque<(u16, u64)>,
+    turn_next: u64,
     incomplete_count: usize,
     pending_count: usize,
     /// No state ends before.
@@ -152,6 +157,7 @@ impl Neighbors {
             last: 0,
             hand: 0,
             incomplete: VecDeque::with_capacity(NEIGHBORS_INCOMPLETE_MAX * 2),
+            turn_next: 0,
             incomplete_count: 0,
             pending_count: 0,
             due_min: Instant::NEVER,
@@ -225,12 +231,14 @@ impl Neighbors {
             out.counters.count(Counter::NeighborMoves);
         }
         let was = neighbor.state;
+        let awaited = claim.solicited && std::mem::take(&mut neighbor.awaited);
+        let is_news = moves || was == State::Incomplete || (claim.solicited && was != State::Reachable) || awaited;
         if claim.solicited {
             self.become_known(now, place, claim.mac, State::Reachable, out);
         } else if moves || was == State::Incomplete {
             self.become_known(now, place, claim.mac, State::Stale, out);
         }
-        if moves || (claim.solicited && was != State::Reachable) || was == State::Incomplete {
+        if is_news {
             out.notify(Notice::Learned { hop, mac: claim.mac, reachable: claim.solicited });
         }
         true
@@ -250,20 +258,14 @@ impl Neighbors {
     /// What another worker has asked or learned.
     pub(super) fn handle_notice(&mut self, now: Instant, notice: Notice, out: &mut Outbox) {
         match notice {
-            Notice::Asked(hop) => {
-                if !self.places.contains_key(&hop)
-                    && let Some(place) = self.take_incomplete_place(now, hop, out)
-                {
-                    let neighbor = self.slot(place);
-                    neighbor.foreign = true;
-                    neighbor.due = now + constant::RETRANS_TIMER + constant::RETRANS_TIMER;
-                    self.due_at_place(place);
-                }
-            }
+            Notice::Asked(hop) => self.listen(now, hop, out),
             Notice::Learned { hop, mac, reachable } => {
                 let state = if reachable { State::Reachable } else { State::Stale };
                 let place = self.places.get(&hop).copied().or_else(|| self.take_place(hop, out));
-                if let Some(place) = place {
+                let Some(place) = place else { return };
+                let neighbor = self.slot(place);
+                // rfc4861 7.2.3: the same address, and nobody asked: the state does not change.
+                if reachable || neighbor.state == State::Incomplete || neighbor.mac != mac {
                     self.become_known(now, place, mac, state, out);
                 }
             }
@@ -294,6 +296,24 @@ impl Neighbors {
         for neighbor in self.slots.iter_mut().flatten() {
             self.pending_count -= neighbor.pending.len();
             neighbor.pending.drain(..).for_each(|frame| out.drop(frame, Drop::Stopping));
+        }
+    }
+
+    /// Another worker asks: its answer may come here, to this question or to the next.
+    fn listen(&mut self, now: Instant, hop: NextHop, out: &mut Outbox) {
+        let place = match self.places.get(&hop) {
+            Some(&place) => place,
+            None => {
+                let Some(place) = self.take_incomplete_place(now, hop, out) else { return };
+                self.slot(place).foreign = true;
+                place
+            }
+        };
+        let neighbor = self.slot(place);
+        neighbor.awaited = true;
+        if neighbor.foreign {
+            neighbor.due = now + constant::RETRANS_TIMER + constant::RETRANS_TIMER;
+            self.due_at_place(place);
         }
     }
 
@@ -421,22 +441,21 @@ impl Neighbors {
 
     /// A place for a neighbour that will be asked for.
     fn take_incomplete_place(&mut self, now: Instant, hop: NextHop, out: &mut Outbox) -> Option<u16> {
-        while self.incomplete_count >= NEIGHBORS_INCOMPLETE_MAX || self.incomplete.len() >= NEIGHBORS_INCOMPLETE_MAX * 2
-        {
-            let oldest = self.incomplete.pop_front()?;
-            if let Some(&place) = self.places.get(&oldest)
-                && self.slot(place).state == State::Incomplete
-            {
-                if self.incomplete_count >= NEIGHBORS_INCOMPLETE_MAX {
-                    self.forget(place, Drop::NeighborEvicted, out);
-                } else {
-                    self.incomplete.push_back(oldest); // only the list was long; it is still being asked for
-                }
+        while self.incomplete_count >= NEIGHBORS_INCOMPLETE_MAX {
+            let (place, turn) = self.incomplete.pop_front()?;
+            if is_asked_for(&self.slots, place, turn) {
+                self.forget(place, Drop::NeighborEvicted, out);
             }
         }
+        if self.incomplete.len() == NEIGHBORS_INCOMPLETE_MAX * 2 {
+            // More than half of the list is answered or gone, so this comes once in so many questions.
+            self.incomplete.retain(|&(place, turn)| is_asked_for(&self.slots, place, turn));
+        }
         let place = self.take_place(hop, out)?;
-        self.slot(place).due = now;
-        self.incomplete.push_back(hop);
+        let neighbor = self.slot(place);
+        neighbor.due = now;
+        let turn = neighbor.turn;
+        self.incomplete.push_back((place, turn));
         Some(place)
     }
 
@@ -458,11 +477,14 @@ impl Neighbors {
             state: State::Incomplete,
             mac: EthernetAddress([0; 6]),
             due: Instant::NEVER,
+            turn: self.turn_next,
             asked: 0,
             foreign: false,
+            awaited: false,
             moved_at: None,
             pending: ArrayVec::new(),
         });
+        self.turn_next += 1;
         self.places.insert(hop, place);
         self.incomplete_count += 1;
         out.counters.set(Gauge::Neighbors, self.places.len() as u64);
@@ -488,6 +510,11 @@ impl Neighbors {
         neighbor.pending.into_iter().for_each(|frame| out.drop(frame, reason));
         out.counters.set(Gauge::Neighbors, self.places.len() as u64);
     }
+}
+
+/// Whether the neighbour that once took this place is still there and INCOMPLETE.
+fn is_asked_for(slots: &[Option<Neighbor>], place: u16, turn: u64) -> bool {
+    matches!(&slots[usize::from(place)], Some(neighbor) if neighbor.turn == turn && neighbor.state == State::Incomplete)
 }
 
 /// Puts the Ethernet header on and hands the frame to its port.

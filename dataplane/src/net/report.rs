@@ -32,8 +32,11 @@ impl Net {
     /// Takes a query: the report follows within the delay that the querier allows (RFC 3810 section 6.2).
     pub(super) fn handle_listener_query(&mut self, now: Instant, packet: &Packet, frame: Frame, out: &mut Outbox) {
         let message = frame.head().get(packet.transport_at..packet.end()).unwrap_or_default();
-        // rfc3810 5.1.14, 6.2: link-local source, hop limit 1; 24 bytes is version 1, 28 and more version 2.
-        let sound = is_link_local(packet.source) && packet.hop_limit == 1 && message.len() >= 24;
+        // rfc3810 6.2: link-local source, hop limit 1, a router alert. 8.1: 24 bytes is version 1, 28 and more version 2.
+        let sound = is_link_local(packet.source)
+            && packet.hop_limit == 1
+            && ipv6::alerts_about_listeners(&frame.head()[packet.network_at..])
+            && (message.len() == 24 || message.len() >= 28);
         if !sound {
             return out.drop(frame, Drop::IcmpMalformed);
         }
