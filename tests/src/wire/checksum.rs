@@ -49,7 +49,9 @@ pub fn seal(frame: &mut [u8]) {
 }
 
 fn add(sum: u64, bytes: &[u8]) -> u64 {
-    bytes.chunks(2).fold(sum, |sum, pair| sum + (u64::from(pair[0]) << 8 | u64::from(pair.get(1).copied().unwrap_or(0))))
+    bytes
+        .chunks(2)
+        .fold(sum, |sum, pair| sum + (u64::from(pair[0]) << 8 | u64::from(pair.get(1).copied().unwrap_or(0))))
 }
 
 fn fold(mut sum: u64) -> u16 {

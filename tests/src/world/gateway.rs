@@ -176,7 +176,7 @@ impl Gateway {
             return false;
         };
         frame.set_rx_meta(meta);
-        books.note_arrival();
+        books.note_arrival(frame.segment_count());
         self.answers.note_arrival(bytes);
         worker.port_mut(port).arrive(frame);
         true
@@ -186,10 +186,8 @@ impl Gateway {
     fn turn(&mut self, now: Instant, index: usize, wires: &mut Wires) -> Instant {
         let Member { worker, pool, books } = &mut self.workers[index];
         let moved = worker.turn(now);
-        // A frame in one buffer is one of the pool's; one in several may be several.
-        let segments_max = if self.plan.buffer < usize::from(self.plan.mtu) + 18 { SEGMENTS_MAX } else { 1 };
         let ports = self.devices.len();
-        if let Err(what) = books.check(now, worker, pool, ports, segments_max) {
+        if let Err(what) = books.check(now, worker, pool, ports) {
             self.fail(format!("worker {index}: {what}"));
         }
         self.transmit(now, index, wires);
@@ -310,8 +308,7 @@ fn device(plan: &GatewayPlan, port: usize, random: &mut Rng) -> Capabilities {
         reta: std::iter::repeat_with(|| random.u16(0..workers)).take(128).collect(),
         ports_hashed: PortsHashed { tcp: true, udp: random.bool() },
     };
-    let offloads =
-        Offloads { segments: plan.segments, ipv4_checksum: plan.ipv4_checksum, ..Offloads::default() };
+    let offloads = Offloads { segments: plan.segments, ipv4_checksum: plan.ipv4_checksum, ..Offloads::default() };
     let plain = Capabilities::plain(&format!("p{port}"), network.gateway().mac.0, plan.mtu);
     Capabilities { offloads, rss: Some(rss), ..plain }
 }

@@ -14,7 +14,7 @@ use std::{
 use weirgate_dataplane::time::{Duration, Instant};
 
 /// The host.
-pub struct Hostile {
+pub(super) struct Hostile {
     forge: Forge,
     networks: Vec<(Network, Vec<Address>)>,
     burst_at: Instant,
@@ -64,18 +64,18 @@ struct Victims<'a> {
 
 impl Hostile {
     /// A host that knows everybody in these networks.
-    pub fn new(networks: Vec<(Network, Vec<Address>)>, mut random: Rng) -> Self {
+    pub(super) fn new(networks: Vec<(Network, Vec<Address>)>, mut random: Rng) -> Self {
         let mac = Mac::from_bytes(&[2, 0xba, 0xdd, 0, 0, networks[0].0.port]);
         let burst_at = Instant::from_ns(random.u64(0..1_000_000_000));
         let forge = Forge { mac, heard: VecDeque::new(), random };
         Self { forge, networks, burst_at, answers: Vec::new(), silent: false, tally: BTreeMap::new() }
     }
     /// Says nothing more.
-    pub fn silence(&mut self) {
+    pub(super) fn silence(&mut self) {
         self.silent = true;
     }
     /// How many frames of each kind it sent.
-    pub fn tally(&self) -> &BTreeMap<&'static str, u64> {
+    pub(super) fn tally(&self) -> &BTreeMap<&'static str, u64> {
         &self.tally
     }
 
@@ -114,7 +114,8 @@ impl Hostile {
             }
             (ethertype::IPV6, _) => {
                 let Some(ip) = wire::ip_packet(message) else { return };
-                let (IpAddr::V6(asker), Some(target)) = (ip.source, message.get(ip.transport_at + 8..ip.transport_at + 24))
+                let (IpAddr::V6(asker), Some(target)) =
+                    (ip.source, message.get(ip.transport_at + 8..ip.transport_at + 24))
                 else {
                     return;
                 };
@@ -187,7 +188,8 @@ impl Forge {
     }
     /// A packet for the gateway, mostly by plausible hardware addresses.
     fn to_gateway(&mut self, victims: &Victims<'_>, packet: &[u8]) -> Vec<u8> {
-        let (to, from) = (self.receiver(victims), if self.random.u8(0..8) > 0 { self.mac } else { self.any_mac(victims) });
+        let (to, from) =
+            (self.receiver(victims), if self.random.u8(0..8) > 0 { self.mac } else { self.any_mac(victims) });
         wire::frame(to, from, victims.network.vlan, packet)
     }
     /// Sources of every kind, sensible or not.
@@ -329,11 +331,8 @@ impl Forge {
     fn land(&mut self, victims: &Victims<'_>) -> Vec<u8> {
         let ipv6 = self.random.bool();
         let own = victims.gateway.of(ipv6);
-        let packet = if self.random.bool() {
-            wire::echo(own, own, 7, 7, b"land")
-        } else {
-            wire::udp(own, own, (7, 7), b"land")
-        };
+        let packet =
+            if self.random.bool() { wire::echo(own, own, 7, 7, b"land") } else { wire::udp(own, own, (7, 7), b"land") };
         self.to_gateway(victims, &packet)
     }
 

@@ -107,7 +107,8 @@ impl Peer {
         config.random_seed = random.u64(..);
         let mut interface = Interface::new(config, &mut device, smoltcp::time::Instant::ZERO);
         interface.update_ip_addrs(|addresses| {
-            for (address, prefix) in [(own.v4.into(), 24), (own.v6.into(), 64), (wire::link_local(own.mac).into(), 64)] {
+            for (address, prefix) in [(own.v4.into(), 24), (own.v6.into(), 64), (wire::link_local(own.mac).into(), 64)]
+            {
                 addresses.push(IpCidr::new(address, prefix)).expect("room for three");
             }
         });
@@ -296,20 +297,18 @@ impl Host for Peer {
             wires.send(0, tagged(self.vlan, frame));
         }
         let poll_at = self.interface.poll_at(clock, &self.sockets);
-        let poll_at = poll_at.map_or(Instant::NEVER, |at| {
-            Instant::from_ns(u64::try_from(at.total_micros()).unwrap_or(0) * 1000)
-        });
+        let poll_at =
+            poll_at.map_or(Instant::NEVER, |at| Instant::from_ns(u64::try_from(at.total_micros()).unwrap_or(0) * 1000));
         // A clogged link has no room for what smoltcp wants to send at once; a cleared one wakes its ends.
-        let poll_at = if wires.has_room(0) { poll_at.max(now + Duration::from_us(1)) } else { now + Duration::from_secs(1) };
+        let poll_at =
+            if wires.has_room(0) { poll_at.max(now + Duration::from_us(1)) } else { now + Duration::from_secs(1) };
         poll_at.min(self.ask_at)
     }
 }
 
 fn tagged(vlan: Option<u16>, frame: Vec<u8>) -> Vec<u8> {
     match (vlan, wire::link(&frame)) {
-        (Some(_), Some(link)) => {
-            wire::ethernet(link.to, link.from, vlan, link.ethertype, &frame[link.payload_at..])
-        }
+        (Some(_), Some(link)) => wire::ethernet(link.to, link.from, vlan, link.ethertype, &frame[link.payload_at..]),
         _ => frame,
     }
 }
@@ -351,4 +350,3 @@ impl TxToken for Room<'_> {
         result
     }
 }
-

@@ -63,8 +63,13 @@ impl World {
     }
 
     fn tell(&self, to: &mut String) -> fmt::Result {
-        writeln!(to, "{} events in {:?} of simulated time, {} frames sent and heard", self.events,
-            self.now.since(weirgate_dataplane::time::Instant::ZERO), self.capture.frames())?;
+        writeln!(
+            to,
+            "{} events in {:?} of simulated time, {} frames sent and heard",
+            self.events,
+            self.now.since(weirgate_dataplane::time::Instant::ZERO),
+            self.capture.frames()
+        )?;
         for (index, link) in self.links.iter().enumerate() {
             let t = &link.tally;
             writeln!(

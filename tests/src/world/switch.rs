@@ -11,7 +11,7 @@ const AGE: Duration = Duration::from_secs(20);
 const LEARNED_MAX: usize = 256;
 
 /// A switch with its ports' links numbered from 0.
-pub struct Switch {
+pub(super) struct Switch {
     ports: usize,
     learns: bool,
     arrived: Vec<(usize, Vec<u8>)>,
@@ -21,7 +21,7 @@ pub struct Switch {
 
 impl Switch {
     /// A switch; one that does not learn floods everything.
-    pub fn new(ports: usize, learns: bool) -> Self {
+    pub(super) fn new(ports: usize, learns: bool) -> Self {
         Self { ports, learns, arrived: Vec::new(), learned: BTreeMap::new() }
     }
 

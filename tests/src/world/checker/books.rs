@@ -13,6 +13,8 @@ use weirgate_dataplane::{
 pub struct Books {
     arrived: u64,
     taken: u64,
+    /// Buffers that any one frame took; most devices give one.
+    segments_max: usize,
     /// Counters, then drops, at the last look.
     before: Vec<u64>,
     errors: Allowance,
@@ -22,25 +24,25 @@ impl Books {
     /// Of a worker that has done nothing, and may send so many ICMP errors in a second and at once.
     pub fn new(errors_per_second: u32, errors_burst: u32) -> Self {
         let before = vec![0; Counter::COUNT + Drop::COUNT];
-        Self { arrived: 0, taken: 0, before, errors: Allowance::new(errors_per_second, errors_burst) }
+        Self { arrived: 0, taken: 0, segments_max: 1, before, errors: Allowance::new(errors_per_second, errors_burst) }
     }
-    /// A frame was put into one of its receive queues.
-    pub fn note_arrival(&mut self) {
+    /// A frame of so many buffers was put into one of its receive queues.
+    pub fn note_arrival(&mut self, segments: usize) {
         self.arrived += 1;
+        self.segments_max = self.segments_max.max(segments);
     }
     /// A frame was taken from one of its transmit queues.
     pub fn note_taken(&mut self) {
         self.taken += 1;
     }
 
-    /// After a turn. A frame takes at most `segments_max` buffers.
+    /// After a turn.
     pub fn check(
         &mut self,
         now: Instant,
         worker: &mut Worker<SimPort>,
         pool: &Pool,
         ports: usize,
-        segments_max: usize,
     ) -> Result<(), String> {
         let queued = |worker: &mut Worker<SimPort>, len: fn(&SimPort) -> usize| -> usize {
             (0..ports).map(|port| len(worker.port_mut(port))).sum()
@@ -65,7 +67,7 @@ impl Books {
         // Dead frames were freed at the turn's end, so what is in use is somewhere.
         let frames = held + arrived + sent;
         let used = pool.in_use();
-        if used < frames || used > frames * segments_max {
+        if used < frames || used > frames * self.segments_max {
             return Err(format!("{used} buffers in use for {held} frames held, {arrived} arrived, {sent} sent"));
         }
         bound("buffers in use", used, pool.capacity())?;

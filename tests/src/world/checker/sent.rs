@@ -76,7 +76,8 @@ impl Ours<'_> {
         self.topology.interfaces().any(|(_, i)| i.addresses.iter().any(|c| c.address == address))
     }
     fn on_link(&self, address: IpAddr) -> bool {
-        self.interface.addresses.iter().any(|c| c.contains(address))
+        let link_local = matches!(address, IpAddr::V6(a) if a.is_unicast_link_local());
+        link_local || self.interface.addresses.iter().any(|c| c.contains(address))
     }
     /// An address that one host other than us can have.
     fn is_host(&self, address: IpAddr) -> bool {
@@ -222,12 +223,7 @@ fn check_ends(ours: &Ours<'_>, to: Mac, ip: &Ip) -> Result<(), String> {
 }
 
 /// rfc1122 3.2.2, rfc4443 2.4 e: what an error may be about.
-fn check_quote<'a>(
-    ours: &Ours<'_>,
-    ip: &Ip,
-    quote: &'a [u8],
-    is_error: fn(u8) -> bool,
-) -> Result<Said<'a>, String> {
+fn check_quote<'a>(ours: &Ours<'_>, ip: &Ip, quote: &'a [u8], is_error: fn(u8) -> bool) -> Result<Said<'a>, String> {
     let quoted = wire::ip_packet(quote).ok_or("an error that quotes no packet")?;
     ensure!(quoted.source == ip.destination, "an error to another than the sender");
     ensure!(ours.anywhere(quoted.destination), "an error about what was not for us");
