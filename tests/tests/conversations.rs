@@ -1,6 +1,6 @@
 //! What a gateway says to whom, frame by frame. Each test is one rule, and reads as a conversation.
 
-use weirgate_dataplane::time::Duration;
+use weirgate_dataplane::{counters::Counter, time::Duration};
 use weirgate_tests::{
     conversation::Conversation,
     wire::{self, Mac, ethertype},
@@ -139,4 +139,29 @@ fn a_clogged_link_fills_the_backlog_and_no_more() {
     talk.clog(false);
     assert_eq!(talk.said().len(), 4 + 256);
     talk.ends();
+}
+
+/// A worker may still believe what another has begun to doubt; the doubter must hear the answer all the same.
+#[test]
+fn the_worker_that_asks_is_told_though_the_one_that_hears_knew() {
+    for ipv6 in [false, true] {
+        let mut talk = Conversation::new(2);
+        let (gateway, peer) = (talk.gateway(), talk.peer());
+        let answer = if ipv6 { advertisement(peer, gateway) } else { arp_reply(peer, gateway) };
+        talk.hears(1, &ping(peer, gateway, ipv6, 1));
+        talk.hears(0, &answer);
+        assert_eq!(talk.said().len(), 2, "a question and an echo reply");
+        for seq in 2..200 {
+            talk.waits(SECOND);
+            talk.hears(1, &ping(peer, gateway, ipv6, seq));
+            let said = talk.said();
+            assert!(said.iter().any(|words| words.contains(&format!("echo reply {seq},"))), "{said:?}");
+            // The peer answers each question, always on the other worker.
+            for _ in said.iter().filter(|words| words.contains("who-has") || words.contains("solicits")) {
+                talk.hears(0, &answer);
+            }
+        }
+        let failures: u64 = talk.inside().workers().map(|w| w.counters().counter(Counter::NeighborFailures)).sum();
+        assert_eq!(failures, 0);
+    }
 }

@@ -110,6 +110,8 @@ struct Neighbor {
     asked: u8,
     /// INCOMPLETE because another worker asks; we only listen.
     foreign: bool,
+    /// Another worker has asked since the last answer, and hears of the next one only from us.
+    asked_elsewhere: bool,
     /// When `mac` last became another.
     moved_at: Option<Instant>,
     /// IP packets that wait for the address, oldest first. Empty unless INCOMPLETE.
@@ -194,6 +196,9 @@ impl Neighbors {
             return claim.creates && self.learn(now, hop, claim.mac, out);
         };
         let neighbor = self.slot(place);
+        // The asker may be on another worker, which doubts what we still believe, so it is told even if nothing is new here.
+        let asked_elsewhere = claim.solicited && std::mem::take(&mut neighbor.asked_elsewhere);
+        let believed = Notice::Learned { hop, mac: neighbor.mac, reachable: false };
         let moves = neighbor.state != State::Incomplete && neighbor.mac != claim.mac;
         if moves && !claim.overrides {
             // rfc4861 7.2.5 I: believe the old address a little less, and keep it.
@@ -201,11 +206,17 @@ impl Neighbors {
                 neighbor.state = State::Stale;
                 neighbor.due = now + FORGET_AFTER;
             }
+            if asked_elsewhere {
+                out.notify(believed);
+            }
             return true;
         }
         if moves {
             if neighbor.moved_at.is_some_and(|at| now.since(at) < MOVE_INTERVAL) {
                 out.counters.count(Counter::NeighborMoveLimited);
+                if asked_elsewhere {
+                    out.notify(believed);
+                }
                 return true;
             }
             neighbor.moved_at = Some(now);
@@ -217,7 +228,7 @@ impl Neighbors {
         } else if moves || was == State::Incomplete {
             self.become_known(now, place, claim.mac, State::Stale, out);
         }
-        if moves || (claim.solicited && was != State::Reachable) || was == State::Incomplete {
+        if moves || asked_elsewhere || (claim.solicited && was != State::Reachable) || was == State::Incomplete {
             out.notify(Notice::Learned { hop, mac: claim.mac, reachable: claim.solicited });
         }
         true
@@ -238,9 +249,9 @@ impl Neighbors {
     pub(super) fn handle_notice(&mut self, now: Instant, notice: Notice, out: &mut Outbox) {
         match notice {
             Notice::Asked(hop) => {
-                if !self.places.contains_key(&hop)
-                    && let Some(place) = self.take_incomplete_place(now, hop, out)
-                {
+                if let Some(&place) = self.places.get(&hop) {
+                    self.slot(place).asked_elsewhere = true;
+                } else if let Some(place) = self.take_incomplete_place(now, hop, out) {
                     let neighbor = self.slot(place);
                     neighbor.foreign = true;
                     neighbor.due = now + constant::RETRANS_TIMER + constant::RETRANS_TIMER;
@@ -447,6 +458,7 @@ impl Neighbors {
             due: Instant::NEVER,
             asked: 0,
             foreign: false,
+            asked_elsewhere: false,
             moved_at: None,
             pending: ArrayVec::new(),
         });
