@@ -3,7 +3,7 @@
 use weirgate_dataplane::{counters::Counter, time::Duration};
 use weirgate_tests::{
     conversation::Conversation,
-    wire::{self, Mac, ethertype},
+    wire::{self, Mac, ethertype, protocol},
     world::seed::{Address, GatewayPlan, Plan},
 };
 
@@ -164,4 +164,27 @@ fn the_worker_that_asks_is_told_though_the_one_that_hears_knew() {
         let failures: u64 = talk.inside().workers().map(|w| w.counters().counter(Counter::NeighborFailures)).sum();
         assert_eq!(failures, 0);
     }
+}
+
+/// RFC 4443 section 2.4 (e.1).
+#[test]
+fn no_error_answers_an_error_that_hides_behind_an_option() {
+    let mut talk = Conversation::new(1);
+    let (gateway, peer) = (talk.gateway(), talk.peer());
+    talk.hears(0, &ping(peer, gateway, true, 1));
+    talk.hears(0, &advertisement(peer, gateway));
+    talk.said();
+    // An option that we do not know, and that asks for an error.
+    let behind_option = |talk: &mut Conversation, kind: u8| {
+        let message = wire::icmp(kind, 0, [0; 4], &[0x60; 48]);
+        let mut payload = wire::destination_options(protocol::ICMPV6, 0xbe, &[0; 4]);
+        payload.extend_from_slice(&message);
+        let packet = wire::ip(peer.v6.into(), gateway.v6.into(), 60, 64, &payload);
+        talk.hears(0, &wire::frame(gateway.mac, peer.mac, None, &packet));
+    };
+    behind_option(&mut talk, 128);
+    talk.says(["peer: fd00:1::1 > fd00:1::2 parameter problem 2 at 42"]);
+    behind_option(&mut talk, 1);
+    talk.says([]);
+    talk.ends();
 }

@@ -3,7 +3,7 @@
 use super::{
     ethernet::Link,
     interface::{Role, Topology},
-    packet::{Packet, Refusal},
+    packet::{Packet, Refusal, protocol},
 };
 use crate::{
     drops::Drop,
@@ -131,6 +131,22 @@ fn walk_extensions(bytes: &[u8], packet: &mut Packet) -> Result<(), Refusal> {
         at += len;
     }
     Ok(())
+}
+
+/// Whether an ICMPv6 error stands behind the extension headers of a packet, or may stand there: it is walked no further than others.
+pub(super) fn may_carry_error(packet: &[u8]) -> bool {
+    let (mut kind, mut at) = (packet[6], HEADER_LEN);
+    for _ in 0..=EXTENSION_HEADERS_MAX {
+        match kind {
+            next_header::HOP_BY_HOP | next_header::ROUTING | next_header::FRAGMENT | next_header::DESTINATION => {}
+            protocol::ICMPV6 => return packet.get(at).is_none_or(|kind| *kind < 128), // rfc4443 2.1: the high bit is clear
+            _ => return false,
+        }
+        let Some(start) = packet.get(at..at + 2) else { return true };
+        at += if kind == next_header::FRAGMENT { 8 } else { usize::from(start[1]) * 8 + 8 };
+        kind = start[0];
+    }
+    true
 }
 
 /// rfc8200 4.4 and rfc5095: a routing header that is done is skipped, one with segments left is not ours to follow.

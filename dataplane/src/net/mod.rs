@@ -179,6 +179,10 @@ impl Net {
     ) {
         let fixed = ipv6::fixed_header(link, &frame);
         frame.truncate(fixed.end());
+        // rfc4443 2.4 e.1: no error about an error.
+        if ipv6::may_carry_error(&frame.head()[fixed.network_at..]) {
+            return out.drop(frame, reason);
+        }
         self.refuse(now, &fixed, frame, ErrorMessage::ParameterProblem { code, pointer }, reason, out);
     }
 
