@@ -188,3 +188,21 @@ fn no_error_answers_an_error_that_hides_behind_an_option() {
     talk.says([]);
     talk.ends();
 }
+
+#[test]
+fn nobody_else_has_our_hardware_address() {
+    let mut talk = Conversation::new(1);
+    let (gateway, peer) = (talk.gateway(), talk.peer());
+    let group = wire::solicited_node(gateway.v6);
+    let question = wire::solicitation(peer.v6, group, gateway.v6, Some(gateway.mac));
+    talk.hears(0, &wire::frame(wire::group_mac(group), peer.mac, None, &question));
+    talk.says([]);
+    talk.hears(0, &ping(peer, gateway, true, 1));
+    talk.says(["all: fd00:1::1 > ff02::1:ff00:2 solicits fd00:1::2"]);
+    let answer = wire::advertisement(peer.v6, gateway.v6, peer.v6, 0x60, Some(gateway.mac));
+    talk.hears(0, &wire::frame(gateway.mac, peer.mac, None, &answer));
+    talk.says([]);
+    talk.hears(0, &advertisement(peer, gateway));
+    talk.says(["peer: fd00:1::1 > fd00:1::2 echo reply 1, 4 bytes"]);
+    talk.ends();
+}
