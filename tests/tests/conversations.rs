@@ -4,7 +4,7 @@ use weirgate_dataplane::{counters::Counter, time::Duration};
 use weirgate_tests::{
     conversation::Conversation,
     wire::{self, Mac, ethertype, protocol},
-    world::seed::{Address, GatewayPlan, Plan},
+    world::seed::{Address, GatewayPlan, Network, Plan},
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -204,5 +204,22 @@ fn nobody_else_has_our_hardware_address() {
     talk.says([]);
     talk.hears(0, &advertisement(peer, gateway));
     talk.says(["peer: fd00:1::1 > fd00:1::2 echo reply 1, 4 bytes"]);
+    talk.ends();
+}
+
+/// A plan with a second network on a second port.
+fn two_networks() -> GatewayPlan {
+    let second = Network { number: 2, port: 1, vlan: None };
+    let plan = Plan::calm(0, 1, 1).gateway;
+    GatewayPlan { networks: vec![plan.networks[0], second], ..plan }
+}
+
+#[test]
+fn the_broadcast_address_of_another_network_of_ours_is_no_sender() {
+    let mut talk = Conversation::with(two_networks());
+    let (gateway, peer) = (talk.gateway(), talk.peer());
+    let broadcast = Address { v4: [10, 0, 2, 255].into(), ..peer };
+    talk.hears(0, &ping(broadcast, gateway, false, 1));
+    talk.says([]);
     talk.ends();
 }
