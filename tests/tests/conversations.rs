@@ -223,3 +223,18 @@ fn the_broadcast_address_of_another_network_of_ours_is_no_sender() {
     talk.says([]);
     talk.ends();
 }
+
+#[test]
+fn a_question_from_where_no_host_can_be_is_not_answered() {
+    let mut talk = Conversation::new(1);
+    let (gateway, peer) = (talk.gateway(), talk.peer());
+    for sender in [[10, 0, 1, 255], [0, 0, 0, 7], [127, 0, 0, 1], [255, 255, 255, 255], [224, 0, 0, 1], [240, 0, 0, 1]]
+    {
+        talk.hears(0, &arp_request(Address { v4: sender.into(), ..peer }, gateway));
+        talk.says([]);
+    }
+    // rfc5227 2.1.1: a probe has no sender address and is answered.
+    talk.hears(0, &arp_request(Address { v4: [0; 4].into(), ..peer }, gateway));
+    talk.says(["peer: arp 10.0.1.1 is-at 02-ee-00-00-00-00"]);
+    talk.ends();
+}
