@@ -1,1 +1,13 @@
-//! placeholder
+//! Weirgate's tests that need more than one crate or more than one host.
+//!
+//! ```text
+//!   wire           frames as bytes: built, read, sealed, put into words; slow code that examines fast code
+//!   conversation   one gateway and a test that speaks to it, frame by frame
+//!   world          hosts, links and their faults, all from one seed; checkers after each step
+//! ```
+//! The integration tests are in `tests/`; `bin/replay.rs` runs one seed and shows it, or many and times them.
+#![deny(unsafe_code)]
+
+pub mod conversation;
+pub mod wire;
+pub mod world;

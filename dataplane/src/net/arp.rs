@@ -3,7 +3,7 @@
 use super::{
     Net,
     ethernet::{self, Link, ethertype},
-    interface::{Interface, NextHop, Role},
+    interface::{Interface, NextHop},
     neighbors::Claim,
 };
 use crate::{counters::Counter, drops::Drop, outbox::Outbox, port::Frame, time::Instant};
@@ -26,8 +26,7 @@ fn parse(bytes: &[u8]) -> Result<Message, Drop> {
         return Err(Drop::ArpMalformed);
     };
     let sender = source_protocol_addr;
-    let impossible = sender.is_multicast() || sender.is_broadcast() || sender.is_loopback();
-    if !source_hardware_addr.is_unicast() || source_hardware_addr.0 == [0; 6] || impossible {
+    if !source_hardware_addr.is_unicast() || source_hardware_addr.0 == [0; 6] {
         return Err(Drop::ArpMalformed);
     }
     if !matches!(operation, ArpOperation::Request | ArpOperation::Reply) {
@@ -52,11 +51,13 @@ impl Net {
         if ours(message.sender) {
             return self.handle_conflict(now, link, message.sender.into(), frame, out);
         }
+        // rfc5227 2.1.1: a probe has no sender address yet; any other sender must be one that a host can have.
+        if !message.sender.is_unspecified() && self.topology.is_martian(link.interface, message.sender.into()) {
+            return out.drop(frame, Drop::MartianSource);
+        }
         let question = message.operation == ArpOperation::Request;
-        // rfc5227 2.1.1: a probe has no sender address yet; it is answered but teaches nothing.
-        let teaches = !message.sender.is_unspecified()
-            && self.topology.on_link(link.interface, message.sender.into())
-            && self.topology.role(link.interface, message.sender.into()) == Role::Other;
+        // A probe is answered but teaches nothing, and neither does a host of another network.
+        let teaches = !message.sender.is_unspecified() && self.topology.on_link(link.interface, message.sender.into());
         let hop = NextHop { interface: link.interface, address: message.sender.into() };
         // rfc826, packet reception: the sender of a question about us is remembered, any other only if known already.
         let claim = Claim {

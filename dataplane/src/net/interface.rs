@@ -202,11 +202,16 @@ impl Topology {
         if group {
             return Role::Group;
         }
-        let elsewhere = |i: &Interface| i.addresses.iter().any(|c| c.address == address);
-        if !is_link_local(address) && self.interfaces.len() > 1 && self.interfaces.iter().any(elsewhere) {
+        if is_link_local(address) || self.interfaces.len() == 1 {
+            return Role::Other;
+        }
+        let elsewhere = || self.interfaces.iter().flat_map(|i| &i.addresses);
+        if elsewhere().any(|c| c.address == address) {
             return Role::Ours;
         }
-        Role::Other
+        // rfc1122 3.2.1.3: a broadcast of any of our networks, wherever the packet came in.
+        let broadcast = |c: &Cidr| c.broadcast().map(IpAddr::V4) == Some(address);
+        if elsewhere().any(broadcast) { Role::Group } else { Role::Other }
     }
 
     /// Whether an IPv6 group is one that we are in: all nodes, or the solicited-node group of one of our addresses.
@@ -392,6 +397,7 @@ mod tests {
             (zero, "10.0.0.1", Role::Ours),
             (one, "10.0.0.1", Role::Ours),
             (zero, "10.0.0.255", Role::Group),
+            (one, "10.0.0.255", Role::Group),
             (zero, "255.255.255.255", Role::Group),
             (zero, "224.0.0.1", Role::Group),
             (zero, "10.0.0.2", Role::Other),

@@ -101,6 +101,9 @@ impl Net {
         };
         match parsed {
             Err(reason) => out.drop(frame, reason),
+            Ok(message) if message.mac == Some(self.topology.interface(link.interface).mac) => {
+                out.drop(frame, Drop::HardwareSource);
+            }
             Ok(message) if message.advertisement => self.handle_advertisement(now, link, &message, frame, out),
             Ok(message) => self.handle_solicitation(now, link, source, &message, frame, out),
         }

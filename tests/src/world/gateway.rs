@@ -1,0 +1,339 @@
+//! Weirgate in the world: the real workers over ports in memory, behind a device that spreads frames over their queues.
+//!
+//! Each step turns every worker once, in an order that the seed decides; some are late. After each turn the checkers look.
+
+use super::{
+    checker::{Answers, Books, sent},
+    host::{Host, Wires},
+    seed::{GatewayPlan, Spread, Verdict},
+};
+use crate::wire::{self, checksum, ethertype};
+use fastrand::Rng;
+use std::sync::Arc;
+use weirgate_dataplane::{
+    counters::Counter,
+    drops::Drop,
+    limits::{ICMP_ERRORS_BURST, ICMP_ERRORS_PER_SECOND, SEGMENTS_MAX},
+    net::{Cidr, Interface, InterfaceIndex, PortIndex, Route, Topology},
+    port::{
+        Capabilities, Checksum, Frame, Offloads, Pool, RxMeta, SimPort,
+        rss::{PortsHashed, Rss},
+    },
+    time::{Duration, Instant},
+    worker::{Mailboxes, Worker, WorkerOptions},
+};
+
+/// The gateway and its devices.
+pub struct Gateway {
+    plan: GatewayPlan,
+    topology: Arc<Topology>,
+    devices: Vec<Capabilities>,
+    workers: Vec<Member>,
+    answers: Answers,
+    random: Rng,
+    /// Frames that a device had no buffer or no place for.
+    missed: u64,
+    /// By worker: what those that were stopped have counted.
+    counts: Vec<Vec<u64>>,
+    failure: Option<String>,
+}
+
+/// One worker and what is known of it from outside.
+struct Member {
+    worker: Worker<SimPort>,
+    pool: Pool,
+    books: Books,
+}
+
+impl Gateway {
+    /// A gateway that starts now.
+    pub fn new(plan: &GatewayPlan, mut random: Rng) -> Self {
+        let ports = 1 + plan.networks.iter().map(|n| usize::from(n.port)).max().expect("at least one network");
+        let devices: Vec<_> = (0..ports).map(|port| device(plan, port, &mut random)).collect();
+        let topology = Arc::new(topology(plan, &devices));
+        let mut gateway = Self {
+            plan: plan.clone(),
+            answers: Answers::new(&topology, plan.workers),
+            topology,
+            devices,
+            workers: Vec::new(),
+            random,
+            missed: 0,
+            counts: vec![vec![0; Counter::COUNT + Drop::COUNT]; plan.workers],
+            failure: None,
+        };
+        gateway.start();
+        gateway
+    }
+
+    fn start(&mut self) {
+        let mailboxes = Mailboxes::new(self.plan.workers);
+        for index in 0..self.plan.workers {
+            let pool = Pool::heap(self.plan.frames);
+            let ports = self.devices.iter().map(|device| {
+                let mut port = SimPort::new(device.clone());
+                port.tx_room = self.plan.tx_ring;
+                port
+            });
+            let options = WorkerOptions {
+                index,
+                pool: pool.clone(),
+                topology: Arc::clone(&self.topology),
+                mailboxes: mailboxes.clone(),
+                seed: self.random.u64(..),
+                verify_rss: self.plan.spread == Spread::Toeplitz,
+            };
+            let worker = Worker::new(ports.collect(), options);
+            let books = Books::new(ICMP_ERRORS_PER_SECOND, ICMP_ERRORS_BURST);
+            self.workers.push(Member { worker, pool, books });
+        }
+    }
+
+    /// Stops every worker and looks whether anything was left behind.
+    fn stop(&mut self) {
+        self.count();
+        for (index, mut member) in std::mem::take(&mut self.workers).into_iter().enumerate() {
+            member.worker.stop();
+            let held = member.worker.held();
+            drop(member.worker); // and its ports with what is in them
+            let left = member.pool.in_use();
+            if held > 0 || left > 0 {
+                self.fail(format!("worker {index} stopped with {held} frames held and left {left} in use"));
+            }
+        }
+    }
+
+    /// Ends and begins again, with empty tables.
+    pub fn restart(&mut self, now: Instant) {
+        self.stop();
+        self.answers.restart(now);
+        self.start();
+    }
+
+    /// Each worker's counters and then drops, with those of workers that were stopped.
+    pub fn counts(&self) -> &[Vec<u64>] {
+        &self.counts
+    }
+    fn count(&mut self) {
+        for (total, Member { worker, .. }) in self.counts.iter_mut().zip(&self.workers) {
+            let counters = Counter::ALL.iter().map(|&c| worker.counters().counter(c));
+            let drops = Drop::ALL.iter().map(|&d| worker.counters().drops(d));
+            total.iter_mut().zip(counters.chain(drops)).for_each(|(total, n)| *total += n);
+        }
+    }
+
+    /// The last look: nothing may wait any more, and nothing may be left.
+    pub fn end(&mut self) {
+        for index in 0..self.workers.len() {
+            let Member { worker, pool, .. } = &mut self.workers[index];
+            let (held, used) = (worker.held(), pool.in_use());
+            if held > 0 || used > 0 {
+                self.fail(format!("worker {index} still holds {held} frames after the quiet, {used} in use"));
+            }
+        }
+        self.stop();
+    }
+
+    /// Its device has learned how to choose queues.
+    pub fn calm(&mut self) {
+        self.plan.spread = Spread::Toeplitz;
+    }
+
+    /// What broke first.
+    pub fn failure(&self) -> Option<&str> {
+        self.failure.as_deref()
+    }
+    /// Frames that the devices lost because nobody took them.
+    pub fn missed(&self) -> u64 {
+        self.missed
+    }
+    /// The workers, to look at.
+    pub fn workers(&self) -> impl ExactSizeIterator<Item = &Worker<SimPort>> {
+        self.workers.iter().map(|member| &member.worker)
+    }
+
+    fn fail(&mut self, what: String) {
+        self.failure.get_or_insert(what);
+    }
+
+    /// The queue that the device puts a frame on.
+    fn queue(&mut self, port: usize, frame: &[u8]) -> usize {
+        if self.plan.spread == Spread::Random {
+            return self.random.usize(0..self.workers.len());
+        }
+        let rss = self.devices[port].rss.as_ref().expect("every device here has it");
+        rss.flow(frame).map_or(0, |flow| usize::from(rss.queue(&flow)))
+    }
+
+    /// Puts a frame on a queue. Says whether there was a place and a buffer for it.
+    pub fn receive(&mut self, queue: usize, port: usize, bytes: &[u8]) -> bool {
+        let meta = verdict(self.plan.verdict, bytes);
+        let Member { worker, pool, books } = &mut self.workers[queue];
+        let full = worker.port_mut(port).arrived_len() >= self.plan.rx_ring;
+        let frame = if full { None } else { buffered(pool, self.plan.buffer, bytes) };
+        let Some(mut frame) = frame else {
+            self.missed += 1;
+            return false;
+        };
+        frame.set_rx_meta(meta);
+        books.note_arrival(frame.segment_count());
+        self.answers.note_arrival(bytes);
+        worker.port_mut(port).arrive(frame);
+        true
+    }
+
+    /// One turn of one worker. Says when it wants the next.
+    fn turn(&mut self, now: Instant, index: usize, wires: &mut Wires) -> Instant {
+        let Member { worker, pool, books } = &mut self.workers[index];
+        let moved = worker.turn(now).moved;
+        let ports = self.devices.len();
+        if let Err(what) = books.check(now, worker, pool, ports) {
+            self.fail(format!("worker {index}: {what}"));
+        }
+        self.transmit(now, index, wires);
+        let soon = |random: &mut Rng| now + Duration::from_us(random.u64(2..60));
+        let worker = &mut self.workers[index].worker;
+        let waits = (0..ports).any(|port| worker.port_mut(port).arrived_len() > 0);
+        match worker.next_deadline() {
+            _ if moved || waits => soon(&mut self.random),
+            // There is a backlog: a link that carries frees the ring at once, one that does not wakes us when it does.
+            Instant::ZERO if (0..ports).all(|port| wires.has_room(port)) => soon(&mut self.random),
+            Instant::ZERO => now + Duration::from_ms(500),
+            deadline => deadline.max(now + Duration::from_us(1)),
+        }
+    }
+
+    /// What the device has in its transmit queues goes out, as far as the links take it.
+    fn transmit(&mut self, now: Instant, index: usize, wires: &mut Wires) {
+        for port in 0..self.devices.len() {
+            while wires.has_room(port) {
+                let Some(frame) = self.workers[index].worker.port_mut(port).take_sent() else { break };
+                self.workers[index].books.note_taken();
+                let bytes = self.complete(&frame);
+                let said = sent::check(&self.topology, PortIndex(u8::try_from(port).expect("few ports")), &bytes)
+                    .and_then(|said| self.answers.note_sent(now, &said));
+                if let Err(what) = said {
+                    self.fail(format!("worker {index} sent {}: {what}", wire::words(&bytes)));
+                }
+                wires.send(port, bytes);
+            }
+        }
+    }
+
+    /// What the device does with a frame before it sends it.
+    fn complete(&mut self, frame: &Frame) -> Vec<u8> {
+        let mut bytes = frame.to_vec();
+        let offload = frame.tx_offload();
+        if frame.segment_count() > 1 && !self.plan.segments {
+            self.fail(format!("{} segments to a device that sends one", frame.segment_count()));
+        }
+        if offload.ip_checksum {
+            let at = usize::from(offload.l2_len);
+            let Some(header) = bytes.get_mut(at..at + usize::from(offload.l3_len)) else {
+                self.fail("an offload beyond the frame".into());
+                return bytes;
+            };
+            let field = [header[10], header[11]];
+            let sum = checksum(header).to_be_bytes();
+            header[10..12].copy_from_slice(&sum);
+            if !self.plan.ipv4_checksum || field != [0, 0] {
+                self.fail(format!("an offload that the device does not do, or over a field of {field:?}"));
+            }
+        }
+        bytes
+    }
+}
+
+impl Host for Gateway {
+    /// Frames that come within a moment are taken as one burst.
+    fn arrive(&mut self, now: Instant, port: usize, frame: Vec<u8>) -> Instant {
+        let queue = self.queue(port, &frame);
+        self.receive(queue, port, &frame);
+        now + Duration::from_us(self.random.u64(0..30))
+    }
+
+    fn step(&mut self, now: Instant, wires: &mut Wires) -> Instant {
+        let mut order: Vec<usize> = (0..self.workers.len()).collect();
+        self.random.shuffle(&mut order);
+        let mut next = Instant::NEVER;
+        for index in order {
+            self.transmit(now, index, wires);
+            let wants = if self.random.u8(..) < self.plan.lag {
+                now + Duration::from_us(self.random.u64(20..300))
+            } else {
+                self.turn(now, index, wires)
+            };
+            next = next.min(wants);
+        }
+        next
+    }
+}
+
+/// A device's receive buffers, filled one after the other.
+fn buffered(pool: &Pool, buffer: usize, bytes: &[u8]) -> Option<Frame> {
+    let mut frame = pool.alloc()?;
+    let (first, rest) = bytes.split_at(bytes.len().min(buffer));
+    frame.append_slice(first).ok()?;
+    for part in rest.chunks(buffer) {
+        if frame.segment_count() == SEGMENTS_MAX {
+            return None;
+        }
+        let mut next = pool.alloc()?;
+        next.append_slice(part).ok()?;
+        frame.chain(next);
+    }
+    Some(frame)
+}
+
+fn verdict(verdict: Verdict, bytes: &[u8]) -> RxMeta {
+    let mut meta = RxMeta::default();
+    let header = wire::link(bytes).filter(|l| l.ethertype == ethertype::IPV4).and_then(|link| {
+        let packet = &bytes[link.payload_at..];
+        Some(&packet[..wire::ip_packet(packet)?.header_len])
+    });
+    if let Some(header) = header
+        && verdict != Verdict::None
+    {
+        meta.ip_checksum = if checksum(header) == 0 { Checksum::Good } else { Checksum::Bad };
+        meta.l4_checksum = if verdict == Verdict::Slandering { Checksum::Bad } else { Checksum::Unknown };
+    }
+    meta
+}
+
+fn device(plan: &GatewayPlan, port: usize, random: &mut Rng) -> Capabilities {
+    let network = plan.networks.iter().find(|n| usize::from(n.port) == port).expect("each port has a network");
+    let workers = u16::try_from(plan.workers).expect("few workers");
+    let rss = Rss {
+        key: std::iter::repeat_with(|| random.u8(..)).take(40).collect(),
+        reta: std::iter::repeat_with(|| random.u16(0..workers)).take(128).collect(),
+        ports_hashed: PortsHashed { tcp: true, udp: random.bool() },
+    };
+    let offloads = Offloads { segments: plan.segments, ipv4_checksum: plan.ipv4_checksum, ..Offloads::default() };
+    let plain = Capabilities::plain(&format!("p{port}"), network.gateway().mac.0, plan.mtu);
+    Capabilities { offloads, rss: Some(rss), ..plain }
+}
+
+fn topology(plan: &GatewayPlan, devices: &[Capabilities]) -> Topology {
+    let interfaces = plan.networks.iter().map(|network| {
+        let own = network.gateway();
+        let device = &devices[usize::from(network.port)];
+        Interface {
+            port: PortIndex(network.port),
+            vlan: network.vlan,
+            mac: own.mac,
+            mtu: device.mtu,
+            offloads: device.offloads,
+            addresses: [(own.v4.into(), 24), (own.v6.into(), 64)]
+                .map(|(address, prefix)| Cidr { address, prefix })
+                .to_vec(),
+        }
+    });
+    let router = plan.networks[0].host(2);
+    let routes = [([0; 4].into(), router.v4.into()), ([0; 16].into(), router.v6.into())].map(|(any, via)| Route {
+        to: Cidr { address: any, prefix: 0 },
+        interface: InterfaceIndex(0),
+        via: Some(via),
+    });
+    let routes = if plan.default_route { routes.to_vec() } else { Vec::new() };
+    Topology::new(interfaces.collect(), routes).expect("a plan makes sense")
+}

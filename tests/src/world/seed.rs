@@ -1,0 +1,289 @@
+//! What one seed decides: who is there, how they are joined, what fails and for how long.
+
+use super::link::Faults;
+use crate::wire::{Mac, link_local};
+use fastrand::Rng;
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
+use weirgate_dataplane::{
+    limits::{FRAME_ROOM, WORKERS_MAX},
+    time::Duration,
+};
+
+/// Who a host is in one network.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Address {
+    /// On Ethernet.
+    pub mac: Mac,
+    /// In IPv4.
+    pub v4: Ipv4Addr,
+    /// In IPv6.
+    pub v6: Ipv6Addr,
+}
+
+impl Address {
+    /// The link-local one.
+    pub fn link_local(&self) -> Ipv6Addr {
+        link_local(self.mac)
+    }
+    /// All of one family.
+    pub fn of(&self, ipv6: bool) -> IpAddr {
+        if ipv6 { self.v6.into() } else { self.v4.into() }
+    }
+}
+
+/// A link that the gateway has an interface on: 10.0.N.0/24 and fd00:N::/64.
+#[derive(Clone, Copy, Debug)]
+pub struct Network {
+    /// N, from 1.
+    pub number: u8,
+    /// The gateway's port.
+    pub port: u8,
+    /// Its VLAN there.
+    pub vlan: Option<u16>,
+}
+
+impl Network {
+    /// Somebody's addresses here: the gateway is host 1, the peers follow.
+    pub fn host(&self, host: u8) -> Address {
+        let mac = if host == 1 { [2, 0xee, 0, 0, 0, self.port] } else { [2, 0, 0, 0, self.number, host] };
+        let v6 = [0xfd00, u16::from(self.number), 0, 0, 0, 0, 0, u16::from(host)];
+        Address {
+            mac: Mac::from_bytes(&mac),
+            v4: Ipv4Addr::new(10, 0, self.number, host),
+            v6: Ipv6Addr::from_segments(v6),
+        }
+    }
+    /// The gateway here.
+    pub fn gateway(&self) -> Address {
+        self.host(1)
+    }
+}
+
+/// How frames find a worker's queue.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Spread {
+    /// As NICs do: IP by Toeplitz over the flow, everything else to queue 0.
+    Toeplitz,
+    /// Anyhow: a device that cannot be told.
+    Random,
+}
+
+/// What a device says about the checksums of what it received.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// Nothing.
+    None,
+    /// Whether the IPv4 header's is right.
+    Honest,
+    /// The same, and that the transport's is wrong though nobody looked.
+    Slandering,
+}
+
+/// How the gateway and its devices are made.
+#[derive(Clone, Debug)]
+pub struct GatewayPlan {
+    /// Cores.
+    pub workers: usize,
+    /// Frames of each worker's pool.
+    pub frames: usize,
+    /// The longest packet.
+    pub mtu: u16,
+    /// Bytes of each receive buffer; longer frames come in several segments.
+    pub buffer: usize,
+    /// Whether the device sends frames of several segments.
+    pub segments: bool,
+    /// Whether the device fills in IPv4 checksums.
+    pub ipv4_checksum: bool,
+    /// What it says about received ones.
+    pub verdict: Verdict,
+    /// How it chooses queues.
+    pub spread: Spread,
+    /// Frames that its receive queues hold.
+    pub rx_ring: usize,
+    /// Frames that its transmit queues take between two turns.
+    pub tx_ring: usize,
+    /// In 256ths: how often a worker is late for its turn.
+    pub lag: u8,
+    /// Whether there is a way to hosts elsewhere, through the first peer.
+    pub default_route: bool,
+    /// Where it is.
+    pub networks: Vec<Network>,
+}
+
+/// What is joined to one port of the gateway.
+#[derive(Clone, Debug)]
+pub struct Segment {
+    /// Whether the switch learns.
+    pub learns: bool,
+    /// Network and host number of each peer.
+    pub peers: Vec<(Network, u8)>,
+    /// Whether the hostile host is here.
+    pub hostile: bool,
+    /// Of the links from the switch: to the gateway, to each peer, to the hostile host.
+    pub faults: Vec<Faults>,
+}
+
+/// Everything that a seed decides before the first frame.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The seed.
+    pub seed: u64,
+    /// How long things go wrong.
+    pub chaos: Duration,
+    /// How long everybody may take to find back.
+    pub settle: Duration,
+    /// How long each question is then answered.
+    pub examine: Duration,
+    /// The gateway.
+    pub gateway: GatewayPlan,
+    /// By port of the gateway.
+    pub segments: Vec<Segment>,
+    /// When the gateway is stopped and started again.
+    pub restarts: Vec<Duration>,
+    /// Link clogs: when, which link, towards which end, and for how long.
+    pub clogs: Vec<(Duration, usize, usize, Duration)>,
+}
+
+/// Tables forget a lie within this time: 45 s that it is believed, 8 s of probes, and 60 s for smoltcp's own.
+const SETTLE: Duration = Duration::from_secs(90);
+/// Some questions of each peer, and the time to answer them.
+const EXAMINE: Duration = Duration::from_secs(14);
+
+impl Plan {
+    /// The plan of a seed.
+    pub fn from_seed(seed: u64) -> Self {
+        let mut random = Rng::with_seed(seed);
+        let ports: u8 = if random.u8(0..3) == 0 { 2 } else { 1 };
+        let mut networks = Vec::new();
+        for port in 0..ports {
+            let vlans = [None, Some(random.u16(1..=4094))];
+            let kept = match random.u8(0..4) {
+                0 => &vlans[..],
+                1 => &vlans[1..],
+                _ => &vlans[..1],
+            };
+            for &vlan in kept {
+                networks.push(Network { number: 1 + u8::try_from(networks.len()).expect("few"), port, vlan });
+            }
+        }
+        let gateway = GatewayPlan::choose(networks, &mut random);
+        let faulty = random.u8(0..8) > 0;
+        let segments: Vec<_> = (0..ports).map(|port| Segment::choose(port, &gateway, faulty, &mut random)).collect();
+        let chaos = Duration::from_ms(random.u64(2_000..15_000));
+        let links: usize = segments.iter().map(|s| s.faults.len()).sum();
+        let within = |random: &mut Rng| Duration::from_ns(random.u64(0..chaos.as_ns()));
+        let clogs = (0..if faulty { random.usize(0..6) } else { 0 })
+            .map(|_| {
+                let length = Duration::from_us(1 << random.u32(6..22));
+                (within(&mut random), random.usize(0..links), random.usize(0..2), length)
+            })
+            .collect();
+        let restarts = if random.u8(0..4) == 0 { vec![within(&mut random)] } else { Vec::new() };
+        Self { seed, chaos, settle: SETTLE, examine: EXAMINE, gateway, segments, restarts, clogs }
+    }
+
+    /// A plan without any fault: one port, one switch, so many peers, so many workers. For tests that bring their own trouble.
+    pub fn calm(seed: u64, workers: usize, peers: u8) -> Self {
+        assert!(workers <= WORKERS_MAX);
+        let network = Network { number: 1, port: 0, vlan: None };
+        let gateway = GatewayPlan {
+            workers,
+            frames: 512,
+            mtu: 1500,
+            buffer: FRAME_ROOM,
+            segments: false,
+            ipv4_checksum: false,
+            verdict: Verdict::None,
+            spread: Spread::Toeplitz,
+            rx_ring: 256,
+            tx_ring: 256,
+            lag: 0,
+            default_route: false,
+            networks: vec![network],
+        };
+        let peers: Vec<_> = (0..peers).map(|n| (network, n + 2)).collect();
+        let faults = vec![Faults { delay_us: 50, ..Faults::default() }; 1 + peers.len()];
+        let segments = vec![Segment { learns: true, peers, hostile: false, faults }];
+        let (restarts, clogs) = Default::default();
+        let chaos = Duration::from_secs(10);
+        Self { seed, chaos, settle: SETTLE, examine: EXAMINE, gateway, segments, restarts, clogs }
+    }
+}
+
+impl GatewayPlan {
+    fn choose(networks: Vec<Network>, random: &mut Rng) -> Self {
+        let segments = random.bool();
+        let buffer = if segments && random.bool() { random.usize(300..FRAME_ROOM) } else { FRAME_ROOM };
+        let mtu = match random.u8(0..4) {
+            0 => 1280,
+            1 if segments => 4000,
+            _ => 1500,
+        };
+        Self {
+            workers: random.usize(1..=4),
+            frames: 1 << random.usize(5..11),
+            mtu,
+            buffer,
+            segments,
+            ipv4_checksum: random.bool(),
+            verdict: [Verdict::None, Verdict::Honest, Verdict::Slandering][random.usize(0..3)],
+            spread: if random.u8(0..5) == 0 { Spread::Random } else { Spread::Toeplitz },
+            rx_ring: 1 << random.usize(4..9),
+            tx_ring: if random.u8(0..3) == 0 { random.usize(1..4) } else { 1 << random.usize(3..9) },
+            lag: if random.bool() { 0 } else { random.u8(1..128) },
+            default_route: random.bool(),
+            networks,
+        }
+    }
+}
+
+impl Segment {
+    fn choose(port: u8, gateway: &GatewayPlan, faulty: bool, random: &mut Rng) -> Self {
+        let mut peers = Vec::new();
+        for network in gateway.networks.iter().filter(|n| n.port == port) {
+            for host in 0..random.u8(1..=2) {
+                peers.push((*network, host + 2));
+            }
+        }
+        let hostile = faulty && (port == 0 || random.bool());
+        let links = 1 + peers.len() + usize::from(hostile);
+        let calm = Faults { delay_us: 20, ..Faults::default() };
+        let faults = (0..links).map(|_| if faulty { Faults::choose(random) } else { calm }).collect();
+        Self { learns: random.u8(0..4) > 0, peers, hostile, faults }
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let g = &self.gateway;
+        writeln!(f, "seed {}: things go wrong for {:?}", self.seed, self.chaos)?;
+        writeln!(f, "  gateway: {} workers of {} frames, MTU {}, lag {}/256", g.workers, g.frames, g.mtu, g.lag)?;
+        writeln!(
+            f,
+            "  devices: {} bytes a buffer, segments {}, IPv4 checksums {}, verdicts {:?}, queues by {:?}, rings {} and {}",
+            g.buffer, g.segments, g.ipv4_checksum, g.verdict, g.spread, g.rx_ring, g.tx_ring
+        )?;
+        for (port, segment) in self.segments.iter().enumerate() {
+            let joined = if segment.learns { "switch" } else { "hub" };
+            writeln!(f, "  port {port}: a {joined}{}", if segment.hostile { ", somebody hostile on it" } else { "" })?;
+            let peers = segment.peers.iter().map(|(n, host)| {
+                let vlan = n.vlan.map_or(String::new(), |v| format!(" in VLAN {v}"));
+                format!("{}{vlan}", n.host(*host).v4)
+            });
+            let names = std::iter::once("gateway".into()).chain(peers).chain(["hostile".into()]);
+            for (name, faults) in names.zip(&segment.faults) {
+                writeln!(f, "    to {name}: {faults}")?;
+            }
+        }
+        for at in &self.restarts {
+            writeln!(f, "  restart at {at:?}")?;
+        }
+        for (at, link, end, length) in &self.clogs {
+            writeln!(f, "  link {link} clogs at {at:?} towards end {end} for {length:?}")?;
+        }
+        Ok(())
+    }
+}
