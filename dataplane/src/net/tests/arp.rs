@@ -39,10 +39,9 @@ fn a_probe_is_answered_and_teaches_nothing() {
 #[test]
 fn a_sender_that_is_not_on_the_link_is_answered_and_not_remembered() {
     let mut gw = Gateway::new();
-    for sender in [Ipv4Addr::new(192, 0, 2, 1), Ipv4Addr::new(10, 77, 0, 255)] {
-        send!(gw, arp_from_peer(REQUEST, sender, US4));
-        recv!(gw, ethernet(PEER_MAC, OUR_MAC, ARP, &arp(REPLY, (OUR_MAC, US4), (PEER_MAC, sender))));
-    }
+    let sender = Ipv4Addr::new(192, 0, 2, 1);
+    send!(gw, arp_from_peer(REQUEST, sender, US4));
+    recv!(gw, ethernet(PEER_MAC, OUR_MAC, ARP, &arp(REPLY, (OUR_MAC, US4), (PEER_MAC, sender))));
     assert_eq!(gw.net.neighbor_count(), 0);
 }
 
@@ -78,7 +77,7 @@ fn what_rfc_826_does_not_allow_is_dropped() {
         message[at..at + bytes.len()].copy_from_slice(bytes);
         message
     };
-    let rows: [(&str, Vec<u8>); 15] = [
+    let rows: [(&str, Vec<u8>); 12] = [
         ("nothing", vec![]),
         ("27 bytes", sound[..27].to_vec()),
         ("hardware is not Ethernet", changed(0, &[0, 6])),
@@ -91,14 +90,16 @@ fn what_rfc_826_does_not_allow_is_dropped() {
         ("the sender's hardware is a group", changed(8, &[0x33, 0x33, 0, 0, 0, 1])),
         ("the sender's hardware is everybody", changed(8, &[0xff; 6])),
         ("the sender's hardware is nobody", changed(8, &[0; 6])),
-        ("the sender is a group", changed(14, &[224, 0, 0, 1])),
-        ("the sender is everybody", changed(14, &[255; 4])),
-        ("the sender is loopback", changed(14, &[127, 0, 0, 1])),
     ];
+    let impossible = [[224, 0, 0, 1], [255; 4], [127, 0, 0, 1], [10, 77, 0, 255]];
     let mut gw = Gateway::new();
     for (name, message) in rows {
         let fate = gw.hear(&ethernet(ALL_MACS, PEER_MAC, ARP, &message));
         assert_eq!(fate, Fate::Dropped(Drop::ArpMalformed), "{name}");
+    }
+    for sender in impossible {
+        let fate = gw.hear(&ethernet(ALL_MACS, PEER_MAC, ARP, &changed(14, &sender)));
+        assert_eq!(fate, Fate::Dropped(Drop::MartianSource), "{sender:?} asks");
     }
     let ours = arp(REQUEST, (OUR_MAC, PEER4), (NO_MAC, US4));
     send!(gw, ethernet(ALL_MACS, PEER_MAC, ARP, &ours) => HardwareSource);
