@@ -100,14 +100,14 @@ pub fn read(paths: &[impl AsRef<Path>]) -> Result<Vec<(String, String)>, Vec<Fin
 fn place_of<T>(value: &serde_saphyr::Spanned<T>) -> Option<(u64, u64)> {
     let location = value.referenced;
     let (line, column) = (location.line(), location.column());
-    (line > 0).then_some((u64::from(line), u64::from(column)))
+    (line > 0).then_some((line, column))
 }
 
 fn parse(text: &str, findings: &mut Findings<'_>) -> Option<RawFile> {
     let raw: RawFile = match serde_saphyr::from_str(text) {
         Ok(raw) => raw,
         Err(error) => {
-            let place = error.location().map(|l| (u64::from(l.line()), u64::from(l.column())));
+            let place = error.location().map(|l| (l.line(), l.column()));
             findings.add(place, error.without_snippet().to_string());
             return None;
         }
@@ -117,7 +117,7 @@ fn parse(text: &str, findings: &mut Findings<'_>) -> Option<RawFile> {
         match value {
             Some(said) if said.value == wants => {}
             Some(said) => {
-                findings.add(place_of(said), format!("{field}: {:?}; this version reads {wants}", said.value))
+                findings.add(place_of(said), format!("{field}: {:?}; this version reads {wants}", said.value));
             }
             None => findings.add(None, format!("{field} is missing: write {field}: {wants}")),
         }

@@ -70,7 +70,7 @@ impl Net {
         if question && for_us {
             let interface = self.topology.interface(link.interface);
             out.counters.count(Counter::NeighborAnswers);
-            answer(interface, message, frame, link.header_len, out);
+            answer(interface, &message, frame, link.header_len, out);
         } else if known {
             out.consume(frame);
         } else {
@@ -97,7 +97,7 @@ impl Net {
 }
 
 /// Turns a question into its answer, in the same frame.
-fn answer(interface: &Interface, question: Message, mut frame: Frame, header_len: usize, out: &mut Outbox) {
+fn answer(interface: &Interface, question: &Message, mut frame: Frame, header_len: usize, out: &mut Outbox) {
     frame.trim_front(header_len);
     frame.truncate(MESSAGE_LEN);
     let repr = ArpRepr::EthernetIpv4 {

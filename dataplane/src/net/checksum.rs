@@ -9,6 +9,8 @@ use std::net::IpAddr;
 pub struct Sum(u64);
 
 impl Sum {
+    // A sum of bytes, not of two values of one type, which the trait would be about.
+    #[allow(clippy::should_implement_trait)]
     /// Adds bytes that begin at an even offset of what is summed. An odd last byte is padded with zero.
     #[inline]
     pub fn add(mut self, bytes: &[u8]) -> Self {

@@ -297,9 +297,8 @@ impl ErrorMessage {
             (Self::ProtocolUnreachable, false) => Some((kind4::UNREACHABLE, 2, 0)),
             (Self::PortUnreachable, true) => Some((kind6::UNREACHABLE, 4, 0)),
             // rfc8200 4: a protocol that is not known is a next header that is not known; its place comes with the packet.
-            (Self::ProtocolUnreachable, true) => None,
+            (Self::ProtocolUnreachable, true) | (Self::ParameterProblem { .. }, false) => None,
             (Self::ParameterProblem { code, pointer }, true) => Some((kind6::PARAMETER_PROBLEM, code, pointer)),
-            (Self::ParameterProblem { .. }, false) => None,
         }
     }
 }

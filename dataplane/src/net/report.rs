@@ -69,7 +69,7 @@ fn response_delay(code: u16, version1: bool) -> u64 {
 pub(super) fn report(interface: &Interface, out: &mut Outbox) {
     let addresses =
         || interface.addresses.iter().filter_map(|c| if let IpAddr::V6(a) = c.address { Some(a) } else { None });
-    let Some(source) = addresses().find(|a| a.is_unicast_link_local()) else { return };
+    let Some(source) = addresses().find(Ipv6Addr::is_unicast_link_local) else { return };
     let mut groups: Vec<Ipv6Addr> = addresses().map(solicited_node).collect();
     groups.sort_unstable();
     groups.dedup();

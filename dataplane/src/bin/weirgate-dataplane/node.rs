@@ -184,6 +184,8 @@ fn report(snapshot: &Snapshot, devices: &[Device]) {
     }
 }
 
+// The edge: captures carry the time of day.
+#[allow(clippy::disallowed_methods)]
 fn wall_clock_ns() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)
 }

@@ -237,7 +237,7 @@ fn errors_get_no_errors_whatever_stands_before_them() {
     }
     // Where the chain cannot be seen to its end, silence is the safe answer.
     let mut gw = Gateway::among_friends();
-    let long = vec![routing, padding(DESTINATION).repeat(3), padding(DESTINATION).repeat(3)].concat();
+    let long = [routing, padding(DESTINATION).repeat(3), padding(DESTINATION).repeat(3)].concat();
     send!(gw, from_peer6(&FROM_PEER6.packet(ROUTING, &[&[DESTINATION], &long[1..]].concat())) => Ipv6Routing);
     recv!(gw);
 }

@@ -309,7 +309,13 @@ impl Mbuf {
         self.raw().set_ol_flags(self.raw().ol_flags() & !asked | flags);
         // SAFETY: a live mbuf; the function writes one word of it.
         unsafe {
-            sys::weir_set_tx_lengths(self.as_raw(), offload.l2_len, offload.l3_len, offload.l4_len, offload.tso_segment)
+            sys::weir_set_tx_lengths(
+                self.as_raw(),
+                offload.l2_len,
+                offload.l3_len,
+                offload.l4_len,
+                offload.tso_segment,
+            );
         };
     }
 }

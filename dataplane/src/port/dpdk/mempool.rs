@@ -27,7 +27,7 @@ impl Mempool {
             assert!(
                 HEADROOM == sys::RTE_PKTMBUF_HEADROOM as usize,
                 "DPDK puts the same headroom before a received frame"
-            )
+            );
         };
         const { assert!(CACHE as u64 <= sys::WEIR_RTE_MEMPOOL_CACHE_MAX_SIZE) };
         let name = CString::new(name).expect("no NUL in our names");

@@ -61,6 +61,6 @@ impl Clock {
     pub fn now(&self) -> Instant {
         // SAFETY: reads a register.
         let ticks = unsafe { sys::weir_rdtsc() }.wrapping_sub(self.start);
-        Instant::from_ns((u128::from(ticks) * u128::from(self.scale) >> 32) as u64)
+        Instant::from_ns(((u128::from(ticks) * u128::from(self.scale)) >> 32) as u64)
     }
 }

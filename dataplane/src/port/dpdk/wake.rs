@@ -113,7 +113,7 @@ impl Sleeper {
         let mut fds: Vec<_> =
             self.wakes.iter().map(|wake| PollFd::from_borrowed_fd(wake.borrow(), PollFlags::IN)).collect();
         fds.push(PollFd::new(&*self.bell.0, PollFlags::IN));
-        let timeout = rustix::time::Timespec { tv_sec: longest.as_secs() as _, tv_nsec: longest.subsec_nanos() as _ };
+        let timeout = rustix::time::Timespec { tv_sec: longest.as_secs() as _, tv_nsec: longest.subsec_nanos().into() };
         let _ = poll(&mut fds, Some(&timeout));
         let _ = rustix::io::read(self.bell.0.as_fd(), &mut [0; 8]);
     }
