@@ -78,7 +78,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn wait_for_link(device: &Device) -> anyhow::Result<()> {
+pub(crate) fn wait_for_link(device: &Device) -> anyhow::Result<()> {
     for _ in 0..200 {
         if device.link().up {
             return Ok(());

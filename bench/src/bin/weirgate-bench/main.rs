@@ -2,6 +2,7 @@
 
 mod echo;
 mod figures;
+mod offloads;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -18,6 +19,8 @@ struct Options {
 enum Command {
     /// Send 64-byte echo requests as fast as they come back; prints packets per second.
     Echo(echo::Options),
+    /// Send packets whose checksums the device or the program has made.
+    Offloads(offloads::Options),
     /// Turn measured packet rates into figures.
     Figures(figures::Options),
 }
@@ -25,6 +28,7 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Options::parse().command {
         Command::Echo(options) => echo::run(&options),
+        Command::Offloads(options) => offloads::run(&options),
         Command::Figures(options) => figures::run(&options),
     };
     match result {
