@@ -11,14 +11,14 @@ use smoltcp::wire::{ArpOperation, ArpPacket, ArpRepr, EthernetAddress};
 use std::net::{IpAddr, Ipv4Addr};
 
 /// A checked message.
-struct Message {
+pub(super) struct Message {
     operation: ArpOperation,
-    sender_mac: EthernetAddress,
-    sender: Ipv4Addr,
+    pub(super) sender_mac: EthernetAddress,
+    pub(super) sender: Ipv4Addr,
     target: Ipv4Addr,
 }
 
-fn parse(bytes: &[u8]) -> Result<Message, Drop> {
+pub(super) fn parse(bytes: &[u8]) -> Result<Message, Drop> {
     let packet = ArpPacket::new_checked(bytes).map_err(|_| Drop::ArpMalformed)?;
     let ArpRepr::EthernetIpv4 { operation, source_hardware_addr, source_protocol_addr, target_protocol_addr, .. } =
         ArpRepr::parse(&packet).map_err(|_| Drop::ArpMalformed)?

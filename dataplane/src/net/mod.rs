@@ -14,6 +14,8 @@ mod arp;
 mod bucket;
 pub mod checksum;
 mod ethernet;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod icmp;
 mod interface;
 mod ipv4;
