@@ -1,7 +1,7 @@
 //! ARP for IPv4 over Ethernet (RFC 826), with the announcements and the defence of RFC 5227.
 
 use super::{
-    Net,
+    Net, cut_short,
     ethernet::{self, Link, ethertype},
     interface::{Interface, NextHop},
     neighbors::Claim,
@@ -40,7 +40,10 @@ impl Net {
     pub(super) fn handle_arp(&mut self, now: Instant, link: &Link, frame: Frame, out: &mut Outbox) {
         let message = match parse(&frame.head()[link.header_len..]) {
             Ok(message) => message,
-            Err(reason) => return out.drop(frame, reason),
+            Err(reason) => {
+                let reason = cut_short(&frame, link.header_len + MESSAGE_LEN, reason);
+                return out.drop(frame, reason);
+            }
         };
         let interface = self.topology.interface(link.interface);
         if message.sender_mac == interface.mac {

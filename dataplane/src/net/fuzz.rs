@@ -218,7 +218,7 @@ fn make_checksums_right(topology: &Topology, bytes: &mut [u8]) {
     if frame.append_slice(bytes).is_err() {
         return;
     }
-    let Ok(link) = ethernet::parse(topology, PortIndex(0), frame.head()) else { return };
+    let Ok(link) = ethernet::parse(topology, PortIndex(0), &frame) else { return };
     let at = link.header_len;
     let packet = match link.ethertype {
         ethertype::IPV4 => {

@@ -1,6 +1,7 @@
 //! IPv6 and its extension headers (RFC 8200).
 
 use super::{
+    cut_short,
     ethernet::Link,
     icmp,
     interface::{Role, Topology},
@@ -40,7 +41,9 @@ mod option {
 #[inline]
 pub(super) fn parse(topology: &Topology, link: &Link, frame: &Frame) -> Result<Packet, Refusal> {
     let bytes = &frame.head()[link.header_len..];
-    let header = bytes.first_chunk::<HEADER_LEN>().ok_or(Drop::Ipv6Malformed)?;
+    let header = bytes
+        .first_chunk::<HEADER_LEN>()
+        .ok_or_else(|| cut_short(frame, link.header_len + HEADER_LEN, Drop::Ipv6Malformed))?;
     let payload_len = usize::from(u16::from_be_bytes([header[4], header[5]]));
     if header[0] >> 4 != 6 || HEADER_LEN + payload_len > frame.len() - link.header_len {
         return Err(Drop::Ipv6Malformed.into());
@@ -116,12 +119,13 @@ fn walk_extensions(bytes: &[u8], packet: &mut Packet) -> Result<(), Refusal> {
             let (code, pointer) = (problem::UNKNOWN_NEXT_HEADER, packet.protocol_at as u32);
             return Err(Refusal::Problem { code, pointer, reason: Drop::Ipv6Extension });
         }
-        let (next, len) = match bytes.get(at..at + 2) {
-            // rfc8200 4.5: the fragment header's second byte is reserved; it is always 8 bytes long.
-            Some(start) if kind == next_header::FRAGMENT => (start[0], 8),
-            Some(start) => (start[0], usize::from(start[1]) * 8 + 8),
-            None => return Err(Drop::Ipv6Extension.into()),
-        };
+        if packet.transport_len < 8 {
+            return Err(Drop::Ipv6Extension.into());
+        }
+        let start = bytes.get(at..at + 2).ok_or(Drop::HeadersSplit)?;
+        // rfc8200 4.5: the fragment header's second byte is reserved; it is always 8 bytes long.
+        let len = if kind == next_header::FRAGMENT { 8 } else { usize::from(start[1]) * 8 + 8 };
+        let next = start[0];
         if len > packet.transport_len {
             return Err(Drop::Ipv6Extension.into());
         }
