@@ -237,7 +237,8 @@ impl Net {
         reason: Drop,
         out: &mut Outbox,
     ) {
-        // rfc1122 3.2.2, rfc4443 2.4 e: no errors about what went to a group.
+        // rfc1122 3.2.2, rfc4443 2.4 e: no errors about what went to a group. RFC 4443 excepts unknown options that ask for it; we do not, as
+        // one forged packet to all nodes would bring its pretended sender an answer from each (its section 5.2, 5).
         if !packet.group {
             if self.icmp_errors.take(now) {
                 self.icmp_errors.blur(self.random.u32(0..=2));

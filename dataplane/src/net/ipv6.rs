@@ -136,7 +136,7 @@ fn walk_extensions(bytes: &[u8], packet: &mut Packet) -> Result<(), Refusal> {
         match kind {
             next_header::ROUTING => check_routing(body, at)?,
             next_header::FRAGMENT => check_fragment(body)?,
-            _ => check_options(body, at, packet.group)?,
+            _ => check_options(body, at)?,
         }
         packet.protocol = next;
         packet.transport_at += len;
@@ -199,7 +199,7 @@ fn check_fragment(body: &[u8]) -> Result<(), Refusal> {
 }
 
 /// rfc8200 4.2: what to do with an unknown option is in its number's two highest bits.
-fn check_options(body: &[u8], at: usize, group: bool) -> Result<(), Refusal> {
+fn check_options(body: &[u8], at: usize) -> Result<(), Refusal> {
     let mut offset = 2;
     let mut count = 0;
     while offset < body.len() {
@@ -217,19 +217,12 @@ fn check_options(body: &[u8], at: usize, group: bool) -> Result<(), Refusal> {
             return Err(Drop::Ipv6Extension.into());
         }
         if !matches!(kind, option::PADN | option::ROUTER_ALERT) {
-            let answered = match kind >> 6 {
-                0b00 => None,
-                0b01 => Some(false),
-                0b10 => Some(true),
-                _ => Some(!group),
-            };
-            let pointer = (at + offset) as u32;
-            match answered {
-                None => {}
-                Some(false) => return Err(Drop::Ipv6Option.into()),
-                Some(true) => {
-                    return Err(Refusal::Problem { code: problem::UNKNOWN_OPTION, pointer, reason: Drop::Ipv6Option });
-                }
+            let (code, pointer, reason) = (problem::UNKNOWN_OPTION, (at + offset) as u32, Drop::Ipv6Option);
+            match kind >> 6 {
+                0b00 => {}
+                0b01 => return Err(reason.into()),
+                // 0b10 asks for an answer even to a group's packet; `Net::refuse` gives none.
+                _ => return Err(Refusal::Problem { code, pointer, reason }),
             }
         }
         offset += len;
