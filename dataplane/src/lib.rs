@@ -8,7 +8,7 @@
 //! ```
 //! Beside the path: [`time`] and randomness are arguments; [`limits`] has every capacity; [`drops`] names every early end and
 //! [`counters`] counts it; [`outbox`] is where frames go; [`snapshot`] is the configuration as a worker gets it; [`shm`] is
-//! where counters are read.
+//! where counters are read; `fuzz`, built for tests only, says what no bytes may break.
 //!
 //! The cores never read a clock, an entropy source, a socket or a file. Methods are getters, `handle_*` (input), plain verbs
 //! (commands) and outputs that are returned. Without the feature `dpdk` this builds and is tested anywhere.
@@ -22,6 +22,8 @@ pub mod worker;
 
 pub mod counters;
 pub mod drops;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod limits;
 pub mod outbox;
 pub mod shm;

@@ -131,7 +131,10 @@ impl Drop for Inner {
 
 /// Reads all values of a file: each column with its cells' values, in order.
 pub fn read(path: &Path) -> io::Result<(Header, Vec<Vec<u64>>)> {
-    let bytes = fs::read(path)?;
+    parse(&fs::read(path)?)
+}
+
+pub(crate) fn parse(bytes: &[u8]) -> io::Result<(Header, Vec<Vec<u64>>)> {
     let wrong = || io::Error::new(io::ErrorKind::InvalidData, "this is not a file of counters");
     let rest = bytes.strip_prefix(MAGIC).ok_or_else(wrong)?;
     let (len, rest) = rest.split_first_chunk::<8>().ok_or_else(wrong)?;

@@ -1,7 +1,7 @@
 //! ARP for IPv4 over Ethernet (RFC 826), with the announcements and the defence of RFC 5227.
 
 use super::{
-    Net,
+    Net, cut_short,
     ethernet::{self, Link, ethertype},
     interface::{Interface, NextHop},
     neighbors::Claim,
@@ -11,14 +11,14 @@ use smoltcp::wire::{ArpOperation, ArpPacket, ArpRepr, EthernetAddress};
 use std::net::{IpAddr, Ipv4Addr};
 
 /// A checked message.
-struct Message {
+pub(super) struct Message {
     operation: ArpOperation,
-    sender_mac: EthernetAddress,
-    sender: Ipv4Addr,
+    pub(super) sender_mac: EthernetAddress,
+    pub(super) sender: Ipv4Addr,
     target: Ipv4Addr,
 }
 
-fn parse(bytes: &[u8]) -> Result<Message, Drop> {
+pub(super) fn parse(bytes: &[u8]) -> Result<Message, Drop> {
     let packet = ArpPacket::new_checked(bytes).map_err(|_| Drop::ArpMalformed)?;
     let ArpRepr::EthernetIpv4 { operation, source_hardware_addr, source_protocol_addr, target_protocol_addr, .. } =
         ArpRepr::parse(&packet).map_err(|_| Drop::ArpMalformed)?
@@ -40,7 +40,10 @@ impl Net {
     pub(super) fn handle_arp(&mut self, now: Instant, link: &Link, frame: Frame, out: &mut Outbox) {
         let message = match parse(&frame.head()[link.header_len..]) {
             Ok(message) => message,
-            Err(reason) => return out.drop(frame, reason),
+            Err(reason) => {
+                let reason = cut_short(&frame, link.header_len + MESSAGE_LEN, reason);
+                return out.drop(frame, reason);
+            }
         };
         let interface = self.topology.interface(link.interface);
         if message.sender_mac == interface.mac {

@@ -1,6 +1,9 @@
 //! Ethernet II with at most one VLAN tag (IEEE 802.3, 802.1Q).
 
-use super::interface::{Interface, InterfaceIndex, PortIndex, Topology};
+use super::{
+    cut_short,
+    interface::{Interface, InterfaceIndex, PortIndex, Topology},
+};
 use crate::{
     drops::Drop,
     port::{Frame, NoRoom},
@@ -36,14 +39,16 @@ pub struct Link {
 
 /// Reads a frame's header.
 #[inline]
-pub(super) fn parse(topology: &Topology, port: PortIndex, bytes: &[u8]) -> Result<Link, Drop> {
-    let header = bytes.first_chunk::<HEADER_LEN>().ok_or(Drop::Runt)?;
+pub(super) fn parse(topology: &Topology, port: PortIndex, frame: &Frame) -> Result<Link, Drop> {
+    let bytes = frame.head();
+    let header = bytes.first_chunk::<HEADER_LEN>().ok_or_else(|| cut_short(frame, HEADER_LEN, Drop::Runt))?;
     let destination = EthernetAddress([header[0], header[1], header[2], header[3], header[4], header[5]]);
     let source = EthernetAddress([header[6], header[7], header[8], header[9], header[10], header[11]]);
     let (vlan, ethertype, header_len) = match u16::from_be_bytes([header[12], header[13]]) {
         ethertype::SERVICE_VLAN => return Err(Drop::StackedVlan),
         ethertype::VLAN => {
-            let tag = bytes[HEADER_LEN..].first_chunk::<TAG_LEN>().ok_or(Drop::Runt)?;
+            let end = HEADER_LEN + TAG_LEN;
+            let tag = bytes[HEADER_LEN..].first_chunk::<TAG_LEN>().ok_or_else(|| cut_short(frame, end, Drop::Runt))?;
             let inner = u16::from_be_bytes([tag[2], tag[3]]);
             if matches!(inner, ethertype::VLAN | ethertype::SERVICE_VLAN) {
                 return Err(Drop::StackedVlan);

@@ -115,14 +115,15 @@ impl Net {
         frame: Frame,
         out: &mut Outbox,
     ) -> Option<Output> {
-        let Some(&header) = frame.head().get(packet.transport_at..).and_then(<[u8]>::first_chunk::<HEADER_LEN>) else {
-            out.drop(frame, Drop::IcmpMalformed);
-            return None;
+        let header = match header(packet, &frame) {
+            Ok(header) => header,
+            Err(reason) => {
+                out.drop(frame, reason);
+                return None;
+            }
         };
         // rfc1122 3.2.2: the whole message is covered. Devices do not check it, so we do.
-        if packet.transport_len < HEADER_LEN {
-            out.drop(frame, Drop::IcmpMalformed);
-        } else if !Sum::default().add_frame(&frame, packet.transport_at).is_valid() {
+        if !Sum::default().add_frame(&frame, packet.transport_at).is_valid() {
             out.drop(frame, Drop::IcmpChecksum);
         } else {
             match header[0] {
@@ -145,15 +146,16 @@ impl Net {
         frame: Frame,
         out: &mut Outbox,
     ) -> Option<Output> {
-        let Some(&header) = frame.head().get(packet.transport_at..).and_then(<[u8]>::first_chunk::<HEADER_LEN>) else {
-            out.drop(frame, Drop::IcmpMalformed);
-            return None;
+        let header = match header(packet, &frame) {
+            Ok(header) => header,
+            Err(reason) => {
+                out.drop(frame, reason);
+                return None;
+            }
         };
         let pseudo =
             Sum::pseudo_header(packet.source, packet.destination, protocol::ICMPV6, packet.transport_len as u32);
-        if packet.transport_len < HEADER_LEN {
-            out.drop(frame, Drop::IcmpMalformed);
-        } else if !pseudo.add_frame(&frame, packet.transport_at).is_valid() {
+        if !pseudo.add_frame(&frame, packet.transport_at).is_valid() {
             out.drop(frame, Drop::IcmpChecksum);
         } else {
             match header[0] {
@@ -235,7 +237,8 @@ impl Net {
         reason: Drop,
         out: &mut Outbox,
     ) {
-        // rfc1122 3.2.2, rfc4443 2.4 e: no errors about what went to a group.
+        // rfc1122 3.2.2, rfc4443 2.4 e: no errors about what went to a group. RFC 4443 excepts unknown options that ask for it; we do not, as
+        // one forged packet to all nodes would bring its pretended sender an answer from each (its section 5.2, 5).
         if !packet.group {
             if self.icmp_errors.take(now) {
                 self.icmp_errors.blur(self.random.u32(0..=2));
@@ -266,6 +269,14 @@ impl Net {
         out.counters.count(Counter::IcmpErrorsSent);
         self.send(now, answer, frame, out);
     }
+}
+
+/// A message's first 8 bytes.
+fn header(packet: &Packet, frame: &Frame) -> Result<[u8; HEADER_LEN], Drop> {
+    if packet.transport_len < HEADER_LEN {
+        return Err(Drop::IcmpMalformed);
+    }
+    frame.head().get(packet.transport_at..).and_then(<[u8]>::first_chunk).copied().ok_or(Drop::HeadersSplit)
 }
 
 /// The header of a packet that answers another one.

@@ -59,6 +59,9 @@ impl std::str::FromStr for Cidr {
             || format!("{text:?} is not an address with a prefix length, such as 192.0.2.10/24 or 2001:db8::10/64");
         let (address, prefix) = text.split_once('/').ok_or_else(wrong)?;
         let address = address.parse().map_err(|_| wrong())?;
+        if prefix.starts_with('+') {
+            return Err(wrong()); // a number to the standard library, a slip to a person
+        }
         Self::new(address, prefix.parse().map_err(|_| wrong())?).ok_or_else(wrong)
     }
 }
@@ -442,6 +445,10 @@ mod tests {
         assert!(routed(route("0.0.0.0/0", 0, "10.0.0.1")).contains("our own"));
         assert!(routed(route("0.0.0.0/0", 0, "fd00::2")).contains("other family"));
         assert!(routed(route("0.0.0.0/0", 3, "10.0.0.2")).contains("does not exist"));
-        assert!("10.0.0.1/33".parse::<Cidr>().is_err() && "10.0.0.1".parse::<Cidr>().is_err());
+        for wrong in
+            ["10.0.0.1", "10.0.0.1/", "10.0.0.1/33", "10.0.0.1/+24", "10.0.0.1/ 24", "fd00::1/129", "fe80::1%1/64"]
+        {
+            assert!(wrong.parse::<Cidr>().is_err(), "{wrong}");
+        }
     }
 }

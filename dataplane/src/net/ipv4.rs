@@ -2,6 +2,7 @@
 
 use super::{
     checksum::Sum,
+    cut_short,
     ethernet::Link,
     interface::{Role, Topology},
     packet::Packet,
@@ -18,7 +19,9 @@ pub(super) const HEADER_LEN: usize = 20;
 #[inline]
 pub(super) fn parse(topology: &Topology, link: &Link, frame: &Frame, checksum_known: bool) -> Result<Packet, Drop> {
     let bytes = &frame.head()[link.header_len..];
-    let header = bytes.first_chunk::<HEADER_LEN>().ok_or(Drop::Ipv4Malformed)?;
+    let header = bytes
+        .first_chunk::<HEADER_LEN>()
+        .ok_or_else(|| cut_short(frame, link.header_len + HEADER_LEN, Drop::Ipv4Malformed))?;
     // rfc1122 3.2.1.1: another version is discarded in silence.
     if header[0] >> 4 != 4 {
         return Err(Drop::Ipv4Malformed);

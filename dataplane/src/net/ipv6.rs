@@ -1,6 +1,7 @@
 //! IPv6 and its extension headers (RFC 8200).
 
 use super::{
+    cut_short,
     ethernet::Link,
     icmp,
     interface::{Role, Topology},
@@ -40,7 +41,9 @@ mod option {
 #[inline]
 pub(super) fn parse(topology: &Topology, link: &Link, frame: &Frame) -> Result<Packet, Refusal> {
     let bytes = &frame.head()[link.header_len..];
-    let header = bytes.first_chunk::<HEADER_LEN>().ok_or(Drop::Ipv6Malformed)?;
+    let header = bytes
+        .first_chunk::<HEADER_LEN>()
+        .ok_or_else(|| cut_short(frame, link.header_len + HEADER_LEN, Drop::Ipv6Malformed))?;
     let payload_len = usize::from(u16::from_be_bytes([header[4], header[5]]));
     if header[0] >> 4 != 6 || HEADER_LEN + payload_len > frame.len() - link.header_len {
         return Err(Drop::Ipv6Malformed.into());
@@ -116,12 +119,13 @@ fn walk_extensions(bytes: &[u8], packet: &mut Packet) -> Result<(), Refusal> {
             let (code, pointer) = (problem::UNKNOWN_NEXT_HEADER, packet.protocol_at as u32);
             return Err(Refusal::Problem { code, pointer, reason: Drop::Ipv6Extension });
         }
-        let (next, len) = match bytes.get(at..at + 2) {
-            // rfc8200 4.5: the fragment header's second byte is reserved; it is always 8 bytes long.
-            Some(start) if kind == next_header::FRAGMENT => (start[0], 8),
-            Some(start) => (start[0], usize::from(start[1]) * 8 + 8),
-            None => return Err(Drop::Ipv6Extension.into()),
-        };
+        if packet.transport_len < 8 {
+            return Err(Drop::Ipv6Extension.into());
+        }
+        let start = bytes.get(at..at + 2).ok_or(Drop::HeadersSplit)?;
+        // rfc8200 4.5: the fragment header's second byte is reserved; it is always 8 bytes long.
+        let len = if kind == next_header::FRAGMENT { 8 } else { usize::from(start[1]) * 8 + 8 };
+        let next = start[0];
         if len > packet.transport_len {
             return Err(Drop::Ipv6Extension.into());
         }
@@ -132,7 +136,7 @@ fn walk_extensions(bytes: &[u8], packet: &mut Packet) -> Result<(), Refusal> {
         match kind {
             next_header::ROUTING => check_routing(body, at)?,
             next_header::FRAGMENT => check_fragment(body)?,
-            _ => check_options(body, at, packet.group)?,
+            _ => check_options(body, at)?,
         }
         packet.protocol = next;
         packet.transport_at += len;
@@ -195,7 +199,7 @@ fn check_fragment(body: &[u8]) -> Result<(), Refusal> {
 }
 
 /// rfc8200 4.2: what to do with an unknown option is in its number's two highest bits.
-fn check_options(body: &[u8], at: usize, group: bool) -> Result<(), Refusal> {
+fn check_options(body: &[u8], at: usize) -> Result<(), Refusal> {
     let mut offset = 2;
     let mut count = 0;
     while offset < body.len() {
@@ -213,19 +217,12 @@ fn check_options(body: &[u8], at: usize, group: bool) -> Result<(), Refusal> {
             return Err(Drop::Ipv6Extension.into());
         }
         if !matches!(kind, option::PADN | option::ROUTER_ALERT) {
-            let answered = match kind >> 6 {
-                0b00 => None,
-                0b01 => Some(false),
-                0b10 => Some(true),
-                _ => Some(!group),
-            };
-            let pointer = (at + offset) as u32;
-            match answered {
-                None => {}
-                Some(false) => return Err(Drop::Ipv6Option.into()),
-                Some(true) => {
-                    return Err(Refusal::Problem { code: problem::UNKNOWN_OPTION, pointer, reason: Drop::Ipv6Option });
-                }
+            let (code, pointer, reason) = (problem::UNKNOWN_OPTION, (at + offset) as u32, Drop::Ipv6Option);
+            match kind >> 6 {
+                0b00 => {}
+                0b01 => return Err(reason.into()),
+                // 0b10 asks for an answer even to a group's packet; `Net::refuse` gives none.
+                _ => return Err(Refusal::Problem { code, pointer, reason }),
             }
         }
         offset += len;

@@ -14,6 +14,8 @@ mod arp;
 mod bucket;
 pub mod checksum;
 mod ethernet;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod icmp;
 mod interface;
 mod ipv4;
@@ -97,7 +99,7 @@ impl Net {
     /// Takes a frame from a port.
     #[inline]
     pub fn handle(&mut self, now: Instant, port: PortIndex, frame: Frame, out: &mut Outbox) -> Option<Output> {
-        let link = match ethernet::parse(&self.topology, port, frame.head()) {
+        let link = match ethernet::parse(&self.topology, port, &frame) {
             Ok(link) => link,
             Err(reason) => {
                 out.drop(frame, reason);
@@ -280,6 +282,11 @@ impl Net {
             IpAddr::V6(address) => nd::announce(interface, address, out),
         }
     }
+}
+
+/// Why headers that end at `end` are not to be read: `reason`, or they go on in the next buffer.
+fn cut_short(frame: &Frame, end: usize, reason: Drop) -> Drop {
+    if frame.head().len() < end && frame.len() >= end { Drop::HeadersSplit } else { reason }
 }
 
 fn hand_up(mut packet: Packet, mut frame: Frame, out: &mut Outbox) -> Option<Output> {

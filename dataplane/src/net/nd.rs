@@ -38,15 +38,15 @@ const FIXED_LEN: usize = 24;
 const OPTION_LEN: usize = 8;
 
 /// A solicitation or advertisement that has passed the checks of RFC 4861 sections 7.1.1 and 7.1.2.
-struct Message {
-    advertisement: bool,
+pub(super) struct Message {
+    pub(super) advertisement: bool,
     flags: u8,
-    target: Ipv6Addr,
+    pub(super) target: Ipv6Addr,
     /// The source's (solicitation) or target's (advertisement) hardware address, if it was given.
-    mac: Option<EthernetAddress>,
+    pub(super) mac: Option<EthernetAddress>,
 }
 
-fn parse(packet: &Packet, bytes: &[u8], source: Ipv6Addr, destination: Ipv6Addr) -> Result<Message, Drop> {
+pub(super) fn parse(packet: &Packet, bytes: &[u8], source: Ipv6Addr, destination: Ipv6Addr) -> Result<Message, Drop> {
     let fixed = bytes.first_chunk::<FIXED_LEN>().ok_or(Drop::NdMalformed)?;
     let advertisement = fixed[0] == kind::ADVERTISEMENT;
     // rfc4861 7.1.1, 7.1.2: hop limit 255 (nobody forwarded it), code 0.

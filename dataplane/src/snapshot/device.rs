@@ -82,7 +82,8 @@ impl FromStr for Device {
             ));
         };
         let needs_target = !matches!(kind, DeviceKind::Null | DeviceKind::Pcap);
-        if needs_target != sound(target) {
+        let fits = if needs_target { sound(target) } else { target.is_empty() };
+        if !fits {
             return Err(format!(
                 "device {text:?}: {name} {} a target after a colon",
                 if needs_target { "needs" } else { "takes no" }
@@ -153,9 +154,19 @@ mod tests {
             let device: Device = text.parse().unwrap();
             assert_eq!((device.kind, device.target.as_str(), device.to_string()), (kind, target, text.to_owned()));
         }
-        for wrong in
-            ["", "eth0", "af_packet", "af_packet:", "0000:01:00", "0000:01:00.9", "null:x", "tap:a b", "tap:x,y"]
-        {
+        for wrong in [
+            "",
+            "eth0",
+            "af_packet",
+            "af_packet:",
+            "0000:01:00",
+            "0000:01:00.9",
+            "null:x",
+            "null: x",
+            "pcap:a b",
+            "tap:a b",
+            "tap:x,y",
+        ] {
             assert!(wrong.parse::<Device>().is_err(), "{wrong}");
         }
     }

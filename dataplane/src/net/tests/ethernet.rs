@@ -60,6 +60,29 @@ fn what_is_not_for_us_ends_here() {
     }
 }
 
+/// A device that cuts frames anywhere is the operator's to find; the counter must not blame the sender.
+#[test]
+fn headers_in_several_buffers_are_called_so() {
+    let options = [&[17, 0, 1, 4, 0, 0, 0, 0][..], &udp(PEER6, US6, b"")].concat();
+    for (name, frame, cuts) in [
+        ("Ethernet", from_peer4(&udp4(b"")), 1..14),
+        ("a tag", tagged(0x8100, 7, &from_peer4(&udp4(b""))), 14..18),
+        ("ARP", arp_from_peer(REQUEST, PEER4, US4), 14..42),
+        ("IPv4", from_peer4(&udp4(b"")), 14..34),
+        ("IPv6", from_peer6(&udp6(b"")), 14..54),
+        ("an extension header", from_peer6(&FROM_PEER6.packet(60, &options)), 54..62),
+        ("UDP", from_peer4(&udp4(b"")), 34..42),
+        ("ICMP", from_peer4(&FROM_PEER4.packet(ICMP, &icmp4(8, 0, 1, b"data"))), 34..42),
+        ("ICMPv6", from_peer6(&icmp6(FROM_PEER6, 128, 0, 1, b"data")), 54..62),
+        ("a solicitation", from_peer6(&solicitation(PEER6, US6, US6, None)), 54..78),
+    ] {
+        for cut in cuts {
+            let mut gw = Gateway::new();
+            assert_eq!(gw.hear_chained(&frame, &[cut]), Fate::Dropped(Drop::HeadersSplit), "{name}, cut at {cut}");
+        }
+    }
+}
+
 #[test]
 fn padding_to_the_least_length_is_cut_off() {
     let mut gw = Gateway::new();

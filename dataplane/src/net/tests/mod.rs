@@ -13,6 +13,7 @@ use crate::{
     limits::HEADROOM,
     port::{Offloads, Pool, RxMeta},
 };
+use fuzz::topology;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use wire::*;
 
@@ -56,6 +57,7 @@ mod nd;
 mod neighbors;
 mod properties;
 mod report;
+mod seeds;
 mod send;
 mod transport;
 mod wire;
@@ -239,26 +241,6 @@ fn frame(pool: &Pool, bytes: &[u8], cuts: &[usize]) -> Frame {
     let mut frame = pieces.next().expect("there is a first piece");
     pieces.for_each(|piece| frame.chain(piece));
     frame
-}
-
-/// 10.77.0.10 and fd77::10 untagged, 10.78.0.10 and fd78::10 in VLAN 7, default routes through 10.77.0.1 and fe80::1.
-fn topology(offloads: Offloads) -> Topology {
-    let interface = |vlan, addresses: [&str; 2]| Interface {
-        port: PortIndex(0),
-        vlan,
-        mac: OUR_MAC,
-        mtu: 1500,
-        offloads,
-        addresses: addresses.iter().map(|a| a.parse().unwrap()).collect(),
-    };
-    let route = |to: &str, via: &str| Route {
-        to: to.parse().unwrap(),
-        interface: InterfaceIndex(0),
-        via: Some(via.parse().unwrap()),
-    };
-    let interfaces =
-        vec![interface(None, ["10.77.0.10/24", "fd77::10/64"]), interface(Some(7), ["10.78.0.10/24", "fd78::10/64"])];
-    Topology::new(interfaces, vec![route("0.0.0.0/0", "10.77.0.1"), route("2001:db8::/32", "fe80::1")]).unwrap()
 }
 
 fn hex(frames: &[Vec<u8>]) -> Vec<String> {

@@ -139,6 +139,16 @@ fn what_the_checks_of_rfc_4861_refuse_is_dropped() {
     }
 }
 
+/// As in ARP: whoever names our hardware address as its own would have us write to ourselves.
+#[test]
+fn nobody_else_has_our_hardware_address() {
+    let mut gw = Gateway::among_friends();
+    send!(gw, from_peer6(&solicitation(PEER6, US6, US6, Some(OUR_MAC))) => HardwareSource);
+    send!(gw, from_peer6(&advertisement(PEER6, US6, SOLICITED | OVERRIDE, PEER6, Some(OUR_MAC))) => HardwareSource);
+    recv!(gw);
+    assert_eq!(gw.mac_of(PEER6), Some(PEER_MAC));
+}
+
 #[test]
 fn unknown_options_are_skipped() {
     let mut gw = Gateway::new();
