@@ -238,3 +238,18 @@ fn a_question_from_where_no_host_can_be_is_not_answered() {
     talk.says(["peer: arp 10.0.1.1 is-at 02-ee-00-00-00-00"]);
     talk.ends();
 }
+
+/// RFC 4007 section 9: a link-local address means something on its own link only.
+#[test]
+fn a_link_local_address_does_not_answer_out_of_another_interface() {
+    let plan = GatewayPlan { default_route: true, ..two_networks() };
+    let mut talk = Conversation::with(plan.clone());
+    let second = plan.networks[1];
+    let local = Address { v6: second.gateway().link_local(), ..second.gateway() };
+    let far = Address { v6: "2001:db8::1".parse().unwrap(), ..second.host(2) };
+    talk.hears_on(1, 0, &ping(far, local, true, 1));
+    talk.says([]);
+    // A host on that link is answered there.
+    talk.hears_on(1, 0, &ping(second.host(2), local, true, 2));
+    talk.says(["all: fd00:2::1 > ff02::1:ff00:2 solicits fd00:2::2"]);
+}

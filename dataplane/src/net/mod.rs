@@ -45,6 +45,7 @@ use crate::{
     time::{Duration, Instant},
 };
 use ethernet::ethertype;
+use interface::is_link_local;
 use packet::Refusal;
 use std::{net::IpAddr, sync::Arc};
 
@@ -194,6 +195,10 @@ impl Net {
         let Some(hop) = self.topology.next_hop(answer.destination, Some(answer.interface)) else {
             return out.drop(frame, Drop::NoRoute);
         };
+        // rfc4007 9: a link-local source stays on its link.
+        if is_link_local(answer.source) && hop.interface != answer.interface {
+            return out.drop(frame, Drop::NoRoute);
+        }
         let interface = self.topology.interface(hop.interface);
         let emitted = match (answer.source, answer.destination) {
             (IpAddr::V4(source), IpAddr::V4(destination)) => {
