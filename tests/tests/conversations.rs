@@ -1,6 +1,6 @@
 //! What a gateway says to whom, frame by frame. Each test is one rule, and reads as a conversation.
 
-use weirgate_dataplane::{counters::Counter, time::Duration};
+use weirgate_dataplane::{counters::Counter, limits, time::Duration};
 use weirgate_tests::{
     conversation::Conversation,
     wire::{self, Mac, ethertype, protocol},
@@ -252,4 +252,39 @@ fn a_link_local_address_does_not_answer_out_of_another_interface() {
     // A host on that link is answered there.
     talk.hears_on(1, 0, &ping(second.host(2), local, true, 2));
     talk.says(["all: fd00:2::1 > ff02::1:ff00:2 solicits fd00:2::2"]);
+}
+
+/// RFC 6583: strangers take a bounded part of the table, and none of it from those we know.
+#[test]
+fn strangers_cannot_crowd_out_a_neighbour() {
+    let mut talk = Conversation::with(GatewayPlan { frames: 2_048, ..Plan::calm(0, 1, 1).gateway });
+    let (gateway, peer) = (talk.gateway(), talk.peer());
+    let stranger = |n: u16| Address { v6: std::net::Ipv6Addr::from_segments([0xfd00, 1, 0, 0, 0, 0, 9, n]), ..peer };
+    talk.hears(0, &ping(peer, gateway, true, 1));
+    talk.hears(0, &advertisement(peer, gateway));
+    for n in 0..6_000 {
+        if n % 250 == 0 {
+            talk.waits(SECOND);
+        }
+        // Some ask for us, some must be asked for.
+        let host = stranger(n);
+        let question = wire::solicitation(host.v6, gateway.v6, gateway.v6, Some(host.mac));
+        talk.hears(0, &wire::frame(gateway.mac, host.mac, None, &question));
+        talk.hears(0, &ping(stranger(n + 6_000), gateway, true, n));
+        // The peer speaks now and then, and answers when it is asked.
+        if n % 1_000 == 0 {
+            talk.hears(0, &ping(peer, gateway, true, n));
+        }
+        if talk.said().iter().any(|words| words.ends_with("solicits fd00:1::2")) {
+            talk.hears(0, &advertisement(peer, gateway));
+        }
+    }
+    let worker = talk.inside().workers().next().unwrap();
+    assert!(worker.net().neighbor_count() <= limits::NEIGHBORS_MAX);
+    assert!(worker.net().neighbor_count() > limits::NEIGHBORS_MAX / 2, "{}", worker.net().neighbor_count());
+    talk.said();
+    talk.hears(0, &ping(peer, gateway, true, 7));
+    talk.says(["peer: fd00:1::1 > fd00:1::2 echo reply 7, 4 bytes"]);
+    talk.waits(Duration::from_secs(10));
+    talk.ends();
 }

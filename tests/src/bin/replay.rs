@@ -6,9 +6,12 @@ use std::{
     cell::Cell,
     path::PathBuf,
     process::ExitCode,
-    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
 };
-use weirgate_tests::world::{Capture, Outcome, World, seed::Plan};
+use weirgate_tests::world::{Capture, Outcome, World, rows, seed::Plan};
 
 /// Runs the simulated world of one seed and tells what happened, or runs many.
 #[derive(Parser)]
@@ -78,8 +81,7 @@ fn show(seed: u64, output: Option<PathBuf>) -> anyhow::Result<bool> {
 fn soak(from: u64, to: u64, threads: usize) -> bool {
     let started = std::time::Instant::now();
     let next = AtomicU64::new(from);
-    let events = AtomicU64::new(0);
-    let passed = AtomicBool::new(true);
+    let total = Mutex::new(Total { events: 0, passed: true, counts: vec![0; rows().count()] });
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
@@ -90,17 +92,33 @@ fn soak(from: u64, to: u64, threads: usize) -> bool {
                     }
                     SEED.set(seed);
                     let outcome = Outcome::of_seed(seed);
-                    events.fetch_add(outcome.events, Ordering::Relaxed);
-                    if outcome.failure.is_some() {
-                        passed.store(false, Ordering::Relaxed);
-                        println!("{outcome}");
-                    }
+                    total.lock().expect("no thread panics with it").add(&outcome);
                 }
             });
         }
     });
     let (seeds, seconds) = (to.saturating_sub(from), started.elapsed().as_secs_f64());
-    let events = events.into_inner();
-    println!("{seeds} seeds in {seconds:.1} s: {:.0} seeds/s, {events} events", seeds as f64 / seconds);
-    passed.into_inner()
+    let total = total.into_inner().expect("no thread panicked with it");
+    println!("{seeds} seeds in {seconds:.1} s: {:.0} seeds/s, {} events", seeds as f64 / seconds, total.events);
+    let never: Vec<_> = rows().zip(&total.counts).filter(|(_, count)| **count == 0).map(|(name, _)| name).collect();
+    println!("never counted: {}", never.join(", "));
+    total.passed
+}
+
+/// What many seeds came to.
+struct Total {
+    events: u64,
+    passed: bool,
+    counts: Vec<u64>,
+}
+
+impl Total {
+    fn add(&mut self, outcome: &Outcome) {
+        self.events += outcome.events;
+        self.counts.iter_mut().zip(&outcome.counts).for_each(|(total, n)| *total += n);
+        if outcome.failure.is_some() {
+            self.passed = false;
+            println!("{outcome}");
+        }
+    }
 }

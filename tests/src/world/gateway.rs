@@ -43,6 +43,8 @@ struct Member {
     worker: Worker<SimPort>,
     pool: Pool,
     books: Books,
+    /// The machine does something else until then.
+    stalled_until: Instant,
 }
 
 impl Gateway {
@@ -85,15 +87,15 @@ impl Gateway {
             };
             let worker = Worker::new(ports.collect(), options);
             let books = Books::new(ICMP_ERRORS_PER_SECOND, ICMP_ERRORS_BURST);
-            self.workers.push(Member { worker, pool, books });
+            self.workers.push(Member { worker, pool, books, stalled_until: Instant::ZERO });
         }
     }
 
     /// Stops every worker and looks whether anything was left behind.
     fn stop(&mut self) {
+        self.workers.iter_mut().for_each(|member| member.worker.stop());
         self.count();
-        for (index, mut member) in std::mem::take(&mut self.workers).into_iter().enumerate() {
-            member.worker.stop();
+        for (index, member) in std::mem::take(&mut self.workers).into_iter().enumerate() {
             let held = member.worker.held();
             drop(member.worker); // and its ports with what is in them
             let left = member.pool.in_use();
@@ -134,9 +136,11 @@ impl Gateway {
         self.stop();
     }
 
-    /// Its device has learned how to choose queues.
+    /// Its device has learned how to choose queues, and its workers are in time.
     pub fn calm(&mut self) {
         self.plan.spread = Spread::Toeplitz;
+        self.plan.lag = 0;
+        self.workers.iter_mut().for_each(|member| member.stalled_until = Instant::ZERO);
     }
 
     /// What broke first.
@@ -168,7 +172,7 @@ impl Gateway {
     /// Puts a frame on a queue. Says whether there was a place and a buffer for it.
     pub fn receive(&mut self, queue: usize, port: usize, bytes: &[u8]) -> bool {
         let meta = verdict(self.plan.verdict, bytes);
-        let Member { worker, pool, books } = &mut self.workers[queue];
+        let Member { worker, pool, books, .. } = &mut self.workers[queue];
         let full = worker.port_mut(port).arrived_len() >= self.plan.rx_ring;
         let frame = if full { None } else { buffered(pool, self.plan.buffer, bytes) };
         let Some(mut frame) = frame else {
@@ -182,9 +186,18 @@ impl Gateway {
         true
     }
 
+    /// Whether a worker misses its turn: often for a moment, seldom for long.
+    fn is_late(&mut self, now: Instant, index: usize) -> bool {
+        let member = &mut self.workers[index];
+        if self.plan.lag > 0 && self.random.u16(..) < 4 {
+            member.stalled_until = now + Duration::from_us(1 << self.random.u32(10..22));
+        }
+        now < member.stalled_until || self.random.u8(..) < self.plan.lag
+    }
+
     /// One turn of one worker. Says when it wants the next.
     fn turn(&mut self, now: Instant, index: usize, wires: &mut Wires) -> Instant {
-        let Member { worker, pool, books } = &mut self.workers[index];
+        let Member { worker, pool, books, .. } = &mut self.workers[index];
         let moved = worker.turn(now).moved;
         let ports = self.devices.len();
         if let Err(what) = books.check(now, worker, pool, ports) {
@@ -258,8 +271,8 @@ impl Host for Gateway {
         let mut next = Instant::NEVER;
         for index in order {
             self.transmit(now, index, wires);
-            let wants = if self.random.u8(..) < self.plan.lag {
-                now + Duration::from_us(self.random.u64(20..300))
+            let wants = if self.is_late(now, index) {
+                self.workers[index].stalled_until.max(now + Duration::from_us(self.random.u64(20..300)))
             } else {
                 self.turn(now, index, wires)
             };

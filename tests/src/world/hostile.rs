@@ -18,6 +18,8 @@ pub(super) struct Hostile {
     forge: Forge,
     networks: Vec<(Network, Vec<Address>)>,
     burst_at: Instant,
+    /// Many of one kind: which, and how many are left.
+    flood: Option<(usize, usize)>,
     /// Answers to what was just heard.
     answers: Vec<Vec<u8>>,
     silent: bool,
@@ -33,17 +35,22 @@ struct Forge {
 }
 
 const HEARD_MAX: usize = 16;
+/// Frames of a flood that come together.
+const FLOOD_AT_ONCE: usize = 24;
 
 type Attack = fn(&mut Forge, &Victims<'_>) -> Vec<u8>;
-const ATTACKS: [(&str, Attack); 17] = [
+const ATTACKS: [(&str, Attack); 20] = [
     ("garbage", Forge::garbage),
     ("mutants", Forge::mutant),
     ("replays", Forge::replay),
     ("arp lies", Forge::arp_lie),
     ("advertisements", Forge::advertisement),
     ("solicitations", Forge::solicitation),
+    ("pings", Forge::ping),
     ("pings of strangers", Forge::stranger_ping),
+    ("questions of strangers", Forge::stranger_question),
     ("datagrams", Forge::datagram),
+    ("half-made checksums", Forge::half_checksum),
     ("land", Forge::land),
     ("icmp errors", Forge::icmp_error),
     ("fragments", Forge::fragment),
@@ -68,7 +75,7 @@ impl Hostile {
         let mac = Mac::from_bytes(&[2, 0xba, 0xdd, 0, 0, networks[0].0.port]);
         let burst_at = Instant::from_ns(random.u64(0..1_000_000_000));
         let forge = Forge { mac, heard: VecDeque::new(), random };
-        Self { forge, networks, burst_at, answers: Vec::new(), silent: false, tally: BTreeMap::new() }
+        Self { forge, networks, burst_at, flood: None, answers: Vec::new(), silent: false, tally: BTreeMap::new() }
     }
     /// Says nothing more.
     pub(super) fn silence(&mut self) {
@@ -79,24 +86,40 @@ impl Hostile {
         &self.tally
     }
 
-    fn burst(&mut self, wires: &mut Wires) {
-        let random = &mut self.forge.random;
-        let flood = random.u8(0..32) == 0;
-        let count = if flood { random.usize(60..300) } else { random.usize(1..24) };
-        let (mut name, mut attack) = ATTACKS[random.usize(0..ATTACKS.len())];
-        let (network, peers) = &self.networks[random.usize(0..self.networks.len())];
+    /// Sends the next frames. Says when to go on.
+    fn burst(&mut self, now: Instant, wires: &mut Wires) -> Instant {
+        if self.flood.is_none() && self.forge.random.u8(0..56) == 0 {
+            let of = self.forge.random.usize(0..ATTACKS.len());
+            self.flood = Some((of, self.forge.random.usize(100..2_000)));
+        }
+        let count = if self.flood.is_some() { FLOOD_AT_ONCE } else { self.forge.random.usize(1..24) };
+        let (network, peers) = &self.networks[self.forge.random.usize(0..self.networks.len())];
         let victims = Victims { network: *network, gateway: network.gateway(), peers };
+        let of = self.forge.random.usize(0..ATTACKS.len());
         for _ in 0..count {
-            // A flood is of one kind, a burst of all.
-            if !flood && self.forge.random.bool() {
-                (name, attack) = ATTACKS[self.forge.random.usize(0..ATTACKS.len())];
-            }
+            // A flood is of one kind, a burst of that one and others.
+            let of = match self.flood {
+                Some((of, _)) => of,
+                None if self.forge.random.bool() => of,
+                None => self.forge.random.usize(0..ATTACKS.len()),
+            };
+            let (name, attack) = ATTACKS[of];
             let mut frame = attack(&mut self.forge, &victims);
             if self.forge.random.u8(0..24) == 0 {
                 frame.truncate(self.forge.random.usize(0..=frame.len()));
             }
             *self.tally.entry(name).or_default() += 1;
             wires.send(0, frame);
+        }
+        match &mut self.flood {
+            Some((_, left)) if *left > count => {
+                *left -= count;
+                now + Duration::from_us(self.forge.random.u64(10..200))
+            }
+            _ => {
+                self.flood = None;
+                now + Duration::from_us(1 << self.forge.random.u32(10..21))
+            }
         }
     }
 
@@ -153,8 +176,7 @@ impl Host for Hostile {
         }
         self.answers.drain(..).for_each(|frame| wires.send(0, frame));
         if now >= self.burst_at {
-            self.burst(wires);
-            self.burst_at = now + Duration::from_us(1 << self.forge.random.u32(10..21));
+            self.burst_at = self.burst(now, wires);
         }
         self.burst_at
     }
@@ -187,7 +209,7 @@ impl Forge {
         if self.random.u8(0..8) > 0 { victims.gateway.mac } else { self.any_mac(victims) }
     }
     /// A packet for the gateway, mostly by plausible hardware addresses.
-    fn to_gateway(&mut self, victims: &Victims<'_>, packet: &[u8]) -> Vec<u8> {
+    fn addressed_to_gateway(&mut self, victims: &Victims<'_>, packet: &[u8]) -> Vec<u8> {
         let (to, from) =
             (self.receiver(victims), if self.random.u8(0..8) > 0 { self.mac } else { self.any_mac(victims) });
         wire::frame(to, from, victims.network.vlan, packet)
@@ -308,13 +330,35 @@ impl Forge {
         wire::link_local(self.mac)
     }
 
-    /// Strangers whose address the gateway must ask for before it can answer.
+    /// Somebody of whom nobody has heard: an IPv6 network has more hosts than any table.
+    fn stranger(&mut self, victims: &Victims<'_>) -> Address {
+        let host = victims.network.host(0);
+        let n = self.random.u32(1 << 16..);
+        let mac = [2, 9, n.to_be_bytes()[0], n.to_be_bytes()[1], n.to_be_bytes()[2], n.to_be_bytes()[3]];
+        Address { mac: Mac::from_bytes(&mac), v6: Ipv6Addr::from_bits(host.v6.to_bits() | u128::from(n)), ..host }
+    }
+
+    /// The gateway must ask for the address before it can answer.
     fn stranger_ping(&mut self, victims: &Victims<'_>) -> Vec<u8> {
+        let stranger = self.stranger(victims);
+        let packet = wire::echo(stranger.v6.into(), victims.gateway.v6.into(), 1, self.random.u16(..), b"stranger");
+        wire::frame(victims.gateway.mac, stranger.mac, victims.network.vlan, &packet)
+    }
+
+    /// The gateway learns an address that it will not need.
+    fn stranger_question(&mut self, victims: &Victims<'_>) -> Vec<u8> {
+        let stranger = self.stranger(victims);
+        let target = victims.gateway.v6;
+        let packet = wire::solicitation(stranger.v6, target, target, Some(stranger.mac));
+        wire::frame(victims.gateway.mac, stranger.mac, victims.network.vlan, &packet)
+    }
+
+    fn ping(&mut self, victims: &Victims<'_>) -> Vec<u8> {
         let ipv6 = self.random.bool();
         let (source, destination) = (self.source(victims, ipv6), self.destination(victims, ipv6));
         let data = self.bytes(100);
         let packet = wire::echo(source, destination, 1, self.random.u16(..), &data);
-        self.to_gateway(victims, &packet)
+        self.addressed_to_gateway(victims, &packet)
     }
 
     fn datagram(&mut self, victims: &Victims<'_>) -> Vec<u8> {
@@ -324,7 +368,20 @@ impl Forge {
         let longest = self.one_of(&[60, 60, 60, 60, 1400]);
         let data = self.bytes(longest);
         let packet = wire::udp(source, destination, ports, &data);
-        self.to_gateway(victims, &packet)
+        self.addressed_to_gateway(victims, &packet)
+    }
+
+    /// What a kernel leaves for a device that does not exist: the pseudo-header's sum where the checksum belongs.
+    fn half_checksum(&mut self, victims: &Victims<'_>) -> Vec<u8> {
+        let ipv6 = self.random.bool();
+        let (source, destination) = (self.one_of(victims.peers).of(ipv6), victims.gateway.of(ipv6));
+        let packet = wire::udp(source, destination, (5, 5), &[0; 10]);
+        let mut frame = wire::frame(victims.gateway.mac, self.mac, victims.network.vlan, &packet);
+        let at = frame.len() - 18;
+        // The sum of a message of zeros of the same length is the pseudo-header's alone.
+        let sum = !wire::transport_sum(source, destination, protocol::UDP, &[0; 18]);
+        frame[at + 6..at + 8].copy_from_slice(&sum.to_be_bytes());
+        frame
     }
 
     /// From the gateway to itself.
@@ -333,7 +390,7 @@ impl Forge {
         let own = victims.gateway.of(ipv6);
         let packet =
             if self.random.bool() { wire::echo(own, own, 7, 7, b"land") } else { wire::udp(own, own, (7, 7), b"land") };
-        self.to_gateway(victims, &packet)
+        self.addressed_to_gateway(victims, &packet)
     }
 
     fn icmp_error(&mut self, victims: &Victims<'_>) -> Vec<u8> {
@@ -353,13 +410,14 @@ impl Forge {
         let packet = wire::ip(source, destination, protocol, 64, &message);
         // Some hide behind an option that asks for an error.
         let packet = if ipv6 && self.random.bool() { self.behind_option(&packet) } else { packet };
-        self.to_gateway(victims, &packet)
+        self.addressed_to_gateway(victims, &packet)
     }
 
     /// An IPv6 packet with an option before its payload.
     fn behind_option(&mut self, packet: &[u8]) -> Vec<u8> {
         let option = self.one_of(&[0x3e, 0x7e, 0xbe, 0xfe, 5, 1]);
-        let mut payload = wire::destination_options(packet[6], option, &self.random.u64(..).to_be_bytes());
+        let data = vec![0; self.one_of(&[0, 4, 8, 12, 80])];
+        let mut payload = wire::destination_options(packet[6], option, &data);
         payload.extend_from_slice(&packet[40..]);
         let ip = wire::ip_packet(packet).expect("built here");
         let kind = self.one_of(&[60, 60, 0]);
@@ -381,7 +439,7 @@ impl Forge {
             packet[6..8].copy_from_slice(&(offset | u16::from(more) << 13).to_be_bytes());
             packet
         };
-        self.to_gateway(victims, &packet)
+        self.addressed_to_gateway(victims, &packet)
     }
 
     fn options(&mut self, victims: &Victims<'_>) -> Vec<u8> {
@@ -399,7 +457,7 @@ impl Forge {
         packet[2..4].copy_from_slice(&total.to_be_bytes());
         packet.extend_from_slice(&options);
         packet.extend_from_slice(&inner[20..]);
-        self.to_gateway(victims, &packet)
+        self.addressed_to_gateway(victims, &packet)
     }
 
     fn extensions(&mut self, victims: &Victims<'_>) -> Vec<u8> {
@@ -414,12 +472,12 @@ impl Forge {
                 self.behind_option(&packet)
             };
         }
-        self.to_gateway(victims, &packet)
+        self.addressed_to_gateway(victims, &packet)
     }
 
     fn vlan_trick(&mut self, victims: &Victims<'_>) -> Vec<u8> {
         let packet = wire::echo(self.source(victims, false), victims.gateway.of(false), 6, 6, b"tagged");
-        let mut frame = self.to_gateway(victims, &packet);
+        let mut frame = self.addressed_to_gateway(victims, &packet);
         if frame.len() < 14 {
             return frame;
         }
@@ -439,7 +497,7 @@ impl Forge {
         } else {
             wire::udp(source, victims.gateway.of(ipv6), (8, 8), &data)
         };
-        self.to_gateway(victims, &packet)
+        self.addressed_to_gateway(victims, &packet)
     }
 
     fn other_protocol(&mut self, victims: &Victims<'_>) -> Vec<u8> {
@@ -449,7 +507,7 @@ impl Forge {
         let number = self.random.u8(..);
         let number = self.one_of(&[protocol::TCP, 2, 47, 50, 51, 59, 132, number]);
         let packet = wire::ip(source, destination, number, self.random.u8(..), &data);
-        self.to_gateway(victims, &packet)
+        self.addressed_to_gateway(victims, &packet)
     }
 
     fn listener_query(&mut self, victims: &Victims<'_>) -> Vec<u8> {

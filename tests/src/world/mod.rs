@@ -25,7 +25,7 @@ mod story;
 mod switch;
 
 pub use capture::Capture;
-pub use story::Outcome;
+pub use story::{Outcome, rows};
 
 use clock::{Agenda, Event, HostIndex, LinkIndex};
 use fastrand::Rng;
@@ -170,9 +170,9 @@ impl World {
         }
         join(self, GATEWAY, random);
         for (network, host) in &segment.peers {
-            let own = network.host(*host);
-            let peer = Peer::new(network.vlan, own, network.gateway(), plan.gateway.mtu, random.fork());
-            let peer = self.add(&format!("peer {}", own.v4), Node::Peer(Box::new(peer)));
+            let peer = Peer::new(*network, *host, &plan.gateway, random.fork());
+            let name = format!("peer {}", network.host(*host).v4);
+            let peer = self.add(&name, Node::Peer(Box::new(peer)));
             join(self, peer, random);
         }
         if segment.hostile {
@@ -203,14 +203,6 @@ impl World {
         let rest = calm + plan.settle + plan.examine;
         self.agenda.put(rest, Event::Rest);
         self.agenda.put(rest + REST, Event::End);
-    }
-
-    /// Clogs a link, in both directions, for a while.
-    pub fn clog(&mut self, link: LinkIndex, length: Duration) {
-        for end in 0..2 {
-            self.agenda.put(self.now, Event::Clog(link, end));
-            self.agenda.put(self.now + length, Event::Clear(link, end));
-        }
     }
 
     fn wake(&mut self, host: HostIndex, at: Instant) {

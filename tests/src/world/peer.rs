@@ -2,7 +2,7 @@
 
 use super::{
     host::{Host, Wires},
-    seed::Address,
+    seed::{GatewayPlan, Network},
 };
 use crate::wire;
 use fastrand::Rng;
@@ -100,8 +100,9 @@ const PORT: u16 = 40_000;
 const CLOSED_PORT: u16 = 9;
 
 impl Peer {
-    /// A host at `own` that speaks to the gateway's addresses.
-    pub fn new(vlan: Option<u16>, own: Address, gateway: Address, mtu: u16, mut random: Rng) -> Self {
+    /// A host of a network that speaks to the gateway there.
+    pub fn new(network: Network, host: u8, plan: &GatewayPlan, mut random: Rng) -> Self {
+        let (own, gateway, mtu) = (network.host(host), network.gateway(), plan.mtu);
         let mut device = Nic { mtu: usize::from(mtu), ..Nic::default() };
         let mut config = Config::new(own.mac.into());
         config.random_seed = random.u64(..);
@@ -122,7 +123,7 @@ impl Peer {
         let mut datagrams = udp::Socket::new(buffer(), buffer());
         datagrams.bind(PORT).expect("a fresh socket");
         Self {
-            vlan,
+            vlan: network.vlan,
             interface,
             device,
             echo: sockets.add(echo),
@@ -136,7 +137,7 @@ impl Peer {
             open: BTreeMap::new(),
             unrefused: 0,
             score: Score::default(),
-            payload_max: usize::from(mtu) - 48,
+            payload_max: plan.ping_max(),
             random,
         }
     }
@@ -188,7 +189,7 @@ impl Peer {
     fn ping(&mut self, now: Instant, family: usize) {
         let busy = self.mood == Mood::Busy;
         let len = match self.random.u8(..) {
-            0..200 => self.random.usize(0..200),
+            0..200 => self.random.usize(0..200.min(self.payload_max)),
             _ if busy => self.random.usize(0..=self.payload_max),
             _ => self.random.usize(0..=self.payload_max.min(1400)),
         };

@@ -8,7 +8,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 use weirgate_dataplane::{
-    limits::{FRAME_ROOM, WORKERS_MAX},
+    limits::{FRAME_ROOM, SEGMENTS_MAX, WORKERS_MAX},
     time::Duration,
 };
 
@@ -172,12 +172,12 @@ impl Plan {
         let gateway = GatewayPlan::choose(networks, &mut random);
         let faulty = random.u8(0..8) > 0;
         let segments: Vec<_> = (0..ports).map(|port| Segment::choose(port, &gateway, faulty, &mut random)).collect();
-        let chaos = Duration::from_ms(random.u64(2_000..15_000));
+        let chaos = Duration::from_ms(random.u64(2_000..20_000));
         let links: usize = segments.iter().map(|s| s.faults.len()).sum();
         let within = |random: &mut Rng| Duration::from_ns(random.u64(0..chaos.as_ns()));
         let clogs = (0..if faulty { random.usize(0..6) } else { 0 })
             .map(|_| {
-                let length = Duration::from_us(1 << random.u32(6..22));
+                let length = Duration::from_us(1 << random.u32(6..23));
                 (within(&mut random), random.usize(0..links), random.usize(0..2), length)
             })
             .collect();
@@ -213,10 +213,20 @@ impl Plan {
     }
 }
 
+/// All headers of an ordinary packet fit the first buffer; a long chain of extension headers may not.
+const BUFFER_MIN: usize = 160;
+
 impl GatewayPlan {
+    /// Bytes of the longest ping that can be answered.
+    pub fn ping_max(&self) -> usize {
+        let buffers = if self.segments { SEGMENTS_MAX } else { 1 };
+        usize::from(self.mtu).min(self.buffer * buffers - 18) - 48
+    }
+
     fn choose(networks: Vec<Network>, random: &mut Rng) -> Self {
         let segments = random.bool();
-        let buffer = if segments && random.bool() { random.usize(300..FRAME_ROOM) } else { FRAME_ROOM };
+        // A device with small buffers that cannot send from several of them answers short pings only.
+        let buffer = if random.u8(0..3) == 0 { random.usize(BUFFER_MIN..FRAME_ROOM) } else { FRAME_ROOM };
         let mtu = match random.u8(0..4) {
             0 => 1280,
             1 if segments => 4000,
@@ -224,7 +234,8 @@ impl GatewayPlan {
         };
         Self {
             workers: random.usize(1..=4),
-            frames: 1 << random.usize(5..11),
+            // What all peers ask at once must fit when nothing is wrong any more.
+            frames: 1 << random.usize(if buffer < FRAME_ROOM { 8..12 } else { 5..12 }),
             mtu,
             buffer,
             segments,

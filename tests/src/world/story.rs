@@ -1,6 +1,6 @@
 //! How a world went: for the operator who asks what a seed did.
 
-use super::{Capture, GATEWAY, Node, World, peer::Score, seed::Plan};
+use super::{Capture, Node, World, peer::Score, seed::Plan};
 use std::fmt::{self, Write};
 use weirgate_dataplane::{counters::Counter, drops::Drop};
 
@@ -19,6 +19,13 @@ pub struct Outcome {
     pub hash: u64,
     /// All peers' questions and answers.
     pub score: Score,
+    /// The gateway's counters and then drops, of all workers, in the order of [`rows`].
+    pub counts: Vec<u64>,
+}
+
+/// The names of counters and drops, in order.
+pub fn rows() -> impl Iterator<Item = &'static str> {
+    Counter::ALL.iter().map(|c| c.name()).chain(Drop::ALL.iter().map(|d| d.name()))
 }
 
 impl Outcome {
@@ -40,6 +47,7 @@ impl Outcome {
             frames: world.capture.frames(),
             hash: world.capture.hash(),
             score,
+            counts: (0..rows().count()).map(|row| world.gateway().counts().iter().map(|w| w[row]).sum()).collect(),
         }
     }
 }
@@ -101,10 +109,9 @@ impl World {
     }
 
     fn tell_counters(&self, to: &mut String) -> fmt::Result {
-        let Node::Gateway(gateway) = &self.hosts[GATEWAY].node else { return Ok(()) };
+        let gateway = self.gateway();
         writeln!(to, "  devices of the gateway: {} frames missed", gateway.missed())?;
-        let rows = Counter::ALL.iter().map(|c| c.name()).chain(Drop::ALL.iter().map(|d| d.name()));
-        for (row, name) in rows.enumerate() {
+        for (row, name) in rows().enumerate() {
             let column = |counts: &[u64]| counts.iter().map(|n| format!("{n:>9}")).collect::<String>();
             let counts: Vec<u64> = gateway.counts().iter().map(|worker| worker[row]).collect();
             if counts.iter().any(|n| *n > 0) {

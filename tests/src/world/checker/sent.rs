@@ -72,7 +72,11 @@ impl Ours<'_> {
     fn here(&self, address: IpAddr) -> bool {
         self.interface.addresses.iter().any(|c| c.address == address)
     }
+    /// Anywhere: an answer may come from an address of another interface, but a link-local one means another host there.
     fn anywhere(&self, address: IpAddr) -> bool {
+        if matches!(address, IpAddr::V6(a) if a.is_unicast_link_local()) {
+            return self.here(address);
+        }
         self.topology.interfaces().any(|(_, i)| i.addresses.iter().any(|c| c.address == address))
     }
     fn on_link(&self, address: IpAddr) -> bool {
