@@ -42,7 +42,8 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     };
     let bytes = Eal::bytes_for(1, FRAMES, 2_048);
     let cpus = vec![options.core];
-    let mut eal = Eal::start(&EalOptions { memory: Memory::Huge, bytes, cpus, single_file_segments: false, verbose: false })?;
+    let mut eal =
+        Eal::start(&EalOptions { memory: Memory::Huge, bytes, cpus, single_file_segments: false, verbose: false })?;
     let pool = eal.pool("offloads", FRAMES, 2_048)?;
     let device = Device::open(&config, 0, std::slice::from_ref(&pool))?;
     let entered = WorkerThread::enter(options.core)?;
@@ -101,7 +102,8 @@ impl Packet {
         let mut transport = self.transport(l4_len, payload_len);
         // A device that cuts wants the length left out of the pseudo-header: each piece has its own.
         let covered = if tso_segment > 0 { 0 } else { l4_len + payload_len };
-        let pseudo = Sum::pseudo_header(self.source, self.destination, if self.l4 == L4::Tcp { 6 } else { 17 }, covered as u32);
+        let pseudo =
+            Sum::pseudo_header(self.source, self.destination, if self.l4 == L4::Tcp { 6 } else { 17 }, covered as u32);
         let at = if self.l4 == L4::Tcp { 16 } else { 6 };
         let sum = if offload { pseudo.partial() } else { pseudo.add(&transport).add(&payload).checksum() };
         transport[at..at + 2].copy_from_slice(&sum.to_be_bytes());
