@@ -288,7 +288,7 @@ fn check_sent(topology: &Topology, frame: &Frame) {
     }
 }
 
-/// A message that is taken names a sender that can be.
+/// A message that is taken names a sender's hardware that can be.
 pub fn arp(data: &[u8]) {
     let Ok(message) = arp::parse(data) else { return };
     assert!(message.sender_mac.is_unicast() && message.sender_mac != EthernetAddress([0; 6]));

@@ -27,7 +27,8 @@ use rss::Rss;
 
 /// One queue pair of one device. Methods do not block and do not allocate.
 pub trait Port {
-    /// Appends the frames that have arrived to `burst`, as many as it has room for.
+    /// Appends the frames that have arrived to `burst`, as many as it has room for. Nobody else holds their bytes: the layers above write
+    /// answers over them.
     fn rx_burst(&mut self, burst: &mut Burst);
 
     /// Takes frames from the front of `queue`, as many as the device has room for; the others stay, in order.

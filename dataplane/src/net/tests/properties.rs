@@ -1,6 +1,7 @@
 //! What holds for all inputs.
 
 use super::*;
+use crate::net::ipv4;
 use proptest::{collection::vec, prelude::*, sample::select};
 
 fn v4_cidr() -> impl Strategy<Value = Cidr> {
@@ -68,6 +69,17 @@ proptest! {
                 "to {}", destination
             );
         }
+    }
+
+    /// The header is written as whole words with its checksum summed beside them; the book's way is byte by byte.
+    #[test]
+    fn an_ipv4_header_is_written_as_the_book_says(
+        source: Ipv4Addr, destination: Ipv4Addr, protocol: u8, hop_limit: u8, len in 0usize..1_480,
+    ) {
+        let mut frame = frame(&Pool::heap(1), &vec![0; len], &[]);
+        ipv4::emit(&mut frame, &ipv4::Header { source, destination, protocol, hop_limit }, false).unwrap();
+        let wanted = Ipv4 { source, destination, ttl: hop_limit, ..TO_PEER4 }.packet(protocol, &vec![0; len]);
+        prop_assert_eq!(frame.to_vec(), wanted);
     }
 
     #[test]
