@@ -9,7 +9,7 @@ use std::{fmt, path::Path};
 use weirgate_dataplane::{
     limits::{FRAME_ROOM, FRAMES_PER_WORKER, FRAMES_PER_WORKER_RANGE},
     net::Cidr,
-    snapshot::{Dataplane, Device, FORMAT, InterfaceConfig, PortConfig, RouteConfig, Snapshot, VlanConfig},
+    snapshot::{Dataplane, Device, FORMAT, InterfaceConfig, Polling, PortConfig, RouteConfig, Snapshot, VlanConfig},
 };
 
 /// What is wrong in a configuration, and where.
@@ -108,7 +108,10 @@ fn parse(text: &str, findings: &mut Findings<'_>) -> Option<RawFile> {
         Ok(raw) => raw,
         Err(error) => {
             let place = error.location().map(|l| (l.line(), l.column()));
-            findings.add(place, error.without_snippet().to_string());
+            // The place comes first in a finding; the library says it again at the end.
+            let message = error.without_snippet().to_string();
+            let end = message.rfind(" at line ").unwrap_or(message.len());
+            findings.add(place, &message[..end]);
             return None;
         }
     };
@@ -133,11 +136,28 @@ fn refuse(fields: &[Refused<'_>], findings: &mut Findings<'_>) {
 
 fn dataplane_of(raw: &RawDataplane, findings: &mut Findings<'_>) -> Option<Dataplane> {
     refuse(&raw.refused(), findings);
-    let frames_per_worker = frames_of(raw, findings)?;
+    // Each part is looked at before any of them ends this, so that all findings come at once.
+    let frames_per_worker = frames_of(raw, findings);
     let ports: Vec<_> = raw.ports.iter().filter_map(|port| port_of(&port.value, place_of(port), findings)).collect();
     let whole = ports.len() == raw.ports.len();
     let cores = raw.cores.clone();
-    whole.then_some(Dataplane { cores, polling: raw.polling.unwrap_or_default(), frames_per_worker, ports })
+    let polling = polling_of(raw, findings);
+    if !whole {
+        return None;
+    }
+    Some(Dataplane { cores, polling: polling?, frames_per_worker: frames_per_worker?, ports })
+}
+
+fn polling_of(raw: &RawDataplane, findings: &mut Findings<'_>) -> Option<Polling> {
+    let Some(said) = &raw.polling else { return Some(Polling::default()) };
+    match said.value.as_str() {
+        "busy" => Some(Polling::Busy),
+        "adaptive" => Some(Polling::Adaptive),
+        other => {
+            findings.add(place_of(said), format!("dataplane.polling: {other:?} is neither busy nor adaptive"));
+            None
+        }
+    }
 }
 
 /// Frames of each worker: said outright, or as many as fit the hugepages that are to be used.

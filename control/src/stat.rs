@@ -53,6 +53,11 @@ impl Statistics {
         Ok(Self { name: header.name, version: header.version, pid: header.pid, columns: columns.collect() })
     }
 
+    /// Whether the process that published them still runs. One that was killed leaves its last values behind.
+    pub fn is_alive(&self) -> bool {
+        Path::new("/proc").join(self.pid.to_string()).exists()
+    }
+
     /// A table for people: a row for each value that is not zero (or for all), a column for each worker or port.
     pub fn table(&self, all: bool) -> String {
         let mut text = format!("{}: weirgate {}, process {}\n", self.name, self.version, self.pid);

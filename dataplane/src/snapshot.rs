@@ -52,7 +52,7 @@ pub struct Dataplane {
 pub enum Polling {
     /// It never sleeps: for cores that do nothing else.
     Busy,
-    /// It spins for a while, then sleeps for moments.
+    /// It spins for a moment, then sleeps until a frame or a timer wakes it.
     #[default]
     Adaptive,
 }

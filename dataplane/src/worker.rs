@@ -110,9 +110,14 @@ impl<P: Port> Worker<P> {
         !self.mailboxes.0[self.index].is_empty()
     }
 
+    /// Whether frames wait for room in a port.
+    pub fn has_backlog(&self) -> bool {
+        self.out.backlog() > 0
+    }
+
     /// When the next turn has something to do though nothing arrives. Earlier than `now` means at once.
     pub fn next_deadline(&self) -> Instant {
-        if self.out.backlog() > 0 { Instant::ZERO } else { self.net.next_deadline() }
+        if self.has_backlog() { Instant::ZERO } else { self.net.next_deadline() }
     }
 
     /// Notes how long a turn took, by the driver's clock. Says whether that was a stall.

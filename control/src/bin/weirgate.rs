@@ -93,7 +93,11 @@ fn stat(run_dir: &Path, all: bool, output: Format) -> ExitCode {
                 Format::Table => print!("{}", statistics.table(all)),
                 Format::Json => println!("{}", serde_json::to_string_pretty(&statistics).expect("string keys only")),
             }
-            ExitCode::SUCCESS
+            if statistics.is_alive() {
+                return ExitCode::SUCCESS;
+            }
+            eprintln!("the data plane (process {}) is gone: these are its last values", statistics.pid);
+            ExitCode::from(UNREACHABLE)
         }
         Err(error) => {
             eprintln!(

@@ -2,7 +2,6 @@
 
 use serde::{Deserialize, de::IgnoredAny};
 use serde_saphyr::Spanned;
-use weirgate_dataplane::snapshot::Polling;
 
 /// A field that is refused, by its path, and where it stands.
 pub(super) type Refused<'a> = (&'a str, Option<(u64, u64)>);
@@ -59,7 +58,7 @@ pub(super) struct RawMetadata {
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(super) struct RawDataplane {
     pub(super) cores: Vec<u16>,
-    pub(super) polling: Option<Polling>,
+    pub(super) polling: Option<Spanned<String>>,
     pub(super) memory: Option<Spanned<RawMemory>>,
     pub(super) ports: Vec<Spanned<RawPort>>,
     overload: Later,

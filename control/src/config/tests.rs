@@ -80,5 +80,6 @@ fn findings_say_where_and_what() {
 fn all_findings_come_at_once() {
     let text =
         SMALL.replace("192.0.2.10/24", "x").replace("0000:01:00.0", "y").replace("metadata", "admin: {}\nmetadata");
-    assert_eq!(compiled(&text).unwrap_err().len(), 3);
+    let text = text.replace("polling: busy", "polling: lazy").replace("framesPerWorker: 16384", "hugepages: 1MB");
+    assert_eq!(compiled(&text).unwrap_err().len(), 5);
 }

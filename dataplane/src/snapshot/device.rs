@@ -33,7 +33,7 @@ pub enum DeviceKind {
     Vhost,
     /// Files: `rx_pcap=IN,tx_pcap=OUT` in the arguments.
     Pcap,
-    /// Swallows everything; receives only what its driver's arguments make it.
+    /// Swallows everything, and gives empty frames without end unless it is told `no-rx=1`.
     Null,
 }
 

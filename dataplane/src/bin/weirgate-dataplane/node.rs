@@ -157,7 +157,7 @@ fn report(snapshot: &Snapshot, devices: &[Device]) {
     let dataplane = &snapshot.dataplane;
     let mib = packet_memory(snapshot) >> 20;
     tracing::info!(
-        "{}: weirgate {}, {}, {} workers on cores {:?}, {:?} polling, {} frames each, {mib} MiB of packet memory",
+        "{}: weirgate {}, {}, workers: {} on cores {:?}, {:?} polling, {} frames each, {mib} MiB of packet memory",
         snapshot.name,
         env!("CARGO_PKG_VERSION"),
         Eal::version(),
@@ -173,13 +173,21 @@ fn report(snapshot: &Snapshot, devices: &[Device]) {
             || "queues chosen by the device, RSS not readable".to_owned(),
             |rss| format!("RSS key of {} bytes and table of {} entries read back", rss.key.len(), rss.reta.len()),
         );
+        let o = c.offloads;
+        let offloads = [
+            (o.ipv4_checksum, "IPv4 checksum"),
+            (o.l4_checksum, "TCP and UDP checksum"),
+            (o.tso, "TSO"),
+            (o.segments, "segments"),
+        ];
+        let offloads: Vec<_> = offloads.iter().filter(|(on, _)| *on).map(|(_, name)| *name).collect();
+        let offloads = if offloads.is_empty() { "nothing".to_owned() } else { offloads.join(", ") };
+        let driver = device.driver();
         tracing::info!(
-            "port {}: {} ({}), {mac}, MTU {}, {:?}, {rss}",
+            "port {}: {} ({driver}), {mac}, MTU {}, offloads: {offloads}; {rss}",
             c.name,
             port.device,
-            device.driver(),
-            c.mtu,
-            c.offloads
+            c.mtu
         );
     }
 }

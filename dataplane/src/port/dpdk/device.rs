@@ -170,6 +170,12 @@ impl Device {
                 if most == 1 { "" } else { "s" }
             ));
         }
+        if config.mtu > info.max_mtu {
+            return start_error(format!(
+                "port {}: an MTU of {}; {} carries {} at most",
+                config.name, config.mtu, config.device, info.max_mtu
+            ));
+        }
         let plan = Plan::new(config, &info, queues);
         let mut conf = sys::rte_eth_conf::default();
         conf.rxmode.mtu = u32::from(config.mtu);
@@ -217,7 +223,7 @@ impl Part {
             let answer = unsafe {
                 sys::rte_eth_rx_queue_setup(self.port, queue, rx_descriptors, u32::MAX, ptr::null(), pool.as_ptr())
             };
-            check(answer, config, &format!("gives no receive queue {queue} (is another process using it?)"))?;
+            check(answer, config, &format!("gives no receive queue {queue}"))?;
             // SAFETY: as above.
             let answer =
                 unsafe { sys::rte_eth_tx_queue_setup(self.port, queue, tx_descriptors, u32::MAX, ptr::null()) };
@@ -342,17 +348,10 @@ impl Plan {
 
 /// Ethernet header, VLAN tag and frame check sequence.
 const ETHERNET_MAX: usize = 14 + 4 + 4;
-/// What the kernel's ring holds of a frame by default: 2,048 bytes less its own header.
-const AF_PACKET_ROOM: usize = 1_982;
-
 /// Room that frames need for what these ports receive. Virtual devices put a frame into one buffer, whatever its length; a NIC uses several.
 pub fn frame_room(ports: &[PortConfig]) -> usize {
     let whole = ports.iter().filter(|p| p.device.kind.is_virtual()).map(|p| usize::from(p.mtu) + ETHERNET_MAX);
-    let jumbo = ports
-        .iter()
-        .any(|p| p.device.kind == DeviceKind::AfPacket && usize::from(p.mtu) + ETHERNET_MAX > AF_PACKET_ROOM);
-    // The AF_PACKET driver wants room for its whole ring slot.
-    whole.max().unwrap_or(0).max(if jumbo { 16_384 } else { 0 }).max(FRAME_ROOM)
+    whole.max().unwrap_or(0).max(FRAME_ROOM)
 }
 
 /// DPDK's name of a part of a device and what its driver is told.
@@ -367,13 +366,7 @@ fn devargs(config: &PortConfig, index: usize, part: usize, queues: u16) -> (Stri
             format!("net_af_xdp{index}_{part}"),
             vec![format!("iface={target}"), format!("start_queue={part}"), "queue_count=1".into()],
         ),
-        DeviceKind::AfPacket => {
-            let mut own = vec![format!("iface={target}"), format!("qpairs={queues}")];
-            if usize::from(config.mtu) + ETHERNET_MAX > AF_PACKET_ROOM {
-                own.extend(["framesz=16384".into(), "blocksz=16384".into()]);
-            }
-            (vdev("net_af_packet"), own)
-        }
+        DeviceKind::AfPacket => (vdev("net_af_packet"), vec![format!("iface={target}"), format!("qpairs={queues}")]),
         DeviceKind::Tap => (vdev("net_tap"), vec![format!("iface={target}")]),
         DeviceKind::Memif => (vdev("net_memif"), vec![format!("socket={target}"), "socket-abstract=no".into()]),
         DeviceKind::VirtioUser => (vdev("net_virtio_user"), vec![format!("path={target}"), format!("queues={queues}")]),
@@ -395,21 +388,12 @@ fn probe(config: &PortConfig, name: &str, devargs: &str) -> Result<u16, StartErr
     // SAFETY: a NUL-terminated string that outlives the call; EAL is up.
     let answer = unsafe { sys::rte_dev_probe(devargs.as_ptr()) };
     if answer < 0 {
-        let hint = match config.device.kind {
-            DeviceKind::Pci => {
-                "is another process using it, is its IOMMU group whole on vfio-pci, and may this process lock enough memory?"
-            }
-            DeviceKind::AfXdp => {
-                "does the kernel have CONFIG_XDP_SOCKETS, and does the interface have as many queues as there are workers?"
-            }
-            DeviceKind::Memif => "is another process the server of this socket?",
-            _ => "are its arguments right, and is it free?",
-        };
+        let why = super::reason(answer);
         return start_error(format!(
-            "port {}: {} cannot be opened ({}): {hint}",
+            "port {}: {} cannot be opened ({why}): {}",
             config.name,
             config.device,
-            super::reason(answer)
+            hint(config)
         ));
     }
     let mut port = 0;
@@ -423,9 +407,24 @@ fn c_string(text: &str) -> CString {
     CString::new(text).expect("a device's name is checked to be printable")
 }
 
+/// What to look at when a device does not open or start.
+fn hint(config: &PortConfig) -> &'static str {
+    match config.device.kind {
+        DeviceKind::Pci => {
+            "is another process using it, is its IOMMU group whole on vfio-pci, and may this process lock enough memory?"
+        }
+        DeviceKind::AfXdp => {
+            "is another process using the queue, does the interface have as many queues as there are workers, and does the kernel have AF_XDP?"
+        }
+        DeviceKind::Memif => "is another process the server of this socket (or, with role=server, is it in use)?",
+        _ => "are its arguments right, and is it free?",
+    }
+}
+
 fn check(answer: i32, config: &PortConfig, what: &str) -> Result<(), StartError> {
     if answer >= 0 {
         return Ok(());
     }
-    start_error(format!("port {}: {} {what}: {}", config.name, config.device, super::reason(answer)))
+    let why = super::reason(answer);
+    start_error(format!("port {}: {} {what} ({why}): {}", config.name, config.device, hint(config)))
 }

@@ -229,8 +229,8 @@ fn check_pci(address: &str) -> Result<(), StartError> {
     let driver = fs::read_link(folder.join("driver")).ok();
     let driver = driver.as_deref().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
     match driver.as_deref() {
-        // The last four are bifurcated: DPDK works beside the kernel's driver.
-        Some("vfio-pci" | "uio_pci_generic" | "igb_uio" | "mlx5_core" | "mlx4_core" | "mana" | "uio_hv_generic") => {
+        // The last three are bifurcated: DPDK works beside the kernel's driver.
+        Some("vfio-pci" | "uio_pci_generic" | "igb_uio" | "uio_hv_generic" | "mlx5_core" | "mlx4_core" | "mana") => {
             Ok(())
         }
         Some(other) => start_error(format!(
