@@ -52,7 +52,11 @@ impl Sum {
     }
 
     /// Adds a frame's bytes from `offset` on, through all segments.
+    #[inline]
     pub fn add_frame(mut self, frame: &Frame, offset: usize) -> Self {
+        if frame.segment_count() == 1 {
+            return self.add(&frame.head()[offset..]);
+        }
         let mut skip = offset;
         let mut odd = false;
         for segment in frame.segments() {

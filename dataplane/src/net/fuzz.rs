@@ -191,7 +191,7 @@ impl Worker {
             _ => ("fd77::10".parse().expect("v6"), Ipv6Addr::from_bits(0xfe80 << 112 | u128::from(host >> 2)).into()),
         };
         let answer = Answer { interface: InterfaceIndex(0), source, destination, protocol: protocol::UDP };
-        self.net.send(now, answer, frame, &mut self.out);
+        self.net.send(now, &answer, frame, &mut self.out);
     }
 
     fn tell(&mut self, now: Instant, other: &mut Self) {

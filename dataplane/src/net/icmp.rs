@@ -199,7 +199,7 @@ impl Net {
             frame.head_mut()[2..4].copy_from_slice(&sum.to_be_bytes());
         }
         out.counters.count(Counter::EchoAnswers);
-        self.send(now, packet.answer(), frame, out);
+        self.send(now, &packet.answer(), frame, out);
     }
 
     fn handle_error(
@@ -267,7 +267,7 @@ impl Net {
         };
         message[CHECKSUM_AT..CHECKSUM_AT + 2].copy_from_slice(&sum.checksum().to_be_bytes());
         out.counters.count(Counter::IcmpErrorsSent);
-        self.send(now, answer, frame, out);
+        self.send(now, &answer, frame, out);
     }
 }
 

@@ -35,6 +35,7 @@ impl Cidr {
     }
 
     /// Whether `other` is in the same network.
+    #[inline]
     pub fn contains(&self, other: IpAddr) -> bool {
         match (self.address, other) {
             (IpAddr::V4(a), IpAddr::V4(b)) => (a.to_bits() ^ b.to_bits()).leading_zeros() >= u32::from(self.prefix),
@@ -191,6 +192,7 @@ impl Topology {
 
     /// What `address` means to a packet that came in through `interface`. Any address of ours will do (the weak host model,
     /// RFC 1122 section 3.3.4.2), but a link-local one only on its own link.
+    #[inline]
     pub fn role(&self, interface: InterfaceIndex, address: IpAddr) -> Role {
         let here = self.interface(interface);
         if here.addresses.iter().any(|c| c.address == address) {
@@ -228,6 +230,7 @@ impl Topology {
     }
 
     /// Whether a packet from `source` that came in through `interface` cannot be genuine.
+    #[inline]
     pub fn is_martian(&self, interface: InterfaceIndex, source: IpAddr) -> bool {
         let impossible = match source {
             IpAddr::V4(a) => a.octets()[0] == 0 || a.is_loopback() || a.octets()[0] >= 240,
@@ -243,11 +246,18 @@ impl Topology {
 
     /// The next machine on the way to `destination`. Link-local and group destinations go out where `arrived` says.
     pub fn next_hop(&self, destination: IpAddr, arrived: Option<InterfaceIndex>) -> Option<NextHop> {
-        if is_link_local(destination) || destination.is_multicast() {
-            return arrived.map(|interface| NextHop { interface, address: destination });
+        let (interface, via) = self.route(&destination, arrived)?;
+        Some(NextHop { interface, address: *via.unwrap_or(&destination) })
+    }
+
+    /// The same in parts: the interface, and the router unless the destination is on the link.
+    #[inline]
+    pub fn route(&self, destination: &IpAddr, arrived: Option<InterfaceIndex>) -> Option<(InterfaceIndex, Option<&IpAddr>)> {
+        if is_link_local(*destination) || destination.is_multicast() {
+            return arrived.map(|interface| (interface, None));
         }
-        let route = self.routes.iter().find(|route| route.to.contains(destination))?;
-        Some(NextHop { interface: route.interface, address: route.via.unwrap_or(destination) })
+        let route = self.routes.iter().find(|route| route.to.contains(*destination))?;
+        Some((route.interface, route.via.as_ref()))
     }
 
     /// Our address to speak to `destination` from: one of its network if there is one, else one of its scope, else any of its family
@@ -340,6 +350,7 @@ pub(super) fn group_mac(group: Ipv6Addr) -> EthernetAddress {
 }
 
 /// IPv6 link-local. (IPv4 link-local addresses are like any others here.)
+#[inline]
 pub(super) fn is_link_local(address: IpAddr) -> bool {
     matches!(address, IpAddr::V6(a) if a.is_unicast_link_local())
 }

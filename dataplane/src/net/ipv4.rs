@@ -109,15 +109,16 @@ pub(super) fn emit(frame: &mut Frame, header: &Header, offload: bool) -> Result<
     let [source, destination] = [header.source, header.destination].map(Ipv4Addr::to_bits);
     let first = VERSION_AND_LENGTH | u32::from(total_len);
     let third = u32::from(header.hop_limit) << 24 | u32::from(header.protocol) << 16;
-    let words = [first, DONT_FRAGMENT, third, source, destination];
-    let sum: u64 = words.iter().map(|word| u64::from(*word >> 16) + u64::from(*word & 0xffff)).sum();
+    let halves = |word: u32| u64::from(word >> 16) + u64::from(word & 0xffff);
+    let sum = halves(first) + halves(DONT_FRAGMENT) + halves(third) + halves(source) + halves(destination);
     let sum = (sum >> 16) + (sum & 0xffff);
     let checksum = if offload { 0 } else { !((sum >> 16) + sum) as u16 };
-    let bytes = frame.prepend(HEADER_LEN)?;
-    for (word, place) in words.iter().zip(bytes.chunks_exact_mut(4)) {
-        place.copy_from_slice(&word.to_be_bytes());
-    }
+    let bytes = frame.prepend(HEADER_LEN)?.first_chunk_mut::<HEADER_LEN>().ok_or(NoRoom)?;
+    bytes[..4].copy_from_slice(&first.to_be_bytes());
+    bytes[4..8].copy_from_slice(&DONT_FRAGMENT.to_be_bytes());
     bytes[8..12].copy_from_slice(&(third | u32::from(checksum)).to_be_bytes());
+    bytes[12..16].copy_from_slice(&source.to_be_bytes());
+    bytes[16..20].copy_from_slice(&destination.to_be_bytes());
     Ok(())
 }
 

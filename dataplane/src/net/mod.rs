@@ -191,17 +191,17 @@ impl Net {
 
     /// Sends a transport message (the frame holds just that) as an IP packet.
     #[inline]
-    pub fn send(&mut self, now: Instant, answer: Answer, mut frame: Frame, out: &mut Outbox) {
-        let Some(hop) = self.topology.next_hop(answer.destination, Some(answer.interface)) else {
+    pub fn send(&mut self, now: Instant, answer: &Answer, mut frame: Frame, out: &mut Outbox) {
+        let Some((through, via)) = self.topology.route(&answer.destination, Some(answer.interface)) else {
             return out.drop(frame, Drop::NoRoute);
         };
         // rfc4007 9: a link-local source stays on its link.
-        if is_link_local(answer.source) && hop.interface != answer.interface {
+        if through != answer.interface && is_link_local(answer.source) {
             return out.drop(frame, Drop::NoRoute);
         }
-        let interface = self.topology.interface(hop.interface);
-        let emitted = match (answer.source, answer.destination) {
-            (IpAddr::V4(source), IpAddr::V4(destination)) => {
+        let interface = self.topology.interface(through);
+        let emitted = match (&answer.source, &answer.destination) {
+            (&IpAddr::V4(source), &IpAddr::V4(destination)) => {
                 let header = ipv4::Header { source, destination, protocol: answer.protocol, hop_limit: HOP_LIMIT };
                 let offload = interface.offloads.ipv4_checksum;
                 if offload {
@@ -212,7 +212,7 @@ impl Net {
                 }
                 ipv4::emit(&mut frame, &header, offload)
             }
-            (IpAddr::V6(source), IpAddr::V6(destination)) => {
+            (&IpAddr::V6(source), &IpAddr::V6(destination)) => {
                 let header = ipv6::Header { source, destination, protocol: answer.protocol, hop_limit: HOP_LIMIT };
                 ipv6::emit(&mut frame, &header)
             }
@@ -224,7 +224,7 @@ impl Net {
         if frame.segment_count() > 1 && !interface.offloads.segments {
             return out.drop(frame, Drop::SegmentsUnsupported);
         }
-        self.neighbors.send(now, hop, frame, out);
+        self.neighbors.send(now, through, via.unwrap_or(&answer.destination), frame, out);
     }
 
     /// What another worker tells.

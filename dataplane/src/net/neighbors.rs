@@ -23,7 +23,7 @@ use super::{
     arp,
     bucket::Bucket,
     ethernet::{self, ethertype},
-    interface::{InterfaceIndex, NextHop, Topology},
+    interface::{Interface, InterfaceIndex, NextHop, Topology},
     nd,
 };
 use crate::{
@@ -179,9 +179,13 @@ impl Neighbors {
     }
 
     /// Sends an IP packet to a neighbour, as soon as its hardware address is known.
-    pub(super) fn send(&mut self, now: Instant, hop: NextHop, frame: Frame, out: &mut Outbox) {
-        let Some(place) = self.find(hop) else {
-            return self.ask_for(now, hop, frame, out);
+    ///
+    /// The next hop comes by reference: an `IpAddr` that was just written in parts and is copied whole stalls the CPU (its 17 bytes are read
+    /// wider than they were stored), and here each copy would be made for every frame.
+    #[inline]
+    pub(super) fn send(&mut self, now: Instant, interface: InterfaceIndex, address: &IpAddr, frame: Frame, out: &mut Outbox) {
+        let Some(place) = self.find(interface, address) else {
+            return self.ask_for(now, NextHop { interface, address: *address }, frame, out);
         };
         let neighbor = self.slots[usize::from(place)].as_mut().expect("a place that is named is taken");
         match neighbor.state {
@@ -194,16 +198,17 @@ impl Neighbors {
             State::Incomplete => return self.wait(now, place, frame, out),
         }
         let mac = neighbor.mac;
-        transmit(&self.topology, hop, mac, frame, out);
+        transmit(self.topology.interface(interface), address.is_ipv4(), mac, frame, out);
     }
 
     /// Where a neighbour is. Most frames of a burst go to the same one as the frame before (a gateway's router, or one client).
     #[inline]
-    fn find(&mut self, hop: NextHop) -> Option<u16> {
-        if matches!(self.slots.get(usize::from(self.last)), Some(Some(neighbor)) if neighbor.hop == hop) {
+    fn find(&mut self, interface: InterfaceIndex, address: &IpAddr) -> Option<u16> {
+        let is_it = |neighbor: &Neighbor| neighbor.hop.interface == interface && neighbor.hop.address == *address;
+        if matches!(self.slots.get(usize::from(self.last)), Some(Some(neighbor)) if is_it(neighbor)) {
             return Some(self.last);
         }
-        self.last = *self.places.get(&hop)?;
+        self.last = *self.places.get(&NextHop { interface, address: *address })?;
         Some(self.last)
     }
 
@@ -414,7 +419,7 @@ impl Neighbors {
         self.incomplete_count -= usize::from(was_incomplete);
         self.pending_count -= pending.len();
         for frame in pending {
-            self.send(now, hop, frame, out);
+            self.send(now, hop.interface, &hop.address, frame, out);
         }
     }
 
@@ -519,9 +524,8 @@ fn is_asked_for(slots: &[Option<Neighbor>], place: u16, turn: u64) -> bool {
 
 /// Puts the Ethernet header on and hands the frame to its port.
 #[inline]
-pub(super) fn transmit(topology: &Topology, hop: NextHop, mac: EthernetAddress, mut frame: Frame, out: &mut Outbox) {
-    let interface = topology.interface(hop.interface);
-    let ethertype = if hop.address.is_ipv4() { ethertype::IPV4 } else { ethertype::IPV6 };
+fn transmit(interface: &Interface, ipv4: bool, mac: EthernetAddress, mut frame: Frame, out: &mut Outbox) {
+    let ethertype = if ipv4 { ethertype::IPV4 } else { ethertype::IPV6 };
     match ethernet::emit(&mut frame, interface, mac, ethertype) {
         Ok(()) => out.transmit(interface.port, frame),
         Err(_) => out.drop(frame, Drop::HeadersSplit),

@@ -167,7 +167,7 @@ impl Gateway {
             destination: to.into(),
             protocol: protocol::UDP,
         };
-        self.net.send(self.now, answer, frame, &mut self.out);
+        self.net.send(self.now, &answer, frame, &mut self.out);
         self.account();
     }
 
