@@ -24,6 +24,21 @@ fn with_reachable_peer() -> Gateway {
     gw
 }
 
+/// It was spoken to, and has not answered since.
+fn with_delayed_peer() -> Gateway {
+    let mut gw = with_stale_peer();
+    gw.transport_sends(US6, PEER6, b"");
+    assert_eq!((gw.said().len(), gw.state(PEER6)), (1, "DELAY"));
+    gw
+}
+
+fn with_probed_peer() -> Gateway {
+    let mut gw = with_delayed_peer();
+    gw.wait(Duration::from_secs(5));
+    assert_eq!((gw.said().len(), gw.state(PEER6)), (1, "PROBE"));
+    gw
+}
+
 /// The peer has asked a question of its own.
 fn with_stale_peer() -> Gateway {
     let mut gw = Gateway::new();
@@ -89,6 +104,16 @@ fn a_question_of_theirs_is_as_good_as_an_answer_while_we_ask() {
     let answer = ethernet(PEER_MAC, OUR_MAC, ARP, &arp(REPLY, (OUR_MAC, US4), (PEER_MAC, PEER4)));
     recv!(gw, datagram(b"wait"), answer);
     // It has not answered us, so what we sent is followed by a check.
+    assert_eq!(gw.state(PEER4), "DELAY");
+}
+
+#[test]
+fn an_answer_to_all_is_nobodys_confirmation() {
+    let mut gw = Gateway::new();
+    gw.transport_sends(US4, PEER4, b"wait");
+    gw.said();
+    send!(gw, ethernet(ALL_MACS, PEER_MAC, ARP, &arp(REPLY, (PEER_MAC, PEER4), (OUR_MAC, US4))));
+    recv!(gw, datagram(b"wait"));
     assert_eq!(gw.state(PEER4), "DELAY");
 }
 
@@ -182,33 +207,54 @@ fn advertisements_change_states_as_the_rfc_says() {
     const SAME: Option<EthernetAddress> = Some(PEER_MAC);
     const S: u32 = SOLICITED;
     const O: u32 = OVERRIDE;
-    type Start = fn() -> Gateway;
-    let rows: [(&str, Start, u32, Option<EthernetAddress>, &str, EthernetAddress); 23] = [
-        ("unsolicited", with_incomplete_peer, 0, SAME, "DELAY", PEER_MAC), // STALE, then what waited is sent
-        ("unsolicited", with_incomplete_peer, O, SAME, "DELAY", PEER_MAC),
-        ("solicited", with_incomplete_peer, S, SAME, "REACHABLE", PEER_MAC),
-        ("solicited", with_incomplete_peer, S | O, SAME, "REACHABLE", PEER_MAC),
-        ("", with_reachable_peer, 0, SAME, "REACHABLE", PEER_MAC),
-        ("", with_reachable_peer, 0, NEW, "STALE", PEER_MAC),
-        ("", with_reachable_peer, 0, None, "REACHABLE", PEER_MAC),
-        ("", with_reachable_peer, O, SAME, "REACHABLE", PEER_MAC),
-        ("", with_reachable_peer, O, NEW, "STALE", OTHER_MAC),
-        ("", with_reachable_peer, S, SAME, "REACHABLE", PEER_MAC),
-        ("", with_reachable_peer, S, NEW, "STALE", PEER_MAC),
-        ("", with_reachable_peer, S, None, "REACHABLE", PEER_MAC),
-        ("", with_reachable_peer, S | O, SAME, "REACHABLE", PEER_MAC),
-        ("", with_reachable_peer, S | O, NEW, "REACHABLE", OTHER_MAC),
-        ("", with_stale_peer, 0, SAME, "STALE", PEER_MAC),
-        ("", with_stale_peer, 0, NEW, "STALE", PEER_MAC),
-        ("", with_stale_peer, O, SAME, "STALE", PEER_MAC),
-        ("", with_stale_peer, O, NEW, "STALE", OTHER_MAC),
-        ("", with_stale_peer, S, SAME, "REACHABLE", PEER_MAC),
-        ("", with_stale_peer, S, NEW, "STALE", PEER_MAC),
-        ("", with_stale_peer, S, None, "REACHABLE", PEER_MAC),
-        ("", with_stale_peer, S | O, SAME, "REACHABLE", PEER_MAC),
-        ("", with_stale_peer, S | O, NEW, "REACHABLE", OTHER_MAC),
+    type Row = (fn() -> Gateway, u32, Option<EthernetAddress>, &'static str, EthernetAddress);
+    let rows: [Row; 44] = [
+        (with_incomplete_peer, 0, SAME, "DELAY", PEER_MAC), // STALE, and what waited is sent
+        (with_incomplete_peer, O, SAME, "DELAY", PEER_MAC),
+        (with_incomplete_peer, S, SAME, "REACHABLE", PEER_MAC),
+        (with_incomplete_peer, S | O, SAME, "REACHABLE", PEER_MAC),
+        (with_reachable_peer, 0, SAME, "REACHABLE", PEER_MAC),
+        (with_reachable_peer, 0, NEW, "STALE", PEER_MAC),
+        (with_reachable_peer, 0, None, "REACHABLE", PEER_MAC),
+        (with_reachable_peer, O, SAME, "REACHABLE", PEER_MAC),
+        (with_reachable_peer, O, NEW, "STALE", OTHER_MAC),
+        (with_reachable_peer, S, SAME, "REACHABLE", PEER_MAC),
+        (with_reachable_peer, S, NEW, "STALE", PEER_MAC),
+        (with_reachable_peer, S, None, "REACHABLE", PEER_MAC),
+        (with_reachable_peer, S | O, SAME, "REACHABLE", PEER_MAC),
+        (with_reachable_peer, S | O, NEW, "REACHABLE", OTHER_MAC),
+        (with_stale_peer, 0, SAME, "STALE", PEER_MAC),
+        (with_stale_peer, 0, NEW, "STALE", PEER_MAC),
+        (with_stale_peer, 0, None, "STALE", PEER_MAC),
+        (with_stale_peer, O, SAME, "STALE", PEER_MAC),
+        (with_stale_peer, O, NEW, "STALE", OTHER_MAC),
+        (with_stale_peer, S, SAME, "REACHABLE", PEER_MAC),
+        (with_stale_peer, S, NEW, "STALE", PEER_MAC),
+        (with_stale_peer, S, None, "REACHABLE", PEER_MAC),
+        (with_stale_peer, S | O, SAME, "REACHABLE", PEER_MAC),
+        (with_stale_peer, S | O, NEW, "REACHABLE", OTHER_MAC),
+        (with_delayed_peer, 0, SAME, "DELAY", PEER_MAC),
+        (with_delayed_peer, 0, NEW, "DELAY", PEER_MAC),
+        (with_delayed_peer, 0, None, "DELAY", PEER_MAC),
+        (with_delayed_peer, O, SAME, "DELAY", PEER_MAC),
+        (with_delayed_peer, O, NEW, "STALE", OTHER_MAC),
+        (with_delayed_peer, S, SAME, "REACHABLE", PEER_MAC),
+        (with_delayed_peer, S, NEW, "DELAY", PEER_MAC),
+        (with_delayed_peer, S, None, "REACHABLE", PEER_MAC),
+        (with_delayed_peer, S | O, SAME, "REACHABLE", PEER_MAC),
+        (with_delayed_peer, S | O, NEW, "REACHABLE", OTHER_MAC),
+        (with_probed_peer, 0, SAME, "PROBE", PEER_MAC),
+        (with_probed_peer, 0, NEW, "PROBE", PEER_MAC),
+        (with_probed_peer, 0, None, "PROBE", PEER_MAC),
+        (with_probed_peer, O, SAME, "PROBE", PEER_MAC),
+        (with_probed_peer, O, NEW, "STALE", OTHER_MAC),
+        (with_probed_peer, S, SAME, "REACHABLE", PEER_MAC),
+        (with_probed_peer, S, NEW, "PROBE", PEER_MAC),
+        (with_probed_peer, S, None, "REACHABLE", PEER_MAC),
+        (with_probed_peer, S | O, SAME, "REACHABLE", PEER_MAC),
+        (with_probed_peer, S | O, NEW, "REACHABLE", OTHER_MAC),
     ];
-    for (row, (_, start, flags, mac, state, address)) in rows.into_iter().enumerate() {
+    for (row, (start, flags, mac, state, address)) in rows.into_iter().enumerate() {
         let mut gw = start();
         gw.hear(&answer6(flags, mac));
         assert_eq!((gw.state(PEER6), gw.mac_of(PEER6)), (state, Some(address)), "row {row}");
@@ -242,6 +288,20 @@ fn a_neighbour_moves_once_a_second() {
 }
 
 // Bounds.
+
+#[test]
+fn a_place_taken_anew_is_young_again() {
+    let mut gw = Gateway::new();
+    gw.transport_sends(US6, host(0), b"");
+    gw.transport_sends(US6, host(1), b"");
+    gw.wait(Duration::from_secs(3));
+    // Both are gone, and the next two take their places the other way round.
+    for n in 2..2 + NEIGHBORS_INCOMPLETE_MAX + 1 {
+        gw.transport_sends(US6, host(n), b"");
+        gw.said();
+    }
+    assert_eq!((gw.state(host(2)), gw.state(host(3))), ("-", "INCOMPLETE"));
+}
 
 #[test]
 fn the_oldest_question_makes_room_for_one_more() {
