@@ -33,6 +33,9 @@ fn binary(name: &str) -> PathBuf {
 
 /// What is missing for these tests to run, if anything.
 pub(crate) fn first_missing() -> Option<String> {
+    if std::env::var_os("WEIRGATE_LAB").is_some_and(|said| said == "skip") {
+        return Some("WEIRGATE_LAB=skip says so".into());
+    }
     if run(&["id", "-u"]).map_or(true, |id| id.trim() != "0") {
         return Some("they need root".into());
     }
