@@ -14,18 +14,29 @@ impl Sum {
     /// Adds bytes that begin at an even offset of what is summed. An odd last byte is padded with zero.
     #[inline]
     pub fn add(mut self, bytes: &[u8]) -> Self {
-        // 32-bit words into 64-bit sums: 2^32 of them before a carry is lost, and the compiler makes vectors of it.
-        let mut words = bytes.chunks_exact(4);
+        // Halves of 64-bit words into a 64-bit sum: 2^31 words before a carry is lost.
+        let mut words = bytes.chunks_exact(8);
         for word in &mut words {
-            self.0 += u64::from(u32::from_ne_bytes([word[0], word[1], word[2], word[3]]));
+            self.add_word(u64::from_ne_bytes(*word.first_chunk().expect("8 bytes")));
         }
-        let rest = words.remainder();
-        if !rest.is_empty() {
-            let mut last = [0; 4];
-            last[..rest.len()].copy_from_slice(rest);
-            self.0 += u64::from(u32::from_ne_bytes(last));
+        let mut rest = words.remainder();
+        if let Some((four, after)) = rest.split_first_chunk::<4>() {
+            self.0 += u64::from(u32::from_ne_bytes(*four));
+            rest = after;
+        }
+        if let Some((two, after)) = rest.split_first_chunk::<2>() {
+            self.0 += u64::from(u16::from_ne_bytes(*two));
+            rest = after;
+        }
+        if let [last] = rest {
+            self.0 += u64::from(u16::from_ne_bytes([*last, 0]));
         }
         self
+    }
+
+    #[inline]
+    fn add_word(&mut self, word: u64) {
+        self.0 += (word >> 32) + (word & 0xffff_ffff);
     }
 
     /// Adds one word of the packet.

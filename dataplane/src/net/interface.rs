@@ -125,8 +125,31 @@ pub enum Role {
 #[derive(Clone, PartialEq, Debug)]
 pub struct Topology {
     interfaces: Vec<Interface>,
-    /// Longest prefix first, so that the first match is the one.
-    routes: Vec<Route>,
+    /// Of each interface, what every packet is compared with; then of all of them.
+    own: Vec<Own>,
+    own_anywhere: Own,
+    /// Each family's routes, longest prefix first, so that the first match is the one.
+    routes4: Vec<Route>,
+    routes6: Vec<Route>,
+}
+
+/// Our addresses by family: plain words, compared one after the other.
+#[derive(Clone, PartialEq, Default, Debug)]
+struct Own {
+    ipv4: Vec<Ipv4Addr>,
+    /// Directed broadcasts of the IPv4 networks.
+    broadcasts: Vec<Ipv4Addr>,
+    ipv6: Vec<Ipv6Addr>,
+}
+
+impl Own {
+    fn add(&mut self, cidr: &Cidr) {
+        match cidr.address {
+            IpAddr::V4(address) => self.ipv4.push(address),
+            IpAddr::V6(address) => self.ipv6.push(address),
+        }
+        self.broadcasts.extend(cidr.broadcast());
+    }
 }
 
 impl Topology {
@@ -172,7 +195,14 @@ impl Topology {
         });
         let mut all: Vec<Route> = connected.chain(routes).collect();
         all.sort_by_key(|route| std::cmp::Reverse(route.to.prefix)); // stable: connected before static
-        Ok(Self { interfaces, routes: all })
+        let (routes4, routes6) = all.into_iter().partition(|route| route.to.address.is_ipv4());
+        let (mut own, mut own_anywhere) = (vec![Own::default(); interfaces.len()], Own::default());
+        for (own, interface) in own.iter_mut().zip(&interfaces) {
+            interface.addresses.iter().for_each(|cidr| own.add(cidr));
+            // A link-local address is ours on its own link only.
+            interface.addresses.iter().filter(|c| !is_link_local(c.address)).for_each(|cidr| own_anywhere.add(cidr));
+        }
+        Ok(Self { interfaces, own, own_anywhere, routes4, routes6 })
     }
 
     /// Every interface, in order.
@@ -194,29 +224,44 @@ impl Topology {
     /// RFC 1122 section 3.3.4.2), but a link-local one only on its own link.
     #[inline]
     pub fn role(&self, interface: InterfaceIndex, address: IpAddr) -> Role {
-        let here = self.interface(interface);
-        if here.addresses.iter().any(|c| c.address == address) {
+        match address {
+            IpAddr::V4(address) => self.role4(interface, address),
+            IpAddr::V6(address) => self.role6(interface, address),
+        }
+    }
+
+    #[inline]
+    pub(super) fn role4(&self, interface: InterfaceIndex, address: Ipv4Addr) -> Role {
+        let here = &self.own[usize::from(interface.0)];
+        if here.ipv4.contains(&address) {
             return Role::Ours;
         }
-        let group = match address {
-            IpAddr::V4(a) => {
-                a.is_multicast() || a.is_broadcast() || here.addresses.iter().any(|c| c.broadcast() == Some(a))
-            }
-            IpAddr::V6(a) => a.is_multicast(),
-        };
-        if group {
+        if address.octets()[0] >= 224 && (address.is_multicast() || address.is_broadcast()) {
             return Role::Group;
         }
-        if is_link_local(address) || self.interfaces.len() == 1 {
+        // rfc1122 3.2.1.3: a broadcast of any of our networks, wherever the packet came in.
+        if here.broadcasts.contains(&address) {
+            return Role::Group;
+        }
+        if self.interfaces.len() == 1 {
             return Role::Other;
         }
-        let elsewhere = || self.interfaces.iter().flat_map(|i| &i.addresses);
-        if elsewhere().any(|c| c.address == address) {
+        if self.own_anywhere.ipv4.contains(&address) {
             return Role::Ours;
         }
-        // rfc1122 3.2.1.3: a broadcast of any of our networks, wherever the packet came in.
-        let broadcast = |c: &Cidr| c.broadcast().map(IpAddr::V4) == Some(address);
-        if elsewhere().any(broadcast) { Role::Group } else { Role::Other }
+        if self.own_anywhere.broadcasts.contains(&address) { Role::Group } else { Role::Other }
+    }
+
+    #[inline]
+    pub(super) fn role6(&self, interface: InterfaceIndex, address: Ipv6Addr) -> Role {
+        if self.own[usize::from(interface.0)].ipv6.contains(&address) {
+            return Role::Ours;
+        }
+        if address.is_multicast() {
+            return Role::Group;
+        }
+        let ours = self.interfaces.len() > 1 && self.own_anywhere.ipv6.contains(&address);
+        if ours { Role::Ours } else { Role::Other }
     }
 
     /// Whether an IPv6 group is one that we are in: all nodes, or the solicited-node group of one of our addresses.
@@ -232,11 +277,24 @@ impl Topology {
     /// Whether a packet from `source` that came in through `interface` cannot be genuine.
     #[inline]
     pub fn is_martian(&self, interface: InterfaceIndex, source: IpAddr) -> bool {
-        let impossible = match source {
-            IpAddr::V4(a) => a.octets()[0] == 0 || a.is_loopback() || a.octets()[0] >= 240,
-            IpAddr::V6(a) => a.is_unspecified() || a.is_loopback() || a.to_ipv4_mapped().is_some(),
-        };
-        impossible || self.role(interface, source) != Role::Other
+        match source {
+            IpAddr::V4(source) => self.is_martian4(interface, source),
+            IpAddr::V6(source) => self.is_martian6(interface, source),
+        }
+    }
+
+    #[inline]
+    pub(super) fn is_martian4(&self, interface: InterfaceIndex, source: Ipv4Addr) -> bool {
+        // This network, loopback, groups and what is reserved (RFC 6890).
+        matches!(source.octets()[0], 0 | 127 | 224..) || self.role4(interface, source) != Role::Other
+    }
+
+    #[inline]
+    pub(super) fn is_martian6(&self, interface: InterfaceIndex, source: Ipv6Addr) -> bool {
+        // Unspecified, loopback and IPv4-mapped addresses all begin with eight zero bytes.
+        let special = source.to_bits() >> 64 == 0
+            && (source.is_unspecified() || source.is_loopback() || source.to_ipv4_mapped().is_some());
+        special || self.role6(interface, source) != Role::Other
     }
 
     /// Whether `address` is on the link of `interface`, by our own prefixes.
@@ -256,7 +314,8 @@ impl Topology {
         if is_link_local(*destination) || destination.is_multicast() {
             return arrived.map(|interface| (interface, None));
         }
-        let route = self.routes.iter().find(|route| route.to.contains(*destination))?;
+        let routes = if destination.is_ipv4() { &self.routes4 } else { &self.routes6 };
+        let route = routes.iter().find(|route| route.to.contains(*destination))?;
         Some((route.interface, route.via.as_ref()))
     }
 

@@ -33,7 +33,7 @@ pub(super) fn parse(topology: &Topology, link: &Link, frame: &Frame, checksum_kn
     }
     let whole = bytes.get(..header_len).ok_or(Drop::HeadersSplit)?;
     // rfc1122 3.2.1.2: verify the checksum of every packet.
-    if !checksum_known && !Sum::default().add(whole).is_valid() {
+    if !checksum_known && !Sum::default().add(header).add(&whole[HEADER_LEN..]).is_valid() {
         return Err(Drop::Ipv4Checksum);
     }
     if header_len > HEADER_LEN {
@@ -42,10 +42,10 @@ pub(super) fn parse(topology: &Topology, link: &Link, frame: &Frame, checksum_kn
     let source = Ipv4Addr::new(header[12], header[13], header[14], header[15]);
     let destination = Ipv4Addr::new(header[16], header[17], header[18], header[19]);
     // rfc1122 3.2.1.3: a source that is a group, loopback or ours is discarded in silence.
-    if topology.is_martian(link.interface, source.into()) {
+    if topology.is_martian4(link.interface, source) {
         return Err(Drop::MartianSource);
     }
-    let group = match topology.role(link.interface, destination.into()) {
+    let group = match topology.role4(link.interface, destination) {
         // rfc1122 3.3.6: a unicast packet in a group's frame is discarded in silence.
         Role::Ours if link.group => return Err(Drop::UnicastInGroupFrame),
         Role::Ours => false,

@@ -86,7 +86,7 @@ fn address(bytes: &[u8]) -> Ipv6Addr {
 
 /// Whether the packet went to a group; refuses what cannot be or is not for us.
 fn check_addresses(topology: &Topology, link: &Link, source: Ipv6Addr, destination: Ipv6Addr) -> Result<bool, Drop> {
-    let group = match topology.role(link.interface, destination.into()) {
+    let group = match topology.role6(link.interface, destination) {
         Role::Ours if link.group => return Err(Drop::UnicastInGroupFrame),
         Role::Ours => false,
         Role::Group if topology.in_group(link.interface, destination) => true,
@@ -95,7 +95,7 @@ fn check_addresses(topology: &Topology, link: &Link, source: Ipv6Addr, destinati
     };
     // rfc4861 7.1.1: only a host that looks for its own address (a solicitation to a group) has none yet.
     let seeks_own_address = source.is_unspecified() && group;
-    if !seeks_own_address && topology.is_martian(link.interface, source.into()) {
+    if !seeks_own_address && topology.is_martian6(link.interface, source) {
         return Err(Drop::MartianSource);
     }
     Ok(group)
