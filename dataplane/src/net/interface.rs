@@ -129,8 +129,18 @@ pub struct Topology {
     own: Vec<Own>,
     own_anywhere: Own,
     /// Each family's routes, longest prefix first, so that the first match is the one.
-    routes4: Vec<Route>,
-    routes6: Vec<Route>,
+    routes4: Vec<Compiled<u32>>,
+    routes6: Vec<Compiled<u128>>,
+}
+
+/// A route whose network is a word of its family.
+#[derive(Clone, PartialEq, Debug)]
+struct Compiled<W> {
+    network: W,
+    /// As many high bits as the prefix has.
+    mask: W,
+    interface: InterfaceIndex,
+    via: Option<IpAddr>,
 }
 
 /// Our addresses by family: plain words, compared one after the other.
@@ -195,7 +205,19 @@ impl Topology {
         });
         let mut all: Vec<Route> = connected.chain(routes).collect();
         all.sort_by_key(|route| std::cmp::Reverse(route.to.prefix)); // stable: connected before static
-        let (routes4, routes6) = all.into_iter().partition(|route| route.to.address.is_ipv4());
+        let (mut routes4, mut routes6) = (Vec::new(), Vec::new());
+        for Route { to, interface, via } in all {
+            match to.address {
+                IpAddr::V4(network) => {
+                    let mask = u32::MAX.checked_shl(32 - u32::from(to.prefix)).unwrap_or(0);
+                    routes4.push(Compiled { network: network.to_bits() & mask, mask, interface, via });
+                }
+                IpAddr::V6(network) => {
+                    let mask = u128::MAX.checked_shl(128 - u32::from(to.prefix)).unwrap_or(0);
+                    routes6.push(Compiled { network: network.to_bits() & mask, mask, interface, via });
+                }
+            }
+        }
         let (mut own, mut own_anywhere) = (vec![Own::default(); interfaces.len()], Own::default());
         for (own, interface) in own.iter_mut().zip(&interfaces) {
             interface.addresses.iter().for_each(|cidr| own.add(cidr));
@@ -311,12 +333,21 @@ impl Topology {
     /// The same in parts: the interface, and the router unless the destination is on the link.
     #[inline]
     pub fn route(&self, destination: &IpAddr, arrived: Option<InterfaceIndex>) -> Option<(InterfaceIndex, Option<&IpAddr>)> {
-        if is_link_local(*destination) || destination.is_multicast() {
-            return arrived.map(|interface| (interface, None));
+        let here = || arrived.map(|interface| (interface, None));
+        match destination {
+            IpAddr::V4(destination) if destination.is_multicast() => here(),
+            IpAddr::V4(destination) => {
+                let word = destination.to_bits();
+                let route = self.routes4.iter().find(|route| word & route.mask == route.network)?;
+                Some((route.interface, route.via.as_ref()))
+            }
+            IpAddr::V6(destination) if destination.is_multicast() || destination.is_unicast_link_local() => here(),
+            IpAddr::V6(destination) => {
+                let word = destination.to_bits();
+                let route = self.routes6.iter().find(|route| word & route.mask == route.network)?;
+                Some((route.interface, route.via.as_ref()))
+            }
         }
-        let routes = if destination.is_ipv4() { &self.routes4 } else { &self.routes6 };
-        let route = routes.iter().find(|route| route.to.contains(*destination))?;
-        Some((route.interface, route.via.as_ref()))
     }
 
     /// Our address to speak to `destination` from: one of its network if there is one, else one of its scope, else any of its family
