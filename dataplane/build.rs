@@ -3,13 +3,20 @@
 use std::env;
 
 /// Features that decide between x86-64 levels, with the names that the C compiler has for them.
-const FEATURES: [(&str, &str); 7] = [
+const FEATURES: [(&str, &str); 14] = [
     ("sse4.2", "SSE4_2"),
     ("popcnt", "POPCNT"),
     ("avx2", "AVX2"),
+    ("bmi1", "BMI"),
     ("bmi2", "BMI2"),
+    ("lzcnt", "LZCNT"),
+    ("movbe", "MOVBE"),
+    ("f16c", "F16C"),
     ("fma", "FMA"),
     ("avx512f", "AVX512F"),
+    ("avx512bw", "AVX512BW"),
+    ("avx512dq", "AVX512DQ"),
+    ("avx512cd", "AVX512CD"),
     ("avx512vl", "AVX512VL"),
 ];
 

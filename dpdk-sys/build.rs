@@ -25,6 +25,8 @@ fn main() {
         Err(why) => {
             println!("cargo:warning=libdpdk was not found ({why}): the bindings and their tests are left out");
             println!("cargo:rustc-cfg=dpdk_missing");
+            // A file that is never there: ask again at the next build, when it may have been installed.
+            println!("cargo:rerun-if-changed=src/libdpdk-was-missing");
             return;
         }
     };

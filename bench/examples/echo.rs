@@ -23,10 +23,17 @@ fn main() {
     let pool = Pool::heap(1_024);
     let addresses = ["10.99.0.1/24", "fd99::1/64"].map(|a| a.parse().expect("an address")).to_vec();
     let mac = EthernetAddress(OURS);
-    let interface = Interface { port: PortIndex(0), vlan: None, mac, mtu: 1500, offloads: Offloads::default(), addresses };
+    let interface =
+        Interface { port: PortIndex(0), vlan: None, mac, mtu: 1500, offloads: Offloads::default(), addresses };
     let topology = Arc::new(Topology::new(vec![interface], vec![]).expect("a sound topology"));
-    let options =
-        WorkerOptions { index: 0, pool: pool.clone(), topology, mailboxes: Mailboxes::new(1), seed: 1, verify_rss: false };
+    let options = WorkerOptions {
+        index: 0,
+        pool: pool.clone(),
+        topology,
+        mailboxes: Mailboxes::new(1),
+        seed: 1,
+        verify_rss: false,
+    };
     let mut worker = Worker::new(vec![SimPort::new(Capabilities::plain("p0", OURS, 1500))], options);
 
     let send = |worker: &mut Worker<SimPort>, bytes: &[u8]| {

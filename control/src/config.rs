@@ -7,7 +7,7 @@ mod size;
 use raw::{RawDataplane, RawFile, RawInterface, RawPort, Refused};
 use std::{fmt, path::Path};
 use weirgate_dataplane::{
-    limits::{FRAME_ROOM, FRAMES_PER_WORKER, FRAMES_PER_WORKER_RANGE},
+    limits::{ETHERNET_MAX, FRAME_ROOM, FRAMES_PER_WORKER, FRAMES_PER_WORKER_RANGE, frames_in},
     net::Cidr,
     snapshot::{Dataplane, Device, FORMAT, InterfaceConfig, Polling, PortConfig, RouteConfig, Snapshot, VlanConfig},
 };
@@ -173,11 +173,11 @@ fn frames_of(raw: &RawDataplane, findings: &mut Findings<'_>) -> Option<u32> {
         (None, None) => Some(FRAMES_PER_WORKER),
         (None, Some(size)) => {
             let bytes = findings.take(place, "dataplane.memory.hugepages", size::parse(size))?;
-            // A frame's buffer with its descriptor and headroom, and a part for everything else.
-            let each = (FRAME_ROOM + 512) as u64;
-            let frames = bytes / 10 * 9 / each / raw.cores.len().max(1) as u64;
+            let virtual_mtu = |port: &RawPort| usize::from(port.mtu.unwrap_or(1500)) + ETHERNET_MAX;
+            let room = raw.ports.iter().map(|port| virtual_mtu(&port.value)).max().unwrap_or(0).max(FRAME_ROOM);
+            let frames = frames_in(usize::try_from(bytes).unwrap_or(usize::MAX), raw.cores.len().max(1), room);
             let (least, most) = FRAMES_PER_WORKER_RANGE;
-            if frames < u64::from(least) {
+            if frames < least as usize {
                 findings.add(
                     place,
                     format!("dataplane.memory.hugepages: {size} is too little: each worker needs {least} frames"),

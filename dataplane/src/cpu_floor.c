@@ -36,6 +36,27 @@ __attribute__((constructor(101))) static void check_cpu_floor(void)
 #ifdef NEEDS_BMI2
 	REQUIRE("bmi2", "BMI2")
 #endif
+#ifdef NEEDS_BMI
+	REQUIRE("bmi", "BMI")
+#endif
+#ifdef NEEDS_LZCNT
+	REQUIRE("lzcnt", "LZCNT")
+#endif
+#ifdef NEEDS_MOVBE
+	REQUIRE("movbe", "MOVBE")
+#endif
+#ifdef NEEDS_F16C
+	REQUIRE("f16c", "F16C")
+#endif
+#ifdef NEEDS_AVX512BW
+	REQUIRE("avx512bw", "AVX512BW")
+#endif
+#ifdef NEEDS_AVX512DQ
+	REQUIRE("avx512dq", "AVX512DQ")
+#endif
+#ifdef NEEDS_AVX512CD
+	REQUIRE("avx512cd", "AVX512CD")
+#endif
 #ifdef NEEDS_FMA
 	REQUIRE("fma", "FMA")
 #endif

@@ -138,6 +138,8 @@ named! {
         NeighborUnreachable = "neighbor_unreachable",
         /// Too many frames wait for this neighbour, or for all.
         NeighborPendingFull = "neighbor_pending_full",
+        /// Too many new neighbours were to be asked for in one second.
+        NeighborAskLimited = "neighbor_ask_limited",
         /// Made room for another neighbour that is being asked for.
         NeighborEvicted = "neighbor_evicted",
         /// The port takes no more and the backlog is full.

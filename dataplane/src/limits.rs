@@ -25,6 +25,8 @@ pub const HEADROOM: usize = 128;
 pub const FRAME_ROOM: usize = 2048;
 /// Segments that one received or sent frame may be chained from: a jumbo frame of 9,018 bytes takes five.
 pub const SEGMENTS_MAX: usize = 8;
+/// Bytes around an IP packet: Ethernet header, VLAN tag and frame check sequence.
+pub const ETHERNET_MAX: usize = 14 + 4 + 4;
 /// The largest MTU that a port may be given.
 pub const MTU_MAX: u16 = 9_000;
 /// The smallest MTU that a port may be given (RFC 8200 section 5: every IPv6 link carries 1,280 bytes).
@@ -33,6 +35,31 @@ pub const MTU_MIN: u16 = 1_280;
 pub const FRAMES_PER_WORKER: u32 = 8_192;
 /// The least and the most that it may say.
 pub const FRAMES_PER_WORKER_RANGE: (u32, u32) = (2_048, 4_194_304);
+
+/// Frames of a pool that a thread keeps for itself.
+pub const POOL_CACHE: u32 = 256;
+/// Bytes beside a frame's headroom and room: its descriptor, the pool's words around it and its place in the pool's ring.
+pub const FRAME_DESCRIPTOR: usize = 128 + 64 + 64 + 16;
+/// Bytes of a pool beside its frames.
+const POOL_BYTES: usize = 4 << 20;
+/// Bytes that DPDK and its drivers take beside the pools.
+const DPDK_BYTES: usize = 48 << 20;
+
+/// Packet memory of a whole data plane, in bytes.
+pub const fn packet_bytes(workers: usize, frames_per_worker: u32, frame_room: usize) -> usize {
+    DPDK_BYTES + workers * (POOL_BYTES + frames_per_worker as usize * (HEADROOM + frame_room + FRAME_DESCRIPTOR))
+}
+
+/// Frames of each worker that fit this much packet memory.
+pub const fn frames_in(bytes: usize, workers: usize, frame_room: usize) -> usize {
+    bytes.saturating_sub(packet_bytes(workers, 0, frame_room)) / workers / (HEADROOM + frame_room + FRAME_DESCRIPTOR)
+}
+
+/// The least frames that a worker needs so that full rings and everything that may wait leave some to receive into: both rings of each port
+/// (drivers free what was sent when they need the place), backlogs, frames that wait for neighbours, and what threads keep.
+pub const fn frames_min(ports: usize) -> u32 {
+    (ports * (2 * RING_DESCRIPTORS as usize + TX_BACKLOG_MAX) + NEIGHBORS_PENDING_MAX) as u32 + 2 * POOL_CACHE
+}
 
 // Interfaces and routes.
 
@@ -64,6 +91,10 @@ pub const NEIGHBOR_PENDING_MAX: usize = 4;
 pub const NEIGHBORS_PENDING_MAX: usize = 512;
 /// New neighbours that a worker learns from their requests in one second; further ones are answered but not learned.
 pub const NEIGHBORS_LEARNED_PER_SECOND: u32 = 256;
+/// Neighbours that a worker begins to ask for in one second, and how many at once: strangers' addresses could be as many as their frames.
+pub const NEIGHBORS_ASKED_PER_SECOND: u32 = 1_000;
+/// How many of them at once.
+pub const NEIGHBORS_ASKED_BURST: u32 = 2 * NEIGHBORS_INCOMPLETE_MAX as u32;
 /// Notices about neighbours that one worker may leave unread.
 pub const NOTICES_MAX: usize = 1_024;
 
@@ -91,9 +122,6 @@ const _: () = {
     assert!(SEGMENTS_MAX * FRAME_ROOM >= MTU_MAX as usize + 18, "a jumbo frame fits the longest chain");
     assert!(NEIGHBORS_INCOMPLETE_MAX < NEIGHBORS_MAX, "strangers cannot crowd out the neighbours we know");
     assert!(NEIGHBOR_PENDING_MAX <= NEIGHBORS_PENDING_MAX);
-    assert!(
-        // What a worker can hold when nothing moves must leave frames to receive into.
-        (NEIGHBORS_PENDING_MAX + PORTS_MAX * TX_BACKLOG_MAX / 2) < FRAMES_PER_WORKER as usize
-    );
+    assert!(frames_min(2) < FRAMES_PER_WORKER, "two ports work with what is given by default");
     assert!(ICMP6_QUOTE_MAX + 40 + 8 + 18 <= FRAME_ROOM);
 };

@@ -4,7 +4,7 @@
 //!   "WEIRCTR1" | length of header | header (JSON: what each column and cell is), padded to 4,096 | column | column | ...
 //! ```
 //! Cells are 64-bit little-endian words. The header names everything, so a reader needs no other knowledge, and a newer one reads an
-//! older file. The file appears under its name when it is complete, and that is the sign that the data plane runs.
+//! older file. The file appears under its name when the data plane runs, and that is the sign of it.
 
 mod map;
 
@@ -88,11 +88,14 @@ struct Inner {
     map: map::Map,
     /// First cell and number of cells of each column.
     columns: Vec<(usize, usize)>,
+    unnamed: PathBuf,
     path: PathBuf,
+    /// Device and inode: a file that another data plane has put in its place is not ours to remove.
+    identity: (u64, u64),
 }
 
 impl Region {
-    /// Makes the file under a name of its own and then gives it `path`.
+    /// Makes the file, under a name of its own until [`Self::appear`] gives it `path`.
     pub fn create(path: &Path, header: &Header) -> io::Result<Self> {
         let json = serde_json::to_vec(header)?;
         let start = (MAGIC.len() + 8 + json.len()).next_multiple_of(PAGE);
@@ -106,14 +109,23 @@ impl Region {
         head.extend_from_slice(MAGIC);
         head.extend_from_slice(&(json.len() as u64).to_le_bytes());
         head.extend_from_slice(&json);
+        // Written out whole, so that a full file system is an error here and not a fault at the first count.
+        head.resize(at.next_multiple_of(PAGE), 0);
 
         let unnamed = path.with_extension(format!("{}.new", std::process::id()));
-        fs::write(&unnamed, &head)?;
-        let file = fs::OpenOptions::new().read(true).write(true).open(&unnamed)?;
-        file.set_len(at.next_multiple_of(PAGE) as u64)?;
-        let map = map::Map::new(&file)?;
-        fs::rename(&unnamed, path)?;
-        Ok(Self(Arc::new(Inner { map, columns, path: path.to_owned() })))
+        let made = fs::write(&unnamed, &head).and_then(|()| {
+            let file = fs::OpenOptions::new().read(true).write(true).open(&unnamed)?;
+            Ok((map::Map::new(&file)?, identity(&file.metadata()?)))
+        });
+        let (map, identity) = made.inspect_err(|_| {
+            let _ = fs::remove_file(&unnamed);
+        })?;
+        Ok(Self(Arc::new(Inner { map, columns, unnamed, path: path.to_owned(), identity })))
+    }
+
+    /// Gives the file its name.
+    pub fn appear(&self) -> io::Result<()> {
+        fs::rename(&self.0.unnamed, &self.0.path)
     }
 
     /// The cells of a column. Only one thread may write them.
@@ -125,8 +137,17 @@ impl Region {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        let _ = fs::remove_file(&self.path); // somebody else's doing if it is gone
+        for path in [&self.unnamed, &self.path] {
+            if fs::metadata(path).is_ok_and(|file| identity(&file) == self.identity) {
+                let _ = fs::remove_file(path); // somebody else's doing if it is gone
+            }
+        }
     }
+}
+
+fn identity(file: &fs::Metadata) -> (u64, u64) {
+    use std::os::unix::fs::MetadataExt;
+    (file.dev(), file.ino())
 }
 
 /// Reads all values of a file: each column with its cells' values, in order.
@@ -165,6 +186,8 @@ mod tests {
             columns: vec![Column::worker(0), Column::worker(1)],
         };
         let region = Region::create(&path, &header).unwrap();
+        assert!(!path.exists(), "not before all runs");
+        region.appear().unwrap();
         region.cells(0)[0].store(5, Ordering::Relaxed);
         region.cells(1)[counters::CELLS - 1].store(u64::MAX, Ordering::Relaxed);
         let (read_header, values) = read(&path).unwrap();

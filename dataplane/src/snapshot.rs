@@ -8,7 +8,10 @@ mod device;
 pub use device::{Device, DeviceKind};
 
 use crate::{
-    limits::{FRAMES_PER_WORKER, FRAMES_PER_WORKER_RANGE, MTU_MAX, MTU_MIN, PORTS_MAX, WORKERS_MAX},
+    limits::{
+        ETHERNET_MAX, FRAME_ROOM, FRAMES_PER_WORKER, FRAMES_PER_WORKER_RANGE, MTU_MAX, MTU_MIN, PORTS_MAX, WORKERS_MAX,
+        frames_min, packet_bytes,
+    },
     net::{Cidr, EthernetAddress, Interface, InterfaceIndex, PortIndex, Route, Topology},
     port::Capabilities,
 };
@@ -44,6 +47,19 @@ pub struct Dataplane {
     pub frames_per_worker: u32,
     /// The devices, in order.
     pub ports: Vec<PortConfig>,
+}
+
+impl Dataplane {
+    /// Room that frames need for what the ports receive. Virtual devices put a frame into one buffer, whatever its length; a NIC uses several.
+    pub fn frame_room(&self) -> usize {
+        let whole = self.ports.iter().filter(|p| p.device.kind.is_virtual()).map(|p| usize::from(p.mtu) + ETHERNET_MAX);
+        whole.max().unwrap_or(0).max(FRAME_ROOM)
+    }
+
+    /// Packet memory, in bytes.
+    pub fn packet_bytes(&self) -> usize {
+        packet_bytes(self.cores.len(), self.frames_per_worker, self.frame_room())
+    }
 }
 
 /// How a worker waits for frames.
@@ -158,6 +174,13 @@ impl Snapshot {
         let (least, most) = FRAMES_PER_WORKER_RANGE;
         if !(least..=most).contains(frames_per_worker) {
             return Err(format!("{frames_per_worker} frames for each worker; there must be {least} to {most}"));
+        }
+        let needed = frames_min(ports.len());
+        if *frames_per_worker < needed {
+            return Err(format!(
+                "{frames_per_worker} frames for each worker; {} ports need {needed}, for their rings and what waits",
+                ports.len()
+            ));
         }
         let mut names = BTreeSet::new();
         for port in ports {

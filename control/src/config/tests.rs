@@ -1,4 +1,5 @@
 use super::*;
+use weirgate_dataplane::limits::packet_bytes;
 
 const SMALL: &str = "\
 apiVersion: weirgate/v1
@@ -36,7 +37,11 @@ fn hugepages_become_frames() {
         let text = SMALL.replace("framesPerWorker: 16384", &format!("hugepages: {size}"));
         compiled(&text).map(|s| s.dataplane.frames_per_worker)
     };
-    assert_eq!(frames("2GiB"), Ok((((2u64 << 30) / 10 * 9) / 2_560 / 2) as u32));
+    for (size, bytes) in [("2GiB", 2usize << 30), ("256MiB", 256 << 20)] {
+        let frames = frames(size).unwrap();
+        let needed = |frames| packet_bytes(2, frames, FRAME_ROOM);
+        assert!(needed(frames) <= bytes && needed(frames + 1) > bytes, "{size} gives as many as fit");
+    }
     assert!(frames("1MiB").unwrap_err()[0].contains("too little"));
     assert!(frames("2GB").unwrap_err()[0].contains("GiB"));
 }

@@ -332,7 +332,11 @@ impl Topology {
 
     /// The same in parts: the interface, and the router unless the destination is on the link.
     #[inline]
-    pub fn route(&self, destination: &IpAddr, arrived: Option<InterfaceIndex>) -> Option<(InterfaceIndex, Option<&IpAddr>)> {
+    pub fn route(
+        &self,
+        destination: &IpAddr,
+        arrived: Option<InterfaceIndex>,
+    ) -> Option<(InterfaceIndex, Option<&IpAddr>)> {
         let here = || arrived.map(|interface| (interface, None));
         match destination {
             IpAddr::V4(destination) if destination.is_multicast() => here(),

@@ -30,8 +30,8 @@ use crate::{
     counters::{Counter, Gauge},
     drops::Drop,
     limits::{
-        NEIGHBOR_PENDING_MAX, NEIGHBORS_INCOMPLETE_MAX, NEIGHBORS_LEARNED_PER_SECOND, NEIGHBORS_MAX,
-        NEIGHBORS_PENDING_MAX,
+        NEIGHBOR_PENDING_MAX, NEIGHBORS_ASKED_BURST, NEIGHBORS_ASKED_PER_SECOND, NEIGHBORS_INCOMPLETE_MAX,
+        NEIGHBORS_LEARNED_PER_SECOND, NEIGHBORS_MAX, NEIGHBORS_PENDING_MAX,
     },
     outbox::Outbox,
     port::Frame,
@@ -139,6 +139,8 @@ pub(super) struct Neighbors {
     /// No state ends before.
     due_min: Instant,
     learn: Bucket,
+    /// For neighbours that we begin to ask for; asking again is not limited.
+    ask: Bucket,
     random: fastrand::Rng,
 }
 
@@ -162,6 +164,7 @@ impl Neighbors {
             pending_count: 0,
             due_min: Instant::NEVER,
             learn: Bucket::new(NEIGHBORS_LEARNED_PER_SECOND, NEIGHBORS_LEARNED_PER_SECOND),
+            ask: Bucket::new(NEIGHBORS_ASKED_PER_SECOND, NEIGHBORS_ASKED_BURST),
             random,
         }
     }
@@ -183,7 +186,14 @@ impl Neighbors {
     /// The next hop comes by reference: an `IpAddr` that was just written in parts and is copied whole stalls the CPU (its 17 bytes are read
     /// wider than they were stored), and here each copy would be made for every frame.
     #[inline]
-    pub(super) fn send(&mut self, now: Instant, interface: InterfaceIndex, address: &IpAddr, frame: Frame, out: &mut Outbox) {
+    pub(super) fn send(
+        &mut self,
+        now: Instant,
+        interface: InterfaceIndex,
+        address: &IpAddr,
+        frame: Frame,
+        out: &mut Outbox,
+    ) {
         let Some(place) = self.find(interface, address) else {
             return self.ask_for(now, NextHop { interface, address: *address }, frame, out);
         };
@@ -326,6 +336,10 @@ impl Neighbors {
 
     /// The first frame for a neighbour that we do not know.
     fn ask_for(&mut self, now: Instant, hop: NextHop, frame: Frame, out: &mut Outbox) {
+        // Every address of the link may write to us, and each answer would ask all of it and tell all workers.
+        if !self.ask.take(now) {
+            return out.drop(frame, Drop::NeighborAskLimited);
+        }
         let Some(place) = self.take_incomplete_place(now, hop, out) else {
             return out.drop(frame, Drop::NeighborPendingFull);
         };

@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 use clap::Args;
 use std::time::Duration as StdDuration;
 use weirgate_dataplane::{
-    limits::BURST_MAX,
+    limits::{BURST_MAX, FRAME_ROOM, packet_bytes},
     net::checksum::Sum,
     port::{
         Burst, Frame, FrameQueue, Pool, Port,
@@ -57,7 +57,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         untagged: InterfaceConfig::default(),
         vlans: Vec::new(),
     };
-    let bytes = Eal::bytes_for(1, FRAMES, 2_048);
+    let bytes = packet_bytes(1, FRAMES, FRAME_ROOM);
     let mut eal = Eal::start(&EalOptions {
         memory: Memory::Huge,
         bytes,
@@ -65,8 +65,8 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         single_file_segments: config.device.shares_memory(),
         verbose: false,
     })?;
-    let pool = eal.pool("load", FRAMES, 2_048)?;
-    let device = Device::open(&config, 0, std::slice::from_ref(&pool))?;
+    let pool = eal.pool("load", FRAMES, FRAME_ROOM)?;
+    let device = Device::open(&config, 0, std::slice::from_ref(&pool), false)?;
     let entered = WorkerThread::enter(options.core)?;
     wait_for_link(&device)?;
     let mut queues = device.queues();

@@ -5,6 +5,7 @@ use anyhow::{Context, ensure};
 use clap::Args;
 use std::net::IpAddr;
 use weirgate_dataplane::{
+    limits::{FRAME_ROOM, packet_bytes},
     net::checksum::Sum,
     port::{
         Frame, FrameQueue, L4, Offloads, Pool, Port, TxOffload,
@@ -40,12 +41,12 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         untagged: InterfaceConfig::default(),
         vlans: Vec::new(),
     };
-    let bytes = Eal::bytes_for(1, FRAMES, 2_048);
+    let bytes = packet_bytes(1, FRAMES, FRAME_ROOM);
     let cpus = vec![options.core];
     let mut eal =
         Eal::start(&EalOptions { memory: Memory::Huge, bytes, cpus, single_file_segments: false, verbose: false })?;
-    let pool = eal.pool("offloads", FRAMES, 2_048)?;
-    let device = Device::open(&config, 0, std::slice::from_ref(&pool))?;
+    let pool = eal.pool("offloads", FRAMES, FRAME_ROOM)?;
+    let device = Device::open(&config, 0, std::slice::from_ref(&pool), false)?;
     let entered = WorkerThread::enter(options.core)?;
     super::echo::wait_for_link(&device)?;
     let mut port = device.queues().remove(0);

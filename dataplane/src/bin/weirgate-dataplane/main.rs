@@ -1,6 +1,7 @@
 //! The data plane as a program: takes a snapshot, starts ports and workers, runs until it is told to stop.
 //!
-//! Exit codes: 0 stopped as told, 1 could not start or a worker ended by itself, 2 wrong usage.
+//! Exit codes: 0 stopped as told, 1 could not start or a worker ended by itself, 2 wrong usage, 69 built for a newer CPU, 134 a broken
+//! invariant of ours.
 
 mod node;
 mod polling;

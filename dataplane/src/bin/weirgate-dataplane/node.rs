@@ -22,17 +22,19 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 use weirgate_dataplane::{
+    counters::Counter,
+    limits::TURN_STALL,
     net::Topology,
     port::{
         Port,
         dpdk::{
             Bell, Clock, Device, DpdkPort, Eal, EalOptions, Memory, Mempool, PORT_CELLS, Sleeper, StartError,
-            WorkerThread, frame_room,
+            WorkerThread,
         },
         pcapng::{Capture, CapturedPort},
     },
     shm::{Cell, Column, Header, Region},
-    snapshot::Snapshot,
+    snapshot::{Polling, Snapshot},
     worker::{Mailboxes, Worker, WorkerOptions},
 };
 
@@ -47,6 +49,8 @@ const WATCHDOG_SECONDS: u32 = 1;
 pub(crate) fn run(snapshot: &Snapshot, options: &Options) -> anyhow::Result<()> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
+        // The second one ends the process at once: a driver may hold a worker inside a call for ever.
+        signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(&stop)).context("signals")?;
         signal_hook::flag::register(signal, Arc::clone(&stop)).context("signals")?;
     }
     std::fs::create_dir_all(&options.run_dir).with_context(|| {
@@ -65,8 +69,10 @@ pub(crate) fn run(snapshot: &Snapshot, options: &Options) -> anyhow::Result<()> 
     let bells = (0..workers_of(snapshot)).map(|_| Ok(Peer::new(Bell::new()?))).collect::<anyhow::Result<_>>()?;
     let shared = Arc::new(Shared { stop: Arc::clone(&stop), region: region.clone(), peers: bells });
     let starter = Starter { snapshot, options, topology, pools, shared: Arc::clone(&shared) };
-    let workers = match &options.pcap {
-        None => starter.start(&devices, |port, _| port)?,
+    // Declared after the devices: whatever fails from here on, the workers have ended before a device is closed.
+    let mut workers = Workers { shared: Arc::clone(&shared), running: Vec::new() };
+    match &options.pcap {
+        None => starter.start(&mut workers, &devices, |port, _| port)?,
         Some(path) => {
             tracing::warn!(
                 "every frame is written to {}: the data plane is slow and loses frames under load",
@@ -74,19 +80,16 @@ pub(crate) fn run(snapshot: &Snapshot, options: &Options) -> anyhow::Result<()> 
             );
             let file = File::create(path).with_context(|| format!("the capture {} cannot be made", path.display()))?;
             let capture = Capture::new(BufWriter::new(file), wall_clock_ns)?;
-            starter.start(&devices, |port, name| CapturedPort::new(port, name, capture.clone()))?
+            starter.start(&mut workers, &devices, |port, name| CapturedPort::new(port, name, capture.clone()))?;
         }
-    };
-    tracing::info!("serving");
-    let failed = watch(&shared, &workers, &devices);
-    stop.store(true, Ordering::Relaxed);
-    for worker in workers {
-        let ended = worker.thread.join().map_err(|_| anyhow::anyhow!("worker {} ended with a panic", worker.index))?;
-        ended.with_context(|| format!("worker {}", worker.index))?;
     }
+    region.appear().context("the counters")?;
+    tracing::info!("serving");
+    let failed = watch(&shared, &workers.running, &devices);
+    let ended = workers.end();
     publish_ports(&devices, &region, workers_of(snapshot));
     tracing::info!("stopped");
-    failed.map_or(Ok(()), Err)
+    failed.map_or(Ok(()), Err).and(ended)
 }
 
 fn workers_of(snapshot: &Snapshot) -> usize {
@@ -111,18 +114,18 @@ fn start_eal(snapshot: &Snapshot, options: &Options) -> anyhow::Result<Eal> {
 }
 
 fn packet_memory(snapshot: &Snapshot) -> usize {
-    let dataplane = &snapshot.dataplane;
-    Eal::bytes_for(dataplane.cores.len(), dataplane.frames_per_worker, frame_room(&dataplane.ports))
+    snapshot.dataplane.packet_bytes()
 }
 
 fn make_pools(eal: &mut Eal, snapshot: &Snapshot) -> anyhow::Result<Vec<Mempool>> {
     let frames = snapshot.dataplane.frames_per_worker;
-    let room = frame_room(&snapshot.dataplane.ports);
+    let room = snapshot.dataplane.frame_room();
     (0..workers_of(snapshot)).map(|i| Ok(eal.pool(&format!("worker{i}"), frames, room)?)).collect()
 }
 
 fn open_devices(snapshot: &Snapshot, pools: &[Mempool]) -> anyhow::Result<Vec<Device>> {
-    snapshot.dataplane.ports.iter().enumerate().map(|(i, port)| Ok(Device::open(port, i, pools)?)).collect()
+    let interrupts = snapshot.dataplane.polling == Polling::Adaptive;
+    snapshot.dataplane.ports.iter().enumerate().map(|(i, port)| Ok(Device::open(port, i, pools, interrupts)?)).collect()
 }
 
 /// Columns: the workers, then the ports.
@@ -204,6 +207,33 @@ struct Running {
     thread: JoinHandle<Result<(), StartError>>,
 }
 
+/// All started workers. Ends them on drop.
+struct Workers {
+    shared: Arc<Shared>,
+    running: Vec<Running>,
+}
+
+impl Workers {
+    /// Stops them, waits for every one, and gives the first error.
+    fn end(&mut self) -> anyhow::Result<()> {
+        self.shared.stop.store(true, Ordering::Relaxed);
+        self.shared.peers.iter().for_each(|peer| peer.bell.ring());
+        let ends = self.running.drain(..).map(|Running { index, thread }| {
+            let ended = thread.join().map_err(|_| anyhow::anyhow!("worker {index} ended with a panic"))?;
+            ended.with_context(|| format!("worker {index}"))
+        });
+        ends.collect::<Vec<_>>().into_iter().collect()
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        if let Err(error) = self.end() {
+            tracing::error!("{error:#}");
+        }
+    }
+}
+
 struct Starter<'a> {
     snapshot: &'a Snapshot,
     options: &'a Options,
@@ -216,13 +246,13 @@ impl Starter<'_> {
     /// Starts one thread for each worker, whose ports are what `wrap` makes of its queues.
     fn start<P: Port + Send + 'static>(
         &self,
+        workers: &mut Workers,
         devices: &[Device],
         wrap: impl Fn(DpdkPort, &str) -> P,
-    ) -> anyhow::Result<Vec<Running>> {
+    ) -> anyhow::Result<()> {
         let cores = &self.snapshot.dataplane.cores;
         let mailboxes = Mailboxes::new(cores.len());
         let mut queues: Vec<_> = devices.iter().map(|device| device.queues().into_iter()).collect();
-        let mut running = Vec::new();
         for (index, (core, pool)) in cores.iter().zip(&self.pools).enumerate() {
             let named = |queue: DpdkPort| {
                 let name = format!("{}/{index}", queue.capabilities().name);
@@ -244,9 +274,9 @@ impl Starter<'_> {
             let wakes: Option<Vec<_>> = devices.iter().map(|device| device.wake(index)).collect();
             let sleeper = wakes.map(|wakes| Sleeper::new(wakes, self.shared.peers[index].bell.clone()));
             let thread = self.spawn(*core, index, Worker::new(ports, options), sleeper)?;
-            running.push(Running { index, thread });
+            workers.running.push(Running { index, thread });
         }
-        Ok(running)
+        Ok(())
     }
 
     fn spawn<P: Port + Send + 'static>(
@@ -274,6 +304,7 @@ impl Starter<'_> {
 /// Waits for the end. Publishes what the ports count, and reports workers that hang or have ended.
 fn watch(shared: &Shared, workers: &[Running], devices: &[Device]) -> Option<anyhow::Error> {
     let mut seen: Vec<u64> = vec![0; workers.len()];
+    let mut stalled: Vec<u64> = vec![0; workers.len()];
     let mut ticks = 0;
     while !shared.stop.load(Ordering::Relaxed) {
         if let Some(ended) = workers.iter().find(|w| w.thread.is_finished()) {
@@ -283,6 +314,9 @@ fn watch(shared: &Shared, workers: &[Running], devices: &[Device]) -> Option<any
             publish_ports(devices, &shared.region, workers.len());
         }
         if ticks % (TICKS_PER_SECOND * WATCHDOG_SECONDS) == 0 && ticks > 0 {
+            for (worker, stalled) in workers.iter().zip(&mut stalled) {
+                report_stalls(shared, worker.index, stalled);
+            }
             for (worker, seen) in workers.iter().zip(&mut seen) {
                 let turns = shared.peers[worker.index].turns.load(Ordering::Relaxed);
                 if turns == *seen {
@@ -297,4 +331,14 @@ fn watch(shared: &Shared, workers: &[Running], devices: &[Device]) -> Option<any
         thread::sleep(TICK);
     }
     None
+}
+
+/// Says how many turns of a worker were too long since the last look. The worker itself says nothing: a reader of its standard error that hangs
+/// would hang its loop.
+fn report_stalls(shared: &Shared, worker: usize, before: &mut u64) {
+    let stalled = shared.region.cells(worker)[Counter::StalledTurns as usize].load(Ordering::Relaxed);
+    if stalled > *before {
+        tracing::warn!("worker {worker}: {} turns took longer than {TURN_STALL:?}", stalled - *before);
+    }
+    *before = stalled;
 }

@@ -77,9 +77,7 @@ impl Loop<'_> {
             let turn = worker.turn(now);
             turns += 1;
             let after = self.clock.now();
-            if worker.note_turn(after.since(now)) {
-                tracing::warn!("worker {}: a turn took {:?}", self.index, after.since(now));
-            }
+            worker.note_turn(after.since(now));
             now = after;
             if turn.noticed {
                 self.wake_others();
@@ -106,18 +104,7 @@ impl Loop<'_> {
 
     /// Sleeps until there may be something to do. `silence`: since when no frame has moved.
     fn sleep<P: Port>(&self, worker: &mut Worker<P>, now: Instant, silence: Duration) {
-        // A backlog is due at once, but a device that has not taken it for a while is not taking it now.
-        let until_due = if worker.has_backlog() { STEP_MAX } else { worker.next_deadline().since(now) };
-        let longest = SLEEP_MAX.min(until_due);
-        if longest == Duration::ZERO {
-            return;
-        }
-        let Some(sleeper) = &self.sleeper else {
-            let step = Duration::from_ns(silence.as_ns() / 100).clamp(STEP_MIN, STEP_MAX).min(longest);
-            let request = rustix::time::Timespec { tv_sec: 0, tv_nsec: step.as_ns() as _ };
-            let _ = rustix::thread::nanosleep(&request);
-            return;
-        };
+        let Some(sleeper) = &self.sleeper else { return step(worker, now, silence) };
         // Whoever leaves a notice looks at `asleep` after it; we look for notices after setting `asleep`. The fences order each pair, so one
         // of the two sees the other. The same holds for frames: interrupts first, then one more look at the queues.
         let me = &self.shared.peers[self.index];
@@ -128,8 +115,13 @@ impl Loop<'_> {
         if turn.noticed {
             self.wake_others();
         }
-        if armed && !turn.moved && !worker.has_notices() {
-            sleeper.wait(std::time::Duration::from_nanos(longest.as_ns()));
+        let longest = longest(worker, now);
+        if !turn.moved && !worker.has_notices() && longest > Duration::ZERO {
+            if armed {
+                sleeper.wait(std::time::Duration::from_nanos(longest.as_ns()));
+            } else {
+                step(worker, now, silence);
+            }
         }
         sleeper.disarm();
         me.asleep.store(false, Ordering::Relaxed);
@@ -143,4 +135,18 @@ impl Loop<'_> {
             }
         }
     }
+}
+
+/// How long a worker may sleep at most.
+fn longest<P: Port>(worker: &Worker<P>, now: Instant) -> Duration {
+    // A backlog is due at once, but a device that has not taken it for a while is not taking it now.
+    let until_due = if worker.has_backlog() { STEP_MAX } else { worker.next_deadline().since(now) };
+    SLEEP_MAX.min(until_due)
+}
+
+/// Sleeps for a moment that grows with the silence.
+fn step<P: Port>(worker: &Worker<P>, now: Instant, silence: Duration) {
+    let step = Duration::from_ns(silence.as_ns() / 100).clamp(STEP_MIN, STEP_MAX).min(longest(worker, now));
+    let request = rustix::time::Timespec { tv_sec: 0, tv_nsec: step.as_ns() as _ };
+    let _ = rustix::thread::nanosleep(&request);
 }

@@ -111,6 +111,16 @@ fn each_happens() {
             Box::new(|gw| flood(gw, 513, |i| Ipv6Addr::from_bits(PEER6.to_bits() + 0x1_0000 + i as u128).into())),
         ),
         (
+            Drop::NeighborAskLimited,
+            // More at once than may be asked for; the frames leave between them, so that nothing else is full.
+            Box::new(|gw| {
+                for i in 0..1_025u128 {
+                    gw.transport_sends(US6, Ipv6Addr::from_bits(PEER6.to_bits() + 0x1_0000 + i), b"");
+                    gw.said();
+                }
+            }),
+        ),
+        (
             Drop::TxBacklogFull,
             Box::new(|gw| {
                 gw.hear(&arp_from_peer(REQUEST, PEER4, US4));

@@ -324,6 +324,25 @@ fn the_oldest_question_makes_room_for_one_more() {
     assert_eq!((gw.state(target), gw.state(host(2))), ("REACHABLE", "-"));
 }
 
+/// Strangers' addresses could be as many as their frames: new questions have a rate, those that are asked again do not.
+#[test]
+fn strangers_make_us_ask_so_many_times_a_second() {
+    let mut gw = Gateway::new();
+    let asked = |gw: &mut Gateway, range: std::ops::Range<usize>| {
+        let before = gw.count(Counter::NeighborSolicitations);
+        for n in range {
+            gw.transport_sends(US6, host(n), b"");
+            gw.said();
+        }
+        gw.count(Counter::NeighborSolicitations) - before
+    };
+    assert_eq!(asked(&mut gw, 0..3_000), 1_024, "at once");
+    assert_eq!(gw.dropped(Drop::NeighborAskLimited), 3_000 - 1_024);
+    gw.wait(Duration::from_ms(100));
+    gw.said();
+    assert_eq!(asked(&mut gw, 3_000..6_000), 100, "a tenth of a second later");
+}
+
 /// Two dead backends that are tried for an hour leave a list of a thousand questions, all about neighbours that are asked for right now.
 #[test]
 fn asking_for_the_same_again_and_again_leaves_room_for_others() {

@@ -2,7 +2,7 @@
 
 use super::{DpdkPort, Mempool, StartError, Wake, eal, start_error, wake::driver_sockets};
 use crate::{
-    limits::{FRAME_ROOM, RING_DESCRIPTORS},
+    limits::{ETHERNET_MAX, FRAME_ROOM, RING_DESCRIPTORS},
     port::{
         Capabilities, Offloads,
         rss::{PortsHashed, Rss},
@@ -73,8 +73,9 @@ impl Device {
         eal::check_device(&config.device).map_err(|error| StartError(format!("port {}: {error}", config.name)))
     }
 
-    /// Probes, configures and starts a device with one queue pair for each pool; queue `i` receives into pool `i`.
-    pub fn open(config: &PortConfig, index: usize, pools: &[Mempool]) -> Result<Self, StartError> {
+    /// Probes, configures and starts a device with one queue pair for each pool; queue `i` receives into pool `i`. With `interrupts` its queues
+    /// can be waited for, where the driver can.
+    pub fn open(config: &PortConfig, index: usize, pools: &[Mempool], interrupts: bool) -> Result<Self, StartError> {
         Self::check(config)?;
         let split = if config.device.kind == DeviceKind::AfXdp { pools.len() } else { 1 };
         let mut device = Self {
@@ -88,9 +89,11 @@ impl Device {
             // From here on the part is ours to close, whatever fails.
             let sockets = driver_sockets(config.device.kind);
             let mut part = Part { port: probe(config, &name, &devargs)?, queues, wakes: Vec::new() };
-            device.configure(&part, config)?;
+            device.configure(&part, config, interrupts)?;
             part.start(config, pools)?;
-            part.find_wakes(config.device.kind, &sockets);
+            if interrupts {
+                part.find_wakes(config.device.kind, &sockets);
+            }
             device.parts.push(part);
         }
         let rss = if split == 1 { device.parts[0].read_rss(config) } else { None };
@@ -152,7 +155,7 @@ impl Device {
     }
 
     /// Configures a part, and learns from it what the device is.
-    fn configure(&mut self, part: &Part, config: &PortConfig) -> Result<(), StartError> {
+    fn configure(&mut self, part: &Part, config: &PortConfig, interrupts: bool) -> Result<(), StartError> {
         let &Part { port, queues, .. } = part;
         let mut info = sys::rte_eth_dev_info::default();
         // SAFETY: a valid port and a structure to fill.
@@ -185,7 +188,7 @@ impl Device {
             conf.rxmode.mq_mode = sys::RTE_ETH_MQ_RX_RSS;
             conf.rx_adv_conf.rss_conf.rss_hf = plan.rss_flows;
         }
-        conf.intr_conf.set_rxq(u32::from(has_interrupts(config.device.kind)));
+        conf.intr_conf.set_rxq(u32::from(interrupts && has_interrupts(config.device.kind)));
         // SAFETY: a valid port that is not started, and a configuration that outlives the call.
         let answer = unsafe { sys::rte_eth_dev_configure(port, queues, queues, &conf) };
         check(answer, config, "refuses its configuration")?;
@@ -239,11 +242,12 @@ impl Part {
 
     /// Finds what each queue can be waited for with; `before` are the driver's sockets from before it was probed.
     fn find_wakes(&mut self, kind: DeviceKind, before: &BTreeSet<RawFd>) {
-        let interrupts = || (0..self.queues).filter_map(|queue| Wake::interrupt(self.port, queue)).collect();
+        let interrupts = || (0..self.queues).filter_map(|queue| Wake::interrupt(kind, self.port, queue)).collect();
         let sockets = || driver_sockets(kind).difference(before).map(|fd| Wake::socket(*fd)).collect();
         let found: Vec<Wake> = if has_interrupts(kind) { interrupts() } else { sockets() };
-        // One for each queue, or we do not know which is whose.
-        if found.len() == usize::from(self.queues) {
+        // One for each queue, each another, or we do not know which is whose.
+        let shared = found.iter().enumerate().any(|(i, wake)| found[..i].iter().any(|other| wake.is_same(other)));
+        if found.len() == usize::from(self.queues) && !shared {
             self.wakes = found;
         }
     }
@@ -337,21 +341,18 @@ impl Plan {
             | sys::WEIR_RTE_ETH_RSS_NONFRAG_IPV4_TCP
             | sys::WEIR_RTE_ETH_RSS_NONFRAG_IPV6_TCP
             | sys::WEIR_RTE_ETH_RSS_NONFRAG_IPV4_UDP
-            | sys::WEIR_RTE_ETH_RSS_NONFRAG_IPV6_UDP;
+            | sys::WEIR_RTE_ETH_RSS_NONFRAG_IPV6_UDP
+            // Some devices have no bit for IP as a whole, but for what is left of it.
+            | sys::WEIR_RTE_ETH_RSS_FRAG_IPV4
+            | sys::WEIR_RTE_ETH_RSS_NONFRAG_IPV4_OTHER
+            | sys::WEIR_RTE_ETH_RSS_FRAG_IPV6
+            | sys::WEIR_RTE_ETH_RSS_NONFRAG_IPV6_OTHER;
         Self {
             rx_offloads: rx & info.rx_offload_capa,
             tx_offloads: tx & info.tx_offload_capa,
             rss_flows: if spread { flows & info.flow_type_rss_offloads } else { 0 },
         }
     }
-}
-
-/// Ethernet header, VLAN tag and frame check sequence.
-const ETHERNET_MAX: usize = 14 + 4 + 4;
-/// Room that frames need for what these ports receive. Virtual devices put a frame into one buffer, whatever its length; a NIC uses several.
-pub fn frame_room(ports: &[PortConfig]) -> usize {
-    let whole = ports.iter().filter(|p| p.device.kind.is_virtual()).map(|p| usize::from(p.mtu) + ETHERNET_MAX);
-    whole.max().unwrap_or(0).max(FRAME_ROOM)
 }
 
 /// DPDK's name of a part of a device and what its driver is told.

@@ -43,9 +43,6 @@ pub struct Eal {
 
 static STARTED: AtomicBool = AtomicBool::new(false);
 
-/// Bytes that EAL and drivers take beside the pools.
-const OVERHEAD: usize = 48 << 20;
-
 impl Eal {
     /// Starts DPDK.
     pub fn start(options: &EalOptions) -> Result<Self, StartError> {
@@ -83,11 +80,6 @@ impl Eal {
         self.pools.push(pool.clone());
         Ok(pool)
     }
-
-    /// Bytes that pools of this size take, EAL's own included.
-    pub fn bytes_for(workers: usize, frames_per_worker: u32, room: usize) -> usize {
-        OVERHEAD + workers * Mempool::bytes_for(frames_per_worker, room)
-    }
 }
 
 impl Drop for Eal {
@@ -107,7 +99,7 @@ fn arguments(options: &EalOptions, prefix: &str) -> Vec<String> {
     let mut arguments: Vec<String> = [
         "weirgate-dataplane",
         "--no-telemetry",
-        // No device is taken because it is there: each one is probed by name. This one does not exist.
+        // No device is taken because it is there: each one is probed by name. This one is a bridge if anything, which no driver takes.
         "-a",
         "0000:00:00.0",
     ]
@@ -229,10 +221,8 @@ fn check_pci(address: &str) -> Result<(), StartError> {
     let driver = fs::read_link(folder.join("driver")).ok();
     let driver = driver.as_deref().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
     match driver.as_deref() {
-        // The last three are bifurcated: DPDK works beside the kernel's driver.
-        Some("vfio-pci" | "uio_pci_generic" | "igb_uio" | "uio_hv_generic" | "mlx5_core" | "mlx4_core" | "mana") => {
-            Ok(())
-        }
+        // mlx5 is bifurcated: DPDK works beside the kernel's driver.
+        Some("vfio-pci" | "uio_pci_generic" | "igb_uio" | "uio_hv_generic" | "mlx5_core") => Ok(()),
         Some(other) => start_error(format!(
             "device {address}: the kernel's driver {other} owns it; run scripts/setup-host --device {address} to give it to vfio-pci"
         )),

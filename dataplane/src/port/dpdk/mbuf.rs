@@ -72,10 +72,10 @@ impl Raw {
     #[inline]
     fn is_shared(self) -> bool {
         let elsewhere = sys::WEIR_RTE_MBUF_F_INDIRECT | sys::WEIR_RTE_MBUF_F_EXTERNAL;
-        // SAFETY: a live mbuf, whose reference count is 16 bits wide, aligned, and atomic for every other thread too. As in DPDK's own
-        // reading of it, no order is needed: who holds the only reference cannot see it grow.
+        // SAFETY: a live mbuf, whose reference count is 16 bits wide, aligned, and atomic for every other thread too. Who holds
+        // the only reference cannot see it grow; when it has shrunk to ours, what the other thread read comes before what we write.
         let count = unsafe { AtomicU16::from_ptr(self.0.as_ptr().byte_add(sys::WEIR_MBUF_REFCNT as usize).cast()) };
-        self.ol_flags() & elsewhere != 0 || count.load(Ordering::Relaxed) > 1
+        self.ol_flags() & elsewhere != 0 || count.load(Ordering::Acquire) > 1
     }
     #[inline]
     fn data(self) -> *mut u8 {
@@ -272,20 +272,29 @@ impl Mbuf {
         self.raw().set_rss_hash(meta.rss_hash.unwrap_or(0));
     }
 
+    /// The lengths are read only with a flag that asks for something: a driver that refills its ring leaves an earlier frame's behind.
     pub(in crate::port) fn tx_offload(&self) -> TxOffload {
+        let flags = self.raw().ol_flags();
+        let l4 = match flags & sys::WEIR_RTE_MBUF_F_TX_UDP_CKSUM {
+            sys::WEIR_RTE_MBUF_F_TX_UDP_CKSUM => Some(L4::Udp),
+            sys::WEIR_RTE_MBUF_F_TX_TCP_CKSUM => Some(L4::Tcp),
+            _ => None,
+        };
+        let (ip_checksum, cuts) =
+            (flags & sys::WEIR_RTE_MBUF_F_TX_IP_CKSUM != 0, flags & sys::WEIR_RTE_MBUF_F_TX_TCP_SEG != 0);
+        if !ip_checksum && l4.is_none() && !cuts {
+            return TxOffload::default();
+        }
         // SAFETY: a live mbuf; the function reads a word.
         let lengths = unsafe { sys::weir_tx_lengths(self.as_raw()) };
-        let flags = self.raw().ol_flags();
-        let tcp = flags & sys::WEIR_RTE_MBUF_F_TX_UDP_CKSUM == sys::WEIR_RTE_MBUF_F_TX_TCP_CKSUM;
-        let udp = flags & sys::WEIR_RTE_MBUF_F_TX_UDP_CKSUM == sys::WEIR_RTE_MBUF_F_TX_UDP_CKSUM;
         TxOffload {
             l2_len: (lengths & 0x7f) as u8,
             l3_len: (lengths >> 7 & 0x1ff) as u16,
-            l4_len: (lengths >> 16 & 0xff) as u8,
+            l4_len: if cuts { (lengths >> 16 & 0xff) as u8 } else { 0 },
             ipv6: flags & sys::WEIR_RTE_MBUF_F_TX_IPV6 != 0,
-            ip_checksum: flags & sys::WEIR_RTE_MBUF_F_TX_IP_CKSUM != 0,
-            l4_checksum: if udp { Some(L4::Udp) } else { tcp.then_some(L4::Tcp) },
-            tso_segment: (lengths >> 24 & 0xffff) as u16,
+            ip_checksum,
+            l4_checksum: l4,
+            tso_segment: if cuts { (lengths >> 24 & 0xffff) as u16 } else { 0 },
         }
     }
 

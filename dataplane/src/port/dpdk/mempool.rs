@@ -1,7 +1,10 @@
 //! A worker's buffers.
 
 use super::{Mbuf, StartError, start_error};
-use crate::{limits::HEADROOM, port::Pool};
+use crate::{
+    limits::{FRAME_DESCRIPTOR, HEADROOM, POOL_CACHE as CACHE},
+    port::Pool,
+};
 use dpdk_sys as sys;
 use std::{ffi::CString, ptr::NonNull};
 
@@ -18,9 +21,6 @@ unsafe impl Send for Mempool {}
 // SAFETY: as above; every method takes `&self` and goes through those rings and caches.
 unsafe impl Sync for Mempool {}
 
-/// Buffers that a thread keeps for itself.
-const CACHE: u32 = 256;
-
 impl Mempool {
     pub(super) fn create(name: &str, frames: u32, room: usize) -> Result<Self, StartError> {
         const {
@@ -28,6 +28,12 @@ impl Mempool {
                 HEADROOM == sys::RTE_PKTMBUF_HEADROOM as usize,
                 "DPDK puts the same headroom before a received frame"
             );
+        };
+        const {
+            assert!(
+                FRAME_DESCRIPTOR >= sys::WEIR_MBUF_SIZE as usize + 128,
+                "an mbuf, and a mempool's words before and after it"
+            )
         };
         const { assert!(CACHE as u64 <= sys::WEIR_RTE_MEMPOOL_CACHE_MAX_SIZE) };
         let name = CString::new(name).expect("no NUL in our names");
@@ -42,12 +48,6 @@ impl Mempool {
                 super::reason(-1)
             )),
         }
-    }
-
-    /// Bytes that a pool of so many frames takes: object header and trailer, mbuf, room, rounded up as mempools do, and its ring.
-    pub(super) fn bytes_for(frames: u32, room: usize) -> usize {
-        let object = (64 + sys::WEIR_MBUF_SIZE as usize + HEADROOM + room).next_multiple_of(64) + 64;
-        frames as usize * (object + 16) + (4 << 20)
     }
 
     pub(super) fn as_ptr(&self) -> *mut sys::rte_mempool {

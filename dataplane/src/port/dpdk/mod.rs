@@ -22,7 +22,7 @@ mod queue;
 mod thread;
 mod wake;
 
-pub use device::{Device, LinkState, PORT_CELLS, PortCell, frame_room};
+pub use device::{Device, LinkState, PORT_CELLS, PortCell};
 pub use eal::{Eal, EalOptions, Memory};
 pub(super) use mbuf::{Mbuf, MbufCursor};
 pub use mempool::Mempool;

@@ -27,23 +27,33 @@ pub struct Wake {
 enum Kind {
     /// Readable as long as a frame is there: a socket, or the TAP driver's file.
     Level,
-    /// An interrupt of this queue: switched on before each wait, and read after it.
-    Interrupt { port: u16, queue: u16 },
+    /// An interrupt of this queue: switched on before each wait, and off after it.
+    Interrupt {
+        port: u16,
+        queue: u16,
+        /// The descriptor is an eventfd, which counts until it is read. Others (completion channels) the driver reads itself.
+        counts: bool,
+    },
 }
 
 impl Wake {
     /// The driver's receive interrupt of a queue, if it has one.
-    pub(super) fn interrupt(port: u16, queue: u16) -> Option<Self> {
+    pub(super) fn interrupt(kind: DeviceKind, port: u16, queue: u16) -> Option<Self> {
         // SAFETY: a valid, started port and one of its queues; the function only looks.
         let fd = unsafe { sys::rte_eth_dev_rx_intr_ctl_q_get_fd(port, queue) };
         if fd < 0 {
             return None;
         }
-        let eventfd =
+        let counts =
             fs::read_link(format!("/proc/self/fd/{fd}")).is_ok_and(|name| name.to_string_lossy().contains("eventfd"));
-        // A descriptor that is not an eventfd carries the frames themselves, and there is nothing to switch.
-        let kind = if eventfd { Kind::Interrupt { port, queue } } else { Kind::Level };
+        // TAP's descriptor carries the frames themselves, and there is nothing to switch.
+        let kind = if kind == DeviceKind::Tap { Kind::Level } else { Kind::Interrupt { port, queue, counts } };
         Some(Self { fd, kind })
+    }
+
+    /// Two queues with one descriptor would take each other's wake-ups.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.fd == other.fd
     }
 
     /// A socket of the driver's.
@@ -55,15 +65,17 @@ impl Wake {
         match self.kind {
             Kind::Level => true,
             // SAFETY: a valid, started port and one of its queues.
-            Kind::Interrupt { port, queue } => unsafe { sys::rte_eth_dev_rx_intr_enable(port, queue) == 0 },
+            Kind::Interrupt { port, queue, .. } => unsafe { sys::rte_eth_dev_rx_intr_enable(port, queue) == 0 },
         }
     }
 
     fn disarm(&self) {
-        if let Kind::Interrupt { port, queue } = self.kind {
+        if let Kind::Interrupt { port, queue, counts } = self.kind {
             // SAFETY: as above.
             unsafe { sys::rte_eth_dev_rx_intr_disable(port, queue) };
-            let _ = rustix::io::read(self.borrow(), &mut [0; 8]); // non-blocking, as DPDK makes it
+            if counts {
+                let _ = rustix::io::read(self.borrow(), &mut [0; 8]); // non-blocking, as DPDK makes it
+            }
         }
     }
 
@@ -115,6 +127,14 @@ impl Sleeper {
         fds.push(PollFd::new(&*self.bell.0, PollFlags::IN));
         let timeout = rustix::time::Timespec { tv_sec: longest.as_secs() as _, tv_nsec: longest.subsec_nanos().into() };
         let _ = poll(&mut fds, Some(&timeout));
+        let broken = |fd: &PollFd<'_>| fd.revents().intersects(PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL);
+        if fds.iter().any(broken) {
+            // The interface is down or gone. A socket's error is told once it is asked for; a file's is told for ever, so sleep by time.
+            for wake in &self.wakes {
+                let _ = rustix::net::sockopt::socket_error(wake.borrow());
+            }
+            let _ = rustix::thread::nanosleep(&rustix::time::Timespec { tv_sec: 0, tv_nsec: 1_000_000 });
+        }
         let _ = rustix::io::read(self.bell.0.as_fd(), &mut [0; 8]);
     }
 
