@@ -174,7 +174,7 @@ impl Frame {
             _ => panic!("a chain of mbufs and heap buffers"),
         }
     }
-    /// A second frame over the same bytes, both read-only from now on; `None` when `pool` is empty. Each segment counts as one
+    /// A second frame over the same bytes, which it can only read, and so can the first while the second lives; `None` when `pool` is empty. Each segment counts as one
     /// more buffer of the pool.
     pub fn share(&self, pool: &Pool) -> Option<Self> {
         match &self.0 {

@@ -95,27 +95,45 @@ impl Drop for Owner {
     }
 }
 
+/// Bytes with an owner or more. They count in their pool until the last one ends, as an mbuf's do.
+struct Buffer {
+    bytes: Box<[u8]>,
+    home: Arc<Core>,
+    /// In use; not while it waits in the pool for its next use.
+    counts: bool,
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        if self.counts {
+            self.home.in_use.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
 /// One buffer, or a view of a shared one, and the rest of the chain.
 pub(super) struct Segment {
-    buffer: Arc<[u8]>,
+    buffer: Arc<Buffer>,
     start: usize,
     len: usize,
     next: Option<Box<Segment>>,
     rx: RxMeta,
     tx: TxOffload,
-    core: Arc<Core>,
+    /// A share counts once more, in the pool that it was made from.
+    shared_from: Option<Arc<Core>>,
 }
 
 impl Segment {
     pub(super) fn bytes(&self) -> &[u8] {
-        &self.buffer[self.start..self.start + self.len]
+        &self.buffer.bytes[self.start..self.start + self.len]
     }
     pub(super) fn next(&self) -> Option<&Self> {
         self.next.as_deref()
     }
     fn bytes_mut(&mut self) -> &mut [u8] {
+        assert!(self.shared_from.is_none(), "shared bytes are read-only");
         let buffer = Arc::get_mut(&mut self.buffer).expect("shared bytes are read-only");
-        &mut buffer[self.start..self.start + self.len]
+        &mut buffer.bytes[self.start..self.start + self.len]
     }
     fn last_mut(mut self: &mut Self) -> &mut Self {
         while self.next.is_some() {
@@ -140,11 +158,13 @@ impl HeapFrame {
         if !core.claim() {
             return None;
         }
-        let segment = core.free.pop().unwrap_or_else(|| {
-            let buffer = std::iter::repeat_n(0, HEADROOM + FRAME_ROOM).collect();
+        let mut segment = core.free.pop().unwrap_or_else(|| {
+            let bytes = std::iter::repeat_n(0, HEADROOM + FRAME_ROOM).collect();
+            let buffer = Arc::new(Buffer { bytes, home: Arc::clone(core), counts: false });
             let (rx, tx) = Default::default();
-            Box::new(Segment { buffer, start: HEADROOM, len: 0, next: None, rx, tx, core: Arc::clone(core) })
+            Box::new(Segment { buffer, start: HEADROOM, len: 0, next: None, rx, tx, shared_from: None })
         });
+        Arc::get_mut(&mut segment.buffer).expect("a free buffer has no owner but the pool").counts = true;
         Some(Self(Some(segment)))
     }
 
@@ -182,7 +202,7 @@ impl HeapFrame {
     }
     pub(super) fn tailroom(&self) -> usize {
         let last = self.last();
-        last.buffer.len() - last.start - last.len
+        last.buffer.bytes.len() - last.start - last.len
     }
     pub(super) fn prepend(&mut self, n: usize) {
         let first = self.first_mut();
@@ -236,7 +256,7 @@ impl HeapFrame {
                 next: None,
                 rx: segment.rx,
                 tx: segment.tx,
-                core: Arc::clone(core),
+                shared_from: Some(Arc::clone(core)),
             };
             let copy = Self(Some(Box::new(copy)));
             match &mut shared {
@@ -247,7 +267,8 @@ impl HeapFrame {
         shared
     }
     pub(super) fn is_shared(&self) -> bool {
-        Arc::strong_count(&self.first().buffer) > 1
+        // A share stays one when the frame that it was made from has ended, as an mbuf that points to another's buffer does.
+        self.first().shared_from.is_some() || Arc::strong_count(&self.first().buffer) > 1
     }
     pub(super) fn rx_meta(&self) -> RxMeta {
         self.first().rx
@@ -268,15 +289,20 @@ impl Drop for HeapFrame {
         let mut rest = self.0.take();
         while let Some(mut segment) = rest {
             rest = segment.next.take();
-            let core = Arc::clone(&segment.core);
-            core.in_use.fetch_sub(1, Ordering::Relaxed);
-            // The last owner of the bytes recycles them; an earlier one only lets go.
-            if Arc::get_mut(&mut segment.buffer).is_some() && !core.closed.load(Ordering::Acquire) {
+            if let Some(core) = segment.shared_from.take() {
+                core.in_use.fetch_sub(1, Ordering::Relaxed);
+            }
+            // The last owner of the bytes gives them back to their pool; an earlier one only lets go.
+            let Some(buffer) = Arc::get_mut(&mut segment.buffer) else { continue };
+            if !buffer.home.closed.load(Ordering::Acquire) {
+                buffer.counts = false;
+                let home = Arc::clone(&buffer.home);
+                home.in_use.fetch_sub(1, Ordering::Relaxed);
                 segment.start = HEADROOM;
                 segment.len = 0;
                 segment.rx = RxMeta { ip_checksum: Checksum::Unknown, l4_checksum: Checksum::Unknown, rss_hash: None };
                 segment.tx = TxOffload::default();
-                let _ = core.free.push(segment); // full: then this one is freed
+                let _ = home.free.push(segment); // full: then this one is freed
             }
         }
     }
@@ -332,8 +358,8 @@ mod tests {
         g.trim_front(2);
         assert_eq!((f.head(), g.head()), (&b"bytes"[..], &b"tes"[..]), "each has its own bounds");
         drop(f);
-        assert!(!g.is_shared());
-        g.head_mut()[0] = b'T';
+        assert!(g.is_shared());
+        assert_eq!(pool.in_use(), 2, "the bytes are another's buffer, which stays");
         drop(g);
         assert_eq!(pool.in_use(), 0);
         assert_eq!(pool.alloc().unwrap().headroom(), HEADROOM, "recycled as new");

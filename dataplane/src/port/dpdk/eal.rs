@@ -48,7 +48,8 @@ impl Eal {
     pub fn start(options: &EalOptions) -> Result<Self, StartError> {
         assert!(!STARTED.swap(true, Ordering::SeqCst), "EAL is started once in a process");
         check_memory(options)?;
-        let prefix = format!("weirgate-{}", std::process::id());
+        let prefix = format!("{PREFIX}{}", std::process::id());
+        remove_abandoned(&runtime_dir(""));
         let arguments: Vec<CString> = arguments(options, &prefix)
             .into_iter()
             .map(|a| CString::new(a).expect("no NUL in our arguments"))
@@ -120,6 +121,21 @@ fn arguments(options: &EalOptions, prefix: &str) -> Vec<String> {
         }
     }
     arguments
+}
+
+/// Before the process's number, in the name of its runtime folder.
+const PREFIX: &str = "weirgate-";
+
+/// Removes the folders of data planes that were killed.
+fn remove_abandoned(folders: &Path) {
+    let Ok(folders) = fs::read_dir(folders) else { return };
+    for folder in folders.flatten() {
+        let name = folder.file_name().to_string_lossy().into_owned();
+        let process: Option<u32> = name.strip_prefix(PREFIX).and_then(|pid| pid.parse().ok());
+        if process.is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists()) {
+            let _ = fs::remove_dir_all(folder.path());
+        }
+    }
 }
 
 /// rte_eal_get_runtime_dir is not for us: we need the name also when the start failed. The rule is eal_create_runtime_dir's.

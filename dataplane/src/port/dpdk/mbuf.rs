@@ -196,7 +196,8 @@ impl Mbuf {
     #[inline]
     pub(in crate::port) fn truncate(&mut self, len: usize) {
         let first = self.raw();
-        if len >= first.pkt_len() as usize {
+        // Equal cuts empty segments off the end, if there can be any.
+        if len > first.pkt_len() as usize || (len == first.pkt_len() as usize && first.nb_segs() == 1) {
             return;
         }
         let mut left = len;
