@@ -48,6 +48,7 @@ impl Outbox {
     }
 
     /// Hands a complete frame to a port.
+    #[inline]
     pub fn transmit(&mut self, port: PortIndex, frame: Frame) {
         if let Err(frame) = self.transmit[usize::from(port.0)].push(frame) {
             self.drop(frame, Drop::TxBacklogFull);

@@ -63,7 +63,7 @@ impl Sum {
     }
 
     /// Adds a frame's bytes from `offset` on, through all segments.
-    #[inline]
+    #[inline(always)]
     pub fn add_frame(mut self, frame: &Frame, offset: usize) -> Self {
         if frame.segment_count() == 1 {
             return self.add(&frame.head()[offset..]);
@@ -83,14 +83,12 @@ impl Sum {
     }
 
     /// Down to 16 bits, in the machine's order.
-    #[inline]
+    #[inline(always)]
     fn folded(self) -> u16 {
-        let mut sum = (self.0 >> 32) + (self.0 & 0xffff_ffff);
-        sum = (sum >> 32) + (sum & 0xffff_ffff);
-        sum = (sum >> 16) + (sum & 0xffff);
-        sum = (sum >> 16) + (sum & 0xffff);
-        sum = (sum >> 16) + (sum & 0xffff);
-        (sum & 0xffff) as u16
+        // Each addition to itself, halves exchanged, leaves the folded sum in the upper half, its end-around carry included.
+        let sum = self.0.wrapping_add(self.0.rotate_left(32)) >> 32;
+        let sum = (sum as u32).wrapping_add((sum as u32).rotate_left(16)) >> 16;
+        sum as u16
     }
 
     /// The value for the checksum field.

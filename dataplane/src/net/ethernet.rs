@@ -38,7 +38,7 @@ pub struct Link {
 }
 
 /// Reads a frame's header.
-#[inline]
+#[inline(always)]
 pub(super) fn parse(topology: &Topology, port: PortIndex, frame: &Frame) -> Result<Link, Drop> {
     let bytes = frame.head();
     let header = bytes.first_chunk::<HEADER_LEN>().ok_or_else(|| cut_short(frame, HEADER_LEN, Drop::Runt))?;
@@ -77,7 +77,7 @@ pub(super) fn header_len(interface: &Interface) -> u8 {
 }
 
 /// Puts a header, with the interface's tag, before an IP packet or ARP message.
-#[inline]
+#[inline(always)]
 pub(super) fn emit(
     frame: &mut Frame,
     interface: &Interface,

@@ -180,6 +180,7 @@ impl Net {
 
     /// rfc1122 3.2.2.6, rfc4443 4.2: the same identifier, sequence and data come back. Requests to groups are ignored (a MAY in both), as they
     /// are good for amplification only.
+    #[inline(always)]
     fn answer_echo(&mut self, now: Instant, packet: &Packet, mut frame: Frame, reply: u8, out: &mut Outbox) {
         if packet.group {
             return out.drop(frame, Drop::GroupIgnored);

@@ -252,7 +252,7 @@ impl Topology {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn role4(&self, interface: InterfaceIndex, address: Ipv4Addr) -> Role {
         let here = &self.own[usize::from(interface.0)];
         if here.ipv4.contains(&address) {
@@ -305,7 +305,7 @@ impl Topology {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn is_martian4(&self, interface: InterfaceIndex, source: Ipv4Addr) -> bool {
         // This network, loopback, groups and what is reserved (RFC 6890).
         matches!(source.octets()[0], 0 | 127 | 224..) || self.role4(interface, source) != Role::Other

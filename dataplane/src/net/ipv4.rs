@@ -16,7 +16,7 @@ use std::net::Ipv4Addr;
 pub(super) const HEADER_LEN: usize = 20;
 
 /// Reads the header of a frame's IPv4 packet; `checksum_known` when the device has found the header's checksum right.
-#[inline]
+#[inline(always)]
 pub(super) fn parse(topology: &Topology, link: &Link, frame: &Frame, checksum_known: bool) -> Result<Packet, Drop> {
     let bytes = &frame.head()[link.header_len..];
     let header = bytes
@@ -102,7 +102,7 @@ pub(super) struct Header {
 
 /// Puts a header before a transport message. Packets of ours are never fragmented: DF is set, and so the identification may be zero
 /// (RFC 6864 section 4.1).
-#[inline]
+#[inline(always)]
 pub(super) fn emit(frame: &mut Frame, header: &Header, offload: bool) -> Result<(), NoRoom> {
     let total_len = u16::try_from(frame.len() + HEADER_LEN).map_err(|_| NoRoom)?;
     // Whole words, summed before they are written: reading back bytes that were just stored one by one would stall.

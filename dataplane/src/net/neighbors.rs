@@ -185,7 +185,7 @@ impl Neighbors {
     ///
     /// The next hop comes by reference: an `IpAddr` that was just written in parts and is copied whole stalls the CPU (its 17 bytes are read
     /// wider than they were stored), and here each copy would be made for every frame.
-    #[inline]
+    #[inline(always)]
     pub(super) fn send(
         &mut self,
         now: Instant,
@@ -212,7 +212,7 @@ impl Neighbors {
     }
 
     /// Where a neighbour is. Most frames of a burst go to the same one as the frame before (a gateway's router, or one client).
-    #[inline]
+    #[inline(always)]
     fn find(&mut self, interface: InterfaceIndex, address: &IpAddr) -> Option<u16> {
         let is_it = |neighbor: &Neighbor| neighbor.hop.interface == interface && neighbor.hop.address == *address;
         if matches!(self.slots.get(usize::from(self.last)), Some(Some(neighbor)) if is_it(neighbor)) {
@@ -537,7 +537,7 @@ fn is_asked_for(slots: &[Option<Neighbor>], place: u16, turn: u64) -> bool {
 }
 
 /// Puts the Ethernet header on and hands the frame to its port.
-#[inline]
+#[inline(always)]
 fn transmit(interface: &Interface, ipv4: bool, mac: EthernetAddress, mut frame: Frame, out: &mut Outbox) {
     let ethertype = if ipv4 { ethertype::IPV4 } else { ethertype::IPV6 };
     match ethernet::emit(&mut frame, interface, mac, ethertype) {

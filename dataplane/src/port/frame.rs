@@ -93,6 +93,7 @@ pub struct TxOffload {
 
 impl Frame {
     /// Bytes in all segments.
+    #[inline]
     pub fn len(&self) -> usize {
         either!(&self.0, f => f.len())
     }
@@ -118,6 +119,7 @@ impl Frame {
         Segments(Some(either!(&self.0, f => f.cursor())))
     }
     /// How many segments there are.
+    #[inline]
     pub fn segment_count(&self) -> usize {
         either!(&self.0, f => f.segment_count())
     }
@@ -130,6 +132,7 @@ impl Frame {
         either!(&self.0, f => f.tailroom())
     }
     /// Makes the first segment `n` bytes longer at its front and gives it whole; the new bytes hold what was there before.
+    #[inline]
     pub fn prepend(&mut self, n: usize) -> Result<&mut [u8], NoRoom> {
         if n > self.headroom() {
             return Err(NoRoom);
@@ -153,11 +156,13 @@ impl Frame {
     ///
     /// # Panics
     /// When the first segment is shorter.
+    #[inline]
     pub fn trim_front(&mut self, n: usize) {
         assert!(n <= self.head().len(), "trim_front stays within the first segment");
         either!(&mut self.0, f => f.trim_front(n));
     }
     /// Cuts everything after the first `len` bytes; segments that become empty are freed.
+    #[inline]
     pub fn truncate(&mut self, len: usize) {
         either!(&mut self.0, f => f.truncate(len));
     }
