@@ -33,7 +33,7 @@ impl Mempool {
             assert!(
                 FRAME_DESCRIPTOR >= sys::WEIR_MBUF_SIZE as usize + 128,
                 "an mbuf, and a mempool's words before and after it"
-            )
+            );
         };
         const { assert!(CACHE as u64 <= sys::WEIR_RTE_MEMPOOL_CACHE_MAX_SIZE) };
         let name = CString::new(name).expect("no NUL in our names");
