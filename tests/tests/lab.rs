@@ -12,7 +12,7 @@ use std::process::ExitCode;
 const DEVICES: [&str; 3] = ["af_packet", "af_xdp", "tap"];
 
 /// What each device must show, with one worker.
-const CHECKS: [(&str, fn(&Lab) -> Result<(), Failed>); 8] = [
+const CHECKS: [(&str, fn(&Lab) -> Result<(), Failed>); 9] = [
     ("pings_of_both_families_lose_nothing", pings_lose_nothing),
     ("small_and_full_sizes_are_answered", sizes_are_answered),
     ("larger_than_the_mtu_is_refused_by_name", fragments_are_refused),
@@ -20,6 +20,7 @@ const CHECKS: [(&str, fn(&Lab) -> Result<(), Failed>); 8] = [
     ("a_flood_leaks_no_frame", flood_leaks_nothing),
     ("a_closed_udp_port_is_unreachable", closed_port_is_unreachable),
     ("what_comes_in_goes_out_or_is_named", every_frame_is_accounted_for),
+    ("a_second_data_plane_does_no_harm", a_second_one_does_no_harm),
     ("killed_and_up_again", killed_and_up_again),
 ];
 
@@ -118,6 +119,14 @@ fn every_frame_is_accounted_for(lab: &Lab) -> Result<(), Failed> {
     );
     expect(came == went, &format!("{came} frames to end"), &format!("{went}"))?;
     expect(sum("stalled_turns").is_ok() && sum("notices_lost")? == 0, "no notice lost", "some")
+}
+
+/// On the same interface: it says why it does not start, and the first goes on.
+fn a_second_one_does_no_harm(lab: &Lab) -> Result<(), Failed> {
+    let (code, said) = lab.start_another()?;
+    let wants = if lab.device == "tap" { "exists already" } else { "another data plane uses this interface" };
+    expect(code == Some(1) && said.contains(wants), wants, &format!("exit {code:?}: {said}"))?;
+    pings_lose_nothing(lab)
 }
 
 fn killed_and_up_again(lab: &Lab) -> Result<(), Failed> {

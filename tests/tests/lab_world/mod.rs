@@ -178,6 +178,32 @@ impl Lab {
         format!("/run/weirgate/lab-{}", self.name)
     }
 
+    /// Starts another data plane with the lab's own snapshot, to its end: exit code and what it said.
+    pub(crate) fn start_another(&self) -> Result<(Option<i32>, String), Failed> {
+        let folder = std::env::temp_dir().join(format!("weirgate-another-{}", std::process::id()));
+        std::fs::create_dir_all(&folder)?;
+        let (program, snapshot) =
+            (binary("weirgate-dataplane").display().to_string(), format!("{}/snapshot.json", self.run_dir()));
+        let folder_name = folder.display().to_string();
+        let runtime = format!("RUNTIME_DIRECTORY={folder_name}");
+        let command = [
+            "env",
+            &runtime,
+            "timeout",
+            "20",
+            &program,
+            "--snapshot",
+            &snapshot,
+            "--run-dir",
+            &folder_name,
+            "--no-huge",
+        ];
+        let script = root().join("scripts/lab").display().to_string();
+        let ended = run_any(&[&[script.as_str(), "exec", "--name", &self.name, "gateway"], &command[..]].concat());
+        std::fs::remove_dir_all(&folder)?;
+        ended
+    }
+
     pub(crate) fn pid(&self) -> Result<String, Failed> {
         Ok(std::fs::read_to_string(format!("{}/dataplane.pid", self.run_dir()))?.trim().to_owned())
     }

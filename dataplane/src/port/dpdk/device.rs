@@ -14,6 +14,11 @@ use rustix::fd::RawFd;
 use std::{
     collections::BTreeSet,
     ffi::{CStr, CString},
+    io::ErrorKind,
+    os::{
+        linux::net::SocketAddrExt,
+        unix::net::{SocketAddr, UnixDatagram},
+    },
     ptr,
     sync::Arc,
 };
@@ -25,6 +30,8 @@ pub struct Device {
     parts: Vec<Part>,
     capabilities: Arc<Capabilities>,
     driver: String,
+    /// Dropped after the parts.
+    _claim: Option<UnixDatagram>,
 }
 
 /// One DPDK port. Stops and closes it on drop.
@@ -77,11 +84,13 @@ impl Device {
     /// can be waited for, where the driver can.
     pub fn open(config: &PortConfig, index: usize, pools: &[Mempool], interrupts: bool) -> Result<Self, StartError> {
         Self::check(config)?;
+        let claim = claim(config)?;
         let split = if config.device.kind == DeviceKind::AfXdp { pools.len() } else { 1 };
         let mut device = Self {
             parts: Vec::with_capacity(split),
             capabilities: Arc::new(Capabilities::plain(&config.name, [0; 6], config.mtu)),
             driver: String::new(),
+            _claim: claim,
         };
         for (part, pools) in pools.chunks(pools.len() / split).enumerate() {
             let queues = pools.len() as u16;
@@ -406,6 +415,24 @@ fn probe(config: &PortConfig, name: &str, devargs: &str) -> Result<u16, StartErr
 
 fn c_string(text: &str) -> CString {
     CString::new(text).expect("a device's name is checked to be printable")
+}
+
+/// Makes an interface of the kernel ours among data planes. Two on one AF_XDP queue would not only fail the second: its driver, giving up, takes
+/// the program of the first off the interface; and two on one AF_PACKET interface would both answer. An abstract socket's name is known in its
+/// network namespace only, as the interface's is, and ends with the process.
+fn claim(config: &PortConfig) -> Result<Option<UnixDatagram>, StartError> {
+    if !matches!(config.device.kind, DeviceKind::AfXdp | DeviceKind::AfPacket) {
+        return Ok(None);
+    }
+    let name = format!("weirgate/interface/{}", config.device.target);
+    match SocketAddr::from_abstract_name(name).and_then(|name| UnixDatagram::bind_addr(&name)) {
+        Ok(socket) => Ok(Some(socket)),
+        Err(error) if error.kind() == ErrorKind::AddrInUse => start_error(format!(
+            "port {}: {}: another data plane uses this interface; stop it first, or choose another interface",
+            config.name, config.device
+        )),
+        Err(error) => start_error(format!("port {}: {} cannot be claimed: {error}", config.name, config.device)),
+    }
 }
 
 /// What to look at when a device does not open or start.
