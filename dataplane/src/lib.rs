@@ -18,6 +18,8 @@ pub mod port;
 
 pub mod net;
 
+pub mod tcp;
+
 pub mod worker;
 
 pub mod counters;

@@ -1,0 +1,7 @@
+//! TCP (RFC 9293), one worker's engine.
+#![allow(dead_code)] // parts arrive one by one
+
+mod seq;
+mod stamp;
+
+pub use seq::Seq;
