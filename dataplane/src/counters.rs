@@ -3,7 +3,10 @@
 //! One table serves everyone: counters first, then one for each [`Drop`], then gauges. A worker is the only writer of its
 //! column, so a reader sees each value whole (64 bits, relaxed) but not all of them at one instant.
 
-use crate::drops::{Drop, named};
+use crate::{
+    drops::{Drop, named},
+    tcp::End,
+};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 named! {
@@ -65,6 +68,50 @@ named! {
         IcmpErrorsReceived = "icmp_errors_received",
         /// Multicast listener reports sent.
         ListenerReports = "listener_reports",
+        /// TCP segments received.
+        TcpRxSegments = "tcp_rx_segments",
+        /// TCP segments sent, before a device cuts them.
+        TcpTxSegments = "tcp_tx_segments",
+        /// Of these: acknowledgments and nothing else.
+        TcpTxAcks = "tcp_tx_acks",
+        /// TCP segments, SYNs and SYN-ACKs sent again, for any reason.
+        TcpResent = "tcp_resent",
+        /// Probes for the loss of a flight's last segments (RFC 8985).
+        TcpTailProbes = "tcp_tail_probes",
+        /// Probes of a closed window.
+        TcpWindowProbes = "tcp_window_probes",
+        /// Keepalive probes.
+        TcpKeepaliveProbes = "tcp_keepalive_probes",
+        /// Segments that came out of order and were held.
+        TcpOutOfOrder = "tcp_out_of_order",
+        /// SYNs that made a half-open connection.
+        TcpPassiveOpens = "tcp_passive_opens",
+        /// Connections that peers have opened.
+        TcpAccepted = "tcp_accepted",
+        /// Connections that we have opened.
+        TcpConnected = "tcp_connected",
+        /// Half-open connections that were given up.
+        TcpHalfOpenTimedOut = "tcp_half_open_timed_out",
+        /// SYNs answered with a cookie.
+        TcpCookiesSent = "tcp_cookies_sent",
+        /// Cookies that came back and became connections.
+        TcpCookiesAccepted = "tcp_cookies_accepted",
+        /// Handshakes that found no room for a connection.
+        TcpConnectionsFull = "tcp_connections_full",
+        /// Connections in TIME-WAIT that made room for others.
+        TcpTimeWaitsForgotten = "tcp_time_waits_forgotten",
+        /// Resets sent.
+        TcpResetsSent = "tcp_resets_sent",
+        /// Resets received and believed.
+        TcpResetsReceived = "tcp_resets_received",
+        /// Challenge acknowledgments sent (RFC 5961).
+        TcpChallenges = "tcp_challenges",
+        /// Challenge acknowledgments not sent, because the last was under half a second ago.
+        TcpChallengesLimited = "tcp_challenges_limited",
+        /// ICMP errors about a connection that quote what is not under way.
+        TcpIcmpIgnored = "tcp_icmp_ignored",
+        /// ICMP errors about a connection that say nothing to act on.
+        TcpIcmpSoft = "tcp_icmp_soft",
     }
 }
 
@@ -79,6 +126,14 @@ named! {
         FramesHeld = "frames_held",
         /// Neighbours in the table.
         Neighbors = "neighbors",
+        /// TCP connections that are open, or being opened by us.
+        TcpConnections = "tcp_connections",
+        /// TCP connections that are half-open.
+        TcpHalfOpen = "tcp_half_open",
+        /// TCP connections in TIME-WAIT.
+        TcpTimeWait = "tcp_time_wait",
+        /// Frames that TCP holds: unacknowledged or out of order.
+        TcpHeldFrames = "tcp_held_frames",
         /// The longest turn so far, in microseconds.
         TurnUsMax = "turn_us_max",
         /// When the last turn began, in nanoseconds of the worker's clock.
@@ -87,14 +142,17 @@ named! {
 }
 
 /// Cells in one worker's column.
-pub const CELLS: usize = Counter::COUNT + Drop::COUNT + Gauge::COUNT;
+pub const CELLS: usize = GAUGES_AT + Gauge::COUNT;
+const ENDS_AT: usize = Counter::COUNT + Drop::COUNT;
+const GAUGES_AT: usize = ENDS_AT + End::COUNT;
 
 /// Name, sentence and kind of each cell, in order.
 pub fn table() -> impl Iterator<Item = (String, &'static str, Kind)> {
     let counters = Counter::ALL.iter().map(|c| (c.name().to_owned(), c.help(), Kind::Counter));
     let drops = Drop::ALL.iter().map(|d| (format!("drop.{}", d.name()), d.help(), Kind::Drop));
+    let ends = End::ALL.iter().map(|e| (format!("tcp_end.{}", e.name()), e.help(), Kind::End));
     let gauges = Gauge::ALL.iter().map(|g| (g.name().to_owned(), g.help(), Kind::Gauge));
-    counters.chain(drops).chain(gauges)
+    counters.chain(drops).chain(ends).chain(gauges)
 }
 
 /// What a cell is.
@@ -104,6 +162,8 @@ pub enum Kind {
     Counter,
     /// Only grows, and names an early end.
     Drop,
+    /// Only grows, and names how a connection ended.
+    End,
     /// Goes up and down.
     Gauge,
 }
@@ -134,9 +194,17 @@ impl Counters {
         self.cells[Counter::COUNT + drop as usize] += 1;
         self.count(Counter::DroppedFrames);
     }
+    /// Counts the end of a TCP connection.
+    pub fn count_end(&mut self, end: End) {
+        self.cells[ENDS_AT + end as usize] += 1;
+    }
+    /// How many TCP connections have ended so.
+    pub fn ends(&self, end: End) -> u64 {
+        self.cells[ENDS_AT + end as usize]
+    }
     /// Sets a gauge.
     pub fn set(&mut self, gauge: Gauge, value: u64) {
-        self.cells[Counter::COUNT + Drop::COUNT + gauge as usize] = value;
+        self.cells[GAUGES_AT + gauge as usize] = value;
     }
     /// A counter's value.
     pub fn counter(&self, counter: Counter) -> u64 {
@@ -148,7 +216,7 @@ impl Counters {
     }
     /// A gauge's value.
     pub fn gauge(&self, gauge: Gauge) -> u64 {
-        self.cells[Counter::COUNT + Drop::COUNT + gauge as usize]
+        self.cells[GAUGES_AT + gauge as usize]
     }
     /// Copies everything to `cells`, which this worker alone writes.
     pub fn publish(&self, cells: &[AtomicU64]) {

@@ -122,6 +122,34 @@ named! {
         TransportChecksumPartial = "transport_checksum_partial",
         /// Nobody listens on this TCP port.
         TcpNoListener = "tcp_no_listener",
+        /// A TCP option whose length cannot be.
+        TcpOptionsMalformed = "tcp_options_malformed",
+        /// Flags that make no sense in the connection's state.
+        TcpFlags = "tcp_flags",
+        /// Numbers that were not to come now.
+        TcpOutOfWindow = "tcp_out_of_window",
+        /// Nothing that had not come before.
+        TcpDuplicate = "tcp_duplicate",
+        /// A timestamp older than one that was seen (PAWS).
+        TcpPaws = "tcp_paws",
+        /// No timestamp where timestamps were agreed.
+        TcpTimestampMissing = "tcp_timestamp_missing",
+        /// A reset that is not at exactly the next number, or of nothing.
+        TcpResetUnacceptable = "tcp_reset_unacceptable",
+        /// A SYN inside a connection.
+        TcpSynInWindow = "tcp_syn_in_window",
+        /// Acknowledges what was never sent, or was acknowledged long ago.
+        TcpAckUnacceptable = "tcp_ack_unacceptable",
+        /// Data after its sender's FIN.
+        TcpDataAfterFin = "tcp_data_after_fin",
+        /// Data for an application that has closed for good.
+        TcpDataAfterClose = "tcp_data_after_close",
+        /// Of a connection in TIME-WAIT.
+        TcpTimeWait = "tcp_time_wait",
+        /// There are as many connections as can be.
+        TcpConnectionsFull = "tcp_connections_full",
+        /// No frame could be had to copy to.
+        TcpNoFrame = "tcp_no_frame",
         /// Nobody listens on this UDP port.
         UdpNoListener = "udp_no_listener",
         /// Nobody speaks this protocol.

@@ -109,6 +109,33 @@ pub const ICMP4_QUOTE_MAX: usize = 576 - 20 - 8;
 /// Bytes of the offending packet that an ICMPv6 error quotes: it stays within the minimum MTU (RFC 4443 section 2.4 c).
 pub const ICMP6_QUOTE_MAX: usize = 1_280 - 40 - 8;
 
+// TCP.
+
+/// Full connections of a worker, if nobody says otherwise.
+pub const TCP_CONNECTIONS_MAX: usize = 1_000_000;
+/// Half-open connections that a worker remembers; further ones get a cookie.
+pub const TCP_HALF_OPEN_MAX: usize = 16_384;
+/// Connections in TIME-WAIT that a worker remembers; the oldest makes room.
+pub const TCP_TIME_WAIT_MAX: usize = 262_144;
+/// Listeners of a worker.
+pub const TCP_LISTENERS_MAX: usize = 1_024;
+/// The window that a connection begins with, in bytes: what a SYN can say without a scale.
+pub const TCP_WINDOW_INITIAL: u32 = 65_535;
+/// The largest window that is opened: 1 Gbit/s over 100 ms is 12.5 MB under way.
+pub const TCP_WINDOW_MAX: u32 = 16 << 20;
+/// Bytes that an application may have queued on a connection, however slow its path.
+pub const TCP_SEND_BUFFER_MIN: u32 = 64 << 10;
+/// The same, however fast: twice the largest window.
+pub const TCP_SEND_BUFFER_MAX: u32 = 32 << 20;
+/// Frames that they may be in: full segments of the largest buffer, and as many again.
+pub const TCP_SEND_FRAMES_MAX: usize = 2 * TCP_SEND_BUFFER_MAX as usize / 1_448;
+/// Payloads up to this many bytes are copied when they are sent; longer ones go by reference where the port can do that.
+pub const TCP_COPY_MAX: usize = 512;
+/// Bytes of a segment that a device cuts for us.
+pub const TSO_MAX: u32 = 8_192;
+/// Timeouts in a row after which large segments are thought to vanish in a path that is narrower than it says.
+pub const TCP_RETRIES_BLACK_HOLE: u8 = 4;
+
 // The loop.
 
 /// A turn that takes longer is a stall, counted and reported.
@@ -123,5 +150,8 @@ const _: () = {
     assert!(NEIGHBORS_INCOMPLETE_MAX < NEIGHBORS_MAX, "strangers cannot crowd out the neighbours we know");
     assert!(NEIGHBOR_PENDING_MAX <= NEIGHBORS_PENDING_MAX);
     assert!(frames_min(2) < FRAMES_PER_WORKER, "two ports work with what is given by default");
+    assert!(TCP_SEND_BUFFER_MAX >= 2 * TCP_WINDOW_MAX, "the peer's largest window can be filled while a round trip is acknowledged");
+    assert!(TSO_MAX as usize <= (SEGMENTS_MAX - 1) * FRAME_ROOM, "header and payload fit the longest chain");
+    assert!(TCP_COPY_MAX < FRAME_ROOM);
     assert!(ICMP6_QUOTE_MAX + 40 + 8 + 18 <= FRAME_ROOM);
 };

@@ -76,6 +76,7 @@ fn kind_name(kind: Kind) -> &'static str {
     match kind {
         Kind::Counter => "counter",
         Kind::Drop => "drop",
+        Kind::End => "end",
         Kind::Gauge => "gauge",
     }
 }

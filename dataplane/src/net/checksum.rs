@@ -46,6 +46,21 @@ impl Sum {
         self
     }
 
+    /// Adds another sum whose bytes began at an even offset.
+    #[inline]
+    pub fn join(mut self, other: Self) -> Self {
+        // Both are far from the end of 64 bits: each has added fewer than 2^20 words of 32 bits.
+        self.0 += other.0;
+        self
+    }
+
+    /// Adds a word of eight bytes in the packet's order.
+    #[inline]
+    pub fn add_u64(mut self, word: u64) -> Self {
+        self.add_word(word.to_be());
+        self
+    }
+
     /// Adds another sum whose bytes began at an odd offset.
     fn add_swapped(self, other: Self) -> Self {
         self.add_u16(u16::from_be(other.folded()).swap_bytes())

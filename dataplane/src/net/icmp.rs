@@ -291,13 +291,15 @@ pub struct Answer {
     pub destination: IpAddr,
     /// The transport protocol.
     pub protocol: u8,
+    /// The ECN field (RFC 3168 section 5); 0: not capable.
+    pub ecn: u8,
 }
 
 impl Packet {
     /// Where an answer to this packet goes.
     pub fn answer(&self) -> Answer {
         let (source, destination) = (self.destination, self.source);
-        Answer { interface: self.interface, source, destination, protocol: self.protocol }
+        Answer { interface: self.interface, source, destination, protocol: self.protocol, ecn: 0 }
     }
 }
 

@@ -200,25 +200,29 @@ impl Net {
             return out.drop(frame, Drop::NoRoute);
         }
         let interface = self.topology.interface(through);
+        let wanted = frame.tx_offload();
+        let ip_checksum = interface.offloads.ipv4_checksum && answer.source.is_ipv4();
+        if ip_checksum || wanted.l4_checksum.is_some() {
+            let l2_len = ethernet::header_len(interface);
+            let l3_len = if answer.source.is_ipv4() { ipv4::HEADER_LEN } else { ipv6::HEADER_LEN } as u16;
+            frame.set_tx_offload(TxOffload { l2_len, l3_len, ip_checksum, ..wanted });
+            out.counters.add(Counter::ChecksumsOffloaded, u64::from(ip_checksum));
+        }
         let emitted = match (&answer.source, &answer.destination) {
             (&IpAddr::V4(source), &IpAddr::V4(destination)) => {
-                let header = ipv4::Header { source, destination, protocol: answer.protocol, hop_limit: HOP_LIMIT };
-                let offload = interface.offloads.ipv4_checksum;
-                if offload {
-                    let l2_len = ethernet::header_len(interface);
-                    let l3_len = ipv4::HEADER_LEN as u16;
-                    frame.set_tx_offload(TxOffload { l2_len, l3_len, ip_checksum: true, ..frame.tx_offload() });
-                    out.counters.count(Counter::ChecksumsOffloaded);
-                }
-                ipv4::emit(&mut frame, &header, offload)
+                let (protocol, ecn) = (answer.protocol, answer.ecn);
+                let header = ipv4::Header { source, destination, protocol, hop_limit: HOP_LIMIT, ecn };
+                ipv4::emit(&mut frame, &header, ip_checksum)
             }
             (&IpAddr::V6(source), &IpAddr::V6(destination)) => {
-                let header = ipv6::Header { source, destination, protocol: answer.protocol, hop_limit: HOP_LIMIT };
+                let (protocol, ecn) = (answer.protocol, answer.ecn);
+                let header = ipv6::Header { source, destination, protocol, hop_limit: HOP_LIMIT, ecn };
                 ipv6::emit(&mut frame, &header)
             }
             _ => return out.drop(frame, Drop::FamilyNotConfigured),
         };
-        if emitted.is_err() || frame.len() > usize::from(interface.mtu) {
+        // What the device cuts into pieces may be longer than one of them.
+        if emitted.is_err() || (frame.len() > usize::from(interface.mtu) && wanted.tso_segment == 0) {
             return out.drop(frame, Drop::TooLong);
         }
         if frame.segment_count() > 1 && !interface.offloads.segments {

@@ -1,7 +1,501 @@
-//! TCP (RFC 9293), one worker's engine.
-#![allow(dead_code)] // parts arrive one by one
+//! TCP (RFC 9293), one worker's engine. Sans-io: segments and `now` come in, segments and events go out.
+//!
+//! ```text
+//!   Net -> handle_burst -> table -+-> listen       nobody knows the flow: a SYN, a cookie, or a reset
+//!                                 +-> half_open    SYN-RECEIVED of a passive open
+//!                                 +-> time_wait
+//!                                 +-> receive      acceptable?  what did it acknowledge?  what did it bring?
+//!                                        |            |                |
+//!                                        |            v                v
+//!                                        |         recovery         assembler      losses, data out of order
+//!                                        v
+//!                                     poll_event -> application -> send, consume, close, connect, ..
+//!                                                                     |
+//!   Net <- poll_transmit <- emit <- transmit <- flush <---------------+---- timers (wheel)
+//! ```
+//! A connection is touched when something happens to it, and looked at once at the end of the turn ([`Tcp::flush`]): so an answer carries the
+//! acknowledgment of its request, and a thousand small writes leave as few segments.
+//!
+//! | what | where |
+//! | --- | --- |
+//! | sequence numbers, short times, a segment's header | `seq`, `stamp`, `segment`, `emit` |
+//! | who a segment belongs to | `table`; who listens: `listen`; numbers that nobody foresees: `secrets` |
+//! | a connection's state | `connection`, `flight`, `queue` |
+//! | opening and closing | `listen`, `half_open`, `connect`, `close`, `time_wait` |
+//! | receiving | `receive`, `acknowledge`, `assembler`, `window` |
+//! | sending | `transmit`, `scoreboard`, `recovery`, `congestion`, `rtt`, `path` |
+//! | time | `timers`, `wheel` |
+//! | looking at it | `inspect` |
 
+mod acknowledge;
+mod assembler;
+mod close;
+mod congestion;
+mod connect;
+mod connection;
+mod emit;
+mod flight;
+mod half_open;
+mod inspect;
+mod listen;
+mod options;
+mod path;
+mod queue;
+mod receive;
+mod recovery;
+mod rtt;
+mod scoreboard;
+mod secrets;
+mod segment;
 mod seq;
 mod stamp;
+mod table;
+mod time_wait;
+mod timers;
+mod transmit;
+mod wheel;
+mod window;
 
-pub use seq::Seq;
+pub use connection::{ConnectionId, End, State};
+pub use inspect::ConnectionReport;
+pub use options::{
+    CongestionChoice, Connect, ConnectError, ConnectionOptions, GIVE_UP, GIVE_UP_SYN, Keepalive, Listen, ListenError, ListenerId,
+    TcpOptions,
+};
+
+use crate::{
+    counters::{Counter, Counters, Gauge},
+    drops::Drop,
+    limits::{BURST_MAX, TCP_COPY_MAX, TCP_SEND_FRAMES_MAX},
+    net::{Answer, InterfaceIndex, Packet, Topology},
+    outbox::Outbox,
+    port::{Frame, Offloads},
+    time::{Duration, Instant},
+};
+use arrayvec::ArrayVec;
+use assembler::Assemblers;
+use connection::{Cold, Hot, Marks, MaybeIndex};
+use flight::Flights;
+use half_open::HalfOpens;
+use listen::Listeners;
+use secrets::Secrets;
+use segment::Segment;
+use stamp::Stamp;
+use std::{collections::VecDeque, sync::Arc};
+use table::{FlowKey, Kind, Place, Table};
+use time_wait::TimeWaits;
+use wheel::Wheel;
+
+/// Segments of one burst, as the net layer gives them.
+pub type Segments = ArrayVec<(Packet, Frame), BURST_MAX>;
+
+/// What the application must know.
+#[derive(Debug)]
+pub enum Event {
+    /// A peer has opened a connection.
+    Accepted {
+        /// Its name from now on.
+        id: ConnectionId,
+        /// Whom it came to.
+        listener: ListenerId,
+    },
+    /// A connection that we open is open.
+    Connected {
+        /// Which.
+        id: ConnectionId,
+    },
+    /// Bytes, in order. They count against the window until [`Tcp::consume`].
+    Received {
+        /// Whose.
+        id: ConnectionId,
+        /// Nothing but payload.
+        frame: Frame,
+    },
+    /// The peer has sent everything.
+    PeerClosed {
+        /// Which.
+        id: ConnectionId,
+    },
+    /// There is room again after [`Tcp::send`] had none.
+    Writable {
+        /// Which.
+        id: ConnectionId,
+    },
+    /// It is over. Comes once, and nothing after it.
+    Closed {
+        /// Which.
+        id: ConnectionId,
+        /// How.
+        reason: End,
+    },
+}
+
+/// Full connections: hot and cold state by the same index.
+struct Connections {
+    hot: Vec<Hot>,
+    cold: Vec<Cold>,
+    free: Vec<u32>,
+    max: usize,
+}
+
+impl Connections {
+    fn is_full(&self) -> bool {
+        self.free.is_empty() && self.hot.len() >= self.max
+    }
+    fn len(&self) -> usize {
+        self.hot.len() - self.free.len()
+    }
+    fn id(&self, index: u32) -> ConnectionId {
+        ConnectionId { index, generation: self.hot[index as usize].generation }
+    }
+    /// The place of a connection that still is what the name says.
+    #[inline]
+    fn find(&self, id: ConnectionId) -> Option<usize> {
+        let hot = self.hot.get(id.index as usize)?;
+        (hot.generation == id.generation && hot.state != State::Closed).then_some(id.index as usize)
+    }
+    fn free(&mut self, index: u32) {
+        let hot = &mut self.hot[index as usize];
+        hot.state = State::Closed;
+        hot.generation = hot.generation.wrapping_add(1);
+        self.free.push(index);
+    }
+}
+
+/// How packets to a peer leave.
+struct Way {
+    interface: InterfaceIndex,
+    mtu: u16,
+    offloads: Offloads,
+}
+
+/// One worker's TCP.
+pub struct Tcp {
+    topology: Arc<Topology>,
+    options: TcpOptions,
+    secrets: Secrets,
+    table: Table,
+    connections: Connections,
+    flights: Flights,
+    assemblers: Assemblers,
+    half_open: HalfOpens,
+    time_waits: TimeWaits,
+    listeners: Listeners,
+    wheel: Wheel,
+    /// Connections to look at before the turn ends.
+    touched: Vec<u32>,
+    events: VecDeque<Event>,
+    transmits: VecDeque<(Answer, Frame)>,
+    /// Frames inside queued events and segments are counted when asked for; those of send queues here.
+    queued_frames: usize,
+    random: fastrand::Rng,
+    now: Instant,
+}
+
+impl Tcp {
+    /// An engine without listeners or connections.
+    pub fn new(topology: Arc<Topology>, options: TcpOptions) -> Self {
+        let flows = options.connections_max + options.half_open_max + options.time_wait_max;
+        let max = options.connections_max;
+        Self {
+            topology,
+            secrets: Secrets::new(options.seed),
+            table: Table::new(flows, options.seed),
+            connections: Connections { hot: Vec::new(), cold: Vec::new(), free: Vec::new(), max },
+            flights: Flights::default(),
+            assemblers: Assemblers::new(options.held_frames_max),
+            half_open: HalfOpens::new(options.half_open_max),
+            time_waits: TimeWaits::new(options.time_wait_max),
+            listeners: Listeners::new(),
+            wheel: Wheel::new(max, Instant::ZERO),
+            touched: Vec::new(),
+            events: VecDeque::new(),
+            transmits: VecDeque::new(),
+            queued_frames: 0,
+            random: fastrand::Rng::with_seed(options.seed ^ 0x7463_7001),
+            now: Instant::ZERO,
+            options,
+        }
+    }
+
+    /// Takes the segments of one burst. Their flows are looked up together before any is worked on: the lookups' cache misses overlap.
+    pub fn handle_burst(&mut self, now: Instant, burst: &mut Segments, out: &mut Outbox) {
+        self.now = now;
+        out.counters.add(Counter::TcpRxSegments, burst.len() as u64);
+        let mut staged: ArrayVec<Staged, BURST_MAX> = ArrayVec::new();
+        for (packet, frame) in burst.iter() {
+            let key = key_of(packet, frame);
+            let hash = self.table.hash(&key);
+            staged.push(Staged { key, hash, candidate: self.table.candidate(hash) });
+        }
+        for staged in &mut staged {
+            // This reads the record, which is what it is for.
+            staged.candidate = staged.candidate.filter(|place| self.is_flow(*place, &staged.key));
+        }
+        for ((packet, frame), staged) in burst.drain(..).zip(staged) {
+            self.handle_segment(now, &staged, &packet, frame, out);
+        }
+    }
+
+    #[inline]
+    fn handle_segment(&mut self, now: Instant, staged: &Staged, packet: &Packet, frame: Frame, out: &mut Outbox) {
+        let segment = match Segment::parse(
+            &frame.head()[packet.transport_at..],
+            packet.transport_len,
+            packet.traffic_class,
+        ) {
+            Ok(segment) => segment,
+            Err(reason) => return out.drop(frame, reason),
+        };
+        // What came earlier in the burst may have ended the candidate, or begun the flow.
+        let place = staged.candidate.filter(|place| self.is_flow(*place, &staged.key));
+        let place = place.or_else(|| self.table.find(staged.hash, |place| self.is_flow(place, &staged.key)));
+        let Some(place) = place else {
+            return self.handle_stranger(now, &staged.key, &segment, packet, frame, out);
+        };
+        match place.kind() {
+            Kind::Connection => self.handle_connection(now, place.index(), &segment, packet, frame, out),
+            Kind::HalfOpen => self.handle_half_open(now, place.index(), &segment, packet, frame, out),
+            Kind::TimeWait => self.handle_time_wait(now, place.index(), &segment, packet, frame, out),
+        }
+    }
+
+    #[inline]
+    fn is_flow(&self, place: Place, key: &FlowKey) -> bool {
+        let index = place.index() as usize;
+        match place.kind() {
+            Kind::Connection => self.connections.hot.get(index).is_some_and(|h| h.key == *key && h.state != State::Closed),
+            Kind::HalfOpen => self.half_open.record(index as u32).key == *key,
+            Kind::TimeWait => self.time_waits.record(index as u32).key == *key,
+        }
+    }
+
+    /// The next thing that the application must know.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+    /// The next segment to send, headers of TCP included, for [`Net::send`](crate::net::Net::send).
+    pub fn poll_transmit(&mut self) -> Option<(Answer, Frame)> {
+        self.transmits.pop_front()
+    }
+
+    /// Begins to take connections.
+    pub fn listen(&mut self, listen: Listen) -> Result<ListenerId, ListenError> {
+        self.listeners.add(listen)
+    }
+    /// Takes no more connections there; those that are open stay.
+    pub fn unlisten(&mut self, id: ListenerId) {
+        self.listeners.remove(id);
+    }
+
+    /// Bytes that [`Self::send`] takes now. Zero also for a connection that is over or closed.
+    pub fn send_room(&self, id: ConnectionId) -> usize {
+        self.connections.find(id).map_or(0, |i| self.room(i))
+    }
+
+    fn room(&self, i: usize) -> usize {
+        let hot = &self.connections.hot[i];
+        if hot.marks.has(Marks::CLOSED) {
+            return 0;
+        }
+        let (queued, frames) = hot.flight.get().map_or((0, 0), |f| self.flights.queued(f, hot.snd_una));
+        if frames >= TCP_SEND_FRAMES_MAX {
+            return 0;
+        }
+        (self.send_buffer(i) as usize).saturating_sub(queued as usize)
+    }
+
+    /// Queues a frame's bytes. They are kept by reference until the peer has acknowledged them. The frame comes back when there is no room for
+    /// it (then [`Event::Writable`] will come), or when the connection is over or closed.
+    pub fn send(&mut self, id: ConnectionId, frame: Frame, out: &mut Outbox) -> Result<(), Frame> {
+        let Some(i) = self.connections.find(id) else { return Err(frame) };
+        if frame.is_empty() {
+            out.consume(frame);
+            return Ok(());
+        }
+        // Whoever has room for a byte may send a frame; the bound is exceeded by one frame at most.
+        if self.room(i) == 0 {
+            let hot = &mut self.connections.hot[i];
+            if !hot.marks.has(Marks::CLOSED) {
+                hot.marks.set(Marks::WANTS_ROOM);
+            }
+            return Err(frame);
+        }
+        let hot = &mut self.connections.hot[i];
+        let index = match hot.flight.get() {
+            Some(index) => index,
+            None => {
+                let index = self.flights.begin(hot.snd_nxt);
+                hot.flight = MaybeIndex::some(index as u32);
+                index
+            }
+        };
+        let flight = self.flights.at_mut(index);
+        let before = flight.queue.frames();
+        let end = flight.queued_end;
+        flight.queued_end = end + frame.len() as u32;
+        let unsent = hot.snd_nxt.before(end) && frame.len() <= TCP_COPY_MAX && flight.last_begins.from(hot.snd_nxt);
+        if !unsent {
+            flight.last_begins = end;
+        }
+        flight.queue.push(end, frame, unsent, out);
+        self.queued_frames += flight.queue.frames() - before;
+        self.touch(i);
+        Ok(())
+    }
+
+    /// The application is done with so many of the bytes that it was given: the window opens again.
+    #[inline]
+    pub fn consume(&mut self, id: ConnectionId, bytes: u32) {
+        let Some(i) = self.connections.find(id) else { return };
+        let hot = &mut self.connections.hot[i];
+        hot.rcv_unconsumed = hot.rcv_unconsumed.saturating_sub(bytes);
+        self.touch(i);
+    }
+
+    /// Changes what the application may choose.
+    pub fn set_options(&mut self, id: ConnectionId, options: ConnectionOptions) {
+        let Some(i) = self.connections.find(id) else { return };
+        self.connections.cold[i].options = options;
+        self.apply_options(i);
+        self.touch(i);
+    }
+
+    fn apply_options(&mut self, i: usize) {
+        let (hot, cold) = (&mut self.connections.hot[i], &self.connections.cold[i]);
+        hot.marks.put(Marks::NAGLE, cold.options.nagle);
+        hot.marks.put(Marks::KEEPALIVE, cold.options.keepalive.is_some());
+    }
+
+    /// Does what all touched connections have to do: data, acknowledgments, timers. The end of a turn.
+    pub fn flush(&mut self, now: Instant, out: &mut Outbox) {
+        self.now = now;
+        let mut touched = std::mem::take(&mut self.touched);
+        for index in touched.drain(..) {
+            let i = index as usize;
+            self.connections.hot[i].marks.clear(Marks::TOUCHED);
+            if self.connections.hot[i].state != State::Closed {
+                self.transmit(now, i, out);
+                self.rearm(now, i);
+            }
+        }
+        // The list keeps its memory. Nothing was touched meanwhile: what ends here is not looked at again.
+        if self.touched.is_empty() {
+            self.touched = touched;
+        }
+    }
+
+    /// A connection is to be looked at before the turn ends.
+    #[inline]
+    fn touch(&mut self, i: usize) {
+        let marks = &mut self.connections.hot[i].marks;
+        if !marks.has(Marks::TOUCHED) {
+            marks.set(Marks::TOUCHED);
+            self.touched.push(i as u32);
+        }
+    }
+
+    /// A fresh connection in a free place, its numbers still to come. `None`: there is none.
+    fn open(
+        &mut self,
+        now: Instant,
+        key: &FlowKey,
+        arrived: InterfaceIndex,
+        options: ConnectionOptions,
+        state: State,
+    ) -> Option<u32> {
+        if self.connections.is_full() {
+            return None;
+        }
+        let way = self.way(key, arrived);
+        let interface = way.as_ref().map_or(arrived, |way| way.interface);
+        let mtu = way.map_or(crate::limits::MTU_MIN, |way| way.mtu);
+        let stamp = Stamp::of(now);
+        let hot = Hot::new(*key, interface, state, stamp);
+        let cold = Cold::new(self.options.congestion, options, now, mtu);
+        let index = match self.connections.free.pop() {
+            Some(index) => {
+                let place = &mut self.connections.hot[index as usize];
+                *place = Hot { generation: place.generation, ..hot };
+                self.connections.cold[index as usize] = cold;
+                index
+            }
+            None => {
+                self.connections.hot.push(hot);
+                self.connections.cold.push(cold);
+                self.connections.hot.len() as u32 - 1
+            }
+        };
+        self.apply_options(index as usize);
+        self.touch(index as usize);
+        Some(index)
+    }
+
+    /// The interface that packets to a flow's peer leave through.
+    fn way(&self, key: &FlowKey, arrived: InterfaceIndex) -> Option<Way> {
+        let (index, _) = self.topology.route(&key.remote(), Some(arrived))?;
+        let interface = self.topology.interface(index);
+        Some(Way { interface: index, mtu: interface.mtu, offloads: interface.offloads })
+    }
+
+    /// Frames that wait here: unacknowledged, out of order, or on their way up or down.
+    pub fn held(&self) -> usize {
+        let events = self.events.iter().filter(|event| matches!(event, Event::Received { .. })).count();
+        self.queued_frames + self.assemblers.held_frames() + events + self.transmits.len()
+    }
+
+    /// Sets the gauges that are TCP's.
+    pub fn publish(&self, counters: &mut Counters) {
+        counters.set(Gauge::TcpConnections, self.connections.len() as u64);
+        counters.set(Gauge::TcpHalfOpen, self.half_open.len() as u64);
+        counters.set(Gauge::TcpTimeWait, self.time_waits.len() as u64);
+        counters.set(Gauge::TcpHeldFrames, (self.queued_frames + self.assemblers.held_frames()) as u64);
+    }
+
+    /// Lets go of everything; peers are reset.
+    pub fn stop(&mut self, now: Instant, out: &mut Outbox) {
+        for i in 0..self.connections.hot.len() {
+            if self.connections.hot[i].state != State::Closed {
+                self.reset(now, i, End::Stopping, out);
+            }
+        }
+        while let Some(event) = self.events.pop_front() {
+            if let Event::Received { frame, .. } = event {
+                out.drop(frame, Drop::Stopping);
+            }
+        }
+        self.touched.clear();
+    }
+}
+
+/// A segment's flow, and where it may be found.
+struct Staged {
+    key: FlowKey,
+    hash: u64,
+    candidate: Option<Place>,
+}
+
+/// The flow of a packet, from our side.
+#[inline]
+fn key_of(packet: &Packet, frame: &Frame) -> FlowKey {
+    let header = &frame.head()[packet.transport_at..];
+    let ports = [u16::from_be_bytes([header[2], header[3]]), u16::from_be_bytes([header[0], header[1]])];
+    FlowKey::new(packet.destination, ports[0], packet.source, ports[1])
+}
+
+/// rfc5961 7: challenges are few, by connection (a limit over all would tell strangers about each other, CVE-2016-5696). Says whether one may be
+/// sent now, and counts it.
+fn may_challenge(now: Instant, next_at: &mut Stamp, counters: &mut Counters) -> bool {
+    let stamp = Stamp::of(now);
+    if next_at.is_after(stamp) && next_at.since(stamp) <= CHALLENGE_INTERVAL_US {
+        counters.count(Counter::TcpChallengesLimited);
+        return false;
+    }
+    *next_at = stamp.plus_us(CHALLENGE_INTERVAL_US);
+    counters.count(Counter::TcpChallenges);
+    true
+}
+
+const CHALLENGE_INTERVAL_US: u32 = 500_000;
+/// An acknowledgment waits this long for data to travel with (RFC 9293 section 3.8.6.3 MUST-40: below 500 ms).
+const ACK_DELAY: Duration = Duration::from_ms(40);

@@ -166,6 +166,7 @@ impl Gateway {
             source: source.into(),
             destination: to.into(),
             protocol: protocol::UDP,
+            ecn: 0,
         };
         self.net.send(self.now, &answer, frame, &mut self.out);
         self.account();

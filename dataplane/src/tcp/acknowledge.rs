@@ -1,0 +1,199 @@
+//! What a segment acknowledges (RFC 9293 section 3.10.7.4, fifth): the peer's window, what has arrived there, what was lost on the way.
+
+use super::{
+    Event, Tcp,
+    congestion::CongestionControl,
+    connection::{Marks, MaybeIndex, State},
+    listen::timestamp,
+    may_challenge,
+    recovery::AckInfo,
+    segment::{Flags, Segment},
+    stamp::Stamp,
+};
+use crate::{drops::Drop, limits::TCP_SEND_BUFFER_MIN, outbox::Outbox, time::Instant};
+
+impl Tcp {
+    /// Takes a segment's acknowledgment. `false`: the segment ends here (and [`Cold::last_drop`](super::connection::Cold) says why), or its
+    /// connection did.
+    #[inline]
+    pub(super) fn acknowledge(&mut self, now: Instant, i: usize, segment: &Segment, out: &mut Outbox) -> bool {
+        if !self.acknowledges_what_can_be(now, i, segment, out) {
+            return false;
+        }
+        let hot = &mut self.connections.hot[i];
+        if let Some((value, _)) = segment.timestamps
+            && hot.marks.has(Marks::TIMESTAMPS)
+            // rfc7323 4.3 a, b, c: the earliest segment that our next acknowledgment covers.
+            && segment.seq.up_to(hot.last_ack_sent)
+        {
+            hot.ts_recent = value; // rfc7323 5.2 a: it is no older than the last one: PAWS has looked
+        }
+        let before = hot.snd_wnd;
+        self.take_window(i, segment);
+        let hot = &mut self.connections.hot[i];
+        let una = hot.snd_una;
+        let advanced = segment.ack.after(una);
+        if hot.marks.has(Marks::ECN) {
+            self.take_congestion_marks(i, segment);
+        }
+        let hot = &mut self.connections.hot[i];
+        if let Some(index) = hot.flight.get()
+            && hot.snd_nxt != una
+        {
+            // rfc5681 2: a duplicate brings nothing, and says nothing new.
+            let duplicate = !advanced && segment.len() == 0 && hot.snd_wnd == before;
+            if advanced || duplicate || !segment.blocks.is_empty() {
+                self.inform_recovery(now, i, index, segment, advanced, duplicate);
+            }
+        }
+        if advanced {
+            return self.advance(now, i, segment, out);
+        }
+        // A peer that answers probes is alive, however long its window stays closed.
+        // rfc9293 3.8.6.1 MUST-37: the connection stays open while it does.
+        if self.connections.hot[i].marks.has(Marks::PERSIST) {
+            self.connections.cold[i].stalled_at = now;
+        }
+        true
+    }
+
+    /// Whether the acknowledgment can be meant.
+    #[inline]
+    fn acknowledges_what_can_be(&mut self, now: Instant, i: usize, segment: &Segment, out: &mut Outbox) -> bool {
+        let (hot, cold) = (&mut self.connections.hot[i], &mut self.connections.cold[i]);
+        let snd_max = hot.snd_nxt + u32::from(hot.marks.has(Marks::PROBED));
+        let ack = segment.ack;
+        if hot.state == State::SynReceived {
+            // rfc9293 3.10.7.4, fifth, SYN-RECEIVED.
+            if ack != hot.snd_nxt {
+                let (key, interface) = (hot.key, hot.interface);
+                cold.last_drop = Some(Drop::TcpAckUnacceptable);
+                self.refuse_segment(&key, segment, interface, out);
+                return false;
+            }
+            (hot.snd_wl1, hot.snd_wl2) = (segment.seq - 1, ack);
+            hot.snd_una = ack;
+            self.opened(now, i);
+            return true;
+        }
+        // rfc5961 5.2 a, b: neither what was never sent nor what lies further back than any window of the peer's.
+        if ack.after(snd_max) || ack.before(hot.snd_una - cold.snd_wnd_max) {
+            cold.last_drop = Some(Drop::TcpAckUnacceptable);
+            if may_challenge(now, &mut cold.challenge_at, &mut out.counters) {
+                self.send_ack(now, i, out);
+            }
+            return false;
+        }
+        true
+    }
+
+    /// The peer's window, if this segment is no older than the one that set it.
+    #[inline]
+    fn take_window(&mut self, i: usize, segment: &Segment) {
+        let (hot, cold) = (&mut self.connections.hot[i], &mut self.connections.cold[i]);
+        let ack = segment.ack;
+        if ack.before(hot.snd_una) {
+            return;
+        }
+        // rfc9293 3.10.7.4: by its number, then by what it acknowledges.
+        if hot.snd_wl1.before(segment.seq) || (hot.snd_wl1 == segment.seq && hot.snd_wl2.up_to(ack)) {
+            // rfc7323 2.3 d: shifted, in all but a SYN.
+            let window = u32::from(segment.window) << hot.snd_wscale;
+            if window > hot.snd_wnd && hot.marks.has(Marks::PERSIST) {
+                hot.marks.clear(Marks::PERSIST | Marks::TRANSMIT_ARMED);
+                cold.retries = 0;
+            }
+            hot.snd_wnd = window;
+            (hot.snd_wl1, hot.snd_wl2) = (segment.seq, ack);
+            cold.snd_wnd_max = cold.snd_wnd_max.max(window);
+            cold.snd_limit = cold.snd_limit.max(ack + window);
+        }
+    }
+
+    /// rfc3168 6.1: congestion on the way here and on the way there.
+    fn take_congestion_marks(&mut self, i: usize, segment: &Segment) {
+        let (hot, cold) = (&mut self.connections.hot[i], &mut self.connections.cold[i]);
+        // rfc3168 6.1.3: ECE from the mark on until the peer says CWR.
+        if segment.flags.has(Flags::CWR) {
+            hot.marks.clear(Marks::ECE);
+        }
+        if segment.ce {
+            hot.marks.set(Marks::ECE | Marks::ACK_NOW);
+        }
+        // rfc3168 6.1.2: once for each window of data.
+        if segment.flags.has(Flags::ECE) && !segment.flags.has(Flags::SYN) && segment.ack.from(cold.ecn_until) {
+            let flight = hot.snd_nxt - hot.snd_una;
+            cold.congestion.on_ecn(Stamp::of(self.now), flight);
+            cold.ecn_until = hot.snd_nxt;
+            hot.marks.set(Marks::CWR);
+        }
+    }
+
+    #[inline]
+    fn inform_recovery(
+        &mut self,
+        now: Instant,
+        i: usize,
+        index: usize,
+        segment: &Segment,
+        advanced: bool,
+        duplicate: bool,
+    ) {
+        let (hot, cold) = (&mut self.connections.hot[i], &mut self.connections.cold[i]);
+        let blocks = if hot.marks.has(Marks::SACK) { &segment.blocks[..] } else { &[] };
+        let echo = segment.timestamps.filter(|_| hot.marks.has(Marks::TIMESTAMPS));
+        let info = AckInfo {
+            una: hot.snd_una,
+            ack: if advanced { segment.ack } else { hot.snd_una },
+            nxt: hot.snd_nxt,
+            blocks,
+            duplicate,
+            // rfc7323 4.1: what our clock said when the segment left that is acknowledged.
+            echo_ms: echo.map(|(_, echo)| echo.wrapping_sub(hot.ts_offset)),
+            now_ms: timestamp(now),
+            sack: hot.marks.has(Marks::SACK),
+        };
+        let flight = self.flights.at_mut(index);
+        let limited = !hot.marks.has(Marks::APP_LIMITED);
+        flight.recovery.on_ack(Stamp::of(now), &info, limited, &mut cold.rtt, &mut cold.congestion);
+    }
+
+    /// Bytes have arrived at the peer.
+    #[inline]
+    fn advance(&mut self, now: Instant, i: usize, segment: &Segment, out: &mut Outbox) -> bool {
+        let id = self.connections.id(i as u32);
+        let (hot, cold) = (&mut self.connections.hot[i], &mut self.connections.cold[i]);
+        let acked = segment.ack - hot.snd_una;
+        cold.acked_bytes += u64::from(acked);
+        cold.stalled_at = now;
+        cold.retries = 0;
+        hot.snd_una = segment.ack;
+        if hot.snd_nxt.before(hot.snd_una) {
+            // The peer has taken the byte that probed its window.
+            hot.snd_nxt = hot.snd_una;
+        }
+        hot.marks.clear(Marks::PROBED);
+        let Some(index) = hot.flight.get() else { return true };
+        let flight = self.flights.at_mut(index);
+        let frames = flight.queue.frames();
+        flight.queue.acknowledge(hot.snd_una, out);
+        self.queued_frames -= frames - flight.queue.frames();
+        let all = hot.snd_una == hot.snd_nxt;
+        let fin_acked = all && hot.marks.has(Marks::FIN_SENT);
+        if fin_acked || (all && flight.queued_end == hot.snd_una && !hot.marks.has(Marks::CLOSED)) {
+            self.flights.end(index);
+            hot.flight = MaybeIndex::NONE;
+            hot.marks.clear(Marks::TRANSMIT_ARMED | Marks::PERSIST);
+        }
+        if hot.marks.has(Marks::WANTS_ROOM) && self.room(i) >= TCP_SEND_BUFFER_MIN as usize / 2 {
+            self.connections.hot[i].marks.clear(Marks::WANTS_ROOM);
+            self.events.push_back(Event::Writable { id });
+        }
+        if fin_acked {
+            self.fin_acknowledged(now, i, out);
+            // It may be over now; what the segment brings besides would come to nobody.
+            return self.connections.find(id).is_some();
+        }
+        true
+    }
+}

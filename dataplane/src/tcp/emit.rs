@@ -1,0 +1,151 @@
+//! Segments as they leave: header, options, checksum, and what the port does of it.
+
+use super::{
+    connection::Hot,
+    segment::{Block, Flags, HEADER_LEN, SACK_BLOCKS_MAX, TIMESTAMPS_ALIGNED, TIMESTAMPS_ALIGNED_LEN, kind},
+    seq::Seq,
+    table::FlowKey,
+};
+use crate::{
+    counters::Counter,
+    net::{Answer, InterfaceIndex, checksum::Sum, protocol},
+    outbox::Outbox,
+    port::{Frame, L4, Offloads, TxOffload},
+};
+use arrayvec::ArrayVec;
+
+/// Bytes of options that fit a header.
+const OPTIONS_MAX: usize = 40;
+
+/// Options in the making.
+#[derive(Default)]
+pub(super) struct Options(ArrayVec<u8, OPTIONS_MAX>);
+
+impl Options {
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+    fn put(&mut self, bytes: &[u8]) {
+        self.0.try_extend_from_slice(bytes).expect("whoever puts options knows that they fit");
+    }
+
+    /// Each segment's, when timestamps are on.
+    #[inline]
+    pub(super) fn timestamps(&mut self, value: u32, echo: u32) {
+        let mut bytes = [0; TIMESTAMPS_ALIGNED_LEN];
+        bytes[..4].copy_from_slice(&TIMESTAMPS_ALIGNED);
+        bytes[4..8].copy_from_slice(&value.to_be_bytes());
+        bytes[8..].copy_from_slice(&echo.to_be_bytes());
+        self.put(&bytes);
+    }
+
+    /// What a SYN offers. Timestamps come apart.
+    pub(super) fn syn(&mut self, mss: u16, wscale: Option<u8>, sack: bool) {
+        let [high, low] = mss.to_be_bytes();
+        // rfc9293 3.7.1 MUST-14, SHLD-5: the MSS option, in each SYN.
+        self.put(&[kind::MSS, 4, high, low]);
+        if sack {
+            self.put(&[kind::NO_OPERATION, kind::NO_OPERATION, kind::SACK_PERMITTED, 2]);
+        }
+        if let Some(scale) = wscale {
+            self.put(&[kind::NO_OPERATION, kind::WINDOW_SCALE, 3, scale]);
+        }
+    }
+
+    /// As many blocks as fit.
+    pub(super) fn sack(&mut self, blocks: &[Block]) {
+        let fit = ((OPTIONS_MAX - self.len() - 4) / 8).min(SACK_BLOCKS_MAX);
+        let blocks = &blocks[..blocks.len().min(fit)];
+        if blocks.is_empty() {
+            return;
+        }
+        self.put(&[kind::NO_OPERATION, kind::NO_OPERATION, kind::SACK, 2 + 8 * blocks.len() as u8]);
+        for (left, right) in blocks {
+            self.put(&left.0.to_be_bytes());
+            self.put(&right.0.to_be_bytes());
+        }
+    }
+}
+
+/// What a segment of ours says, options and payload apart.
+pub(super) struct Header {
+    pub(super) seq: Seq,
+    pub(super) ack: Seq,
+    pub(super) flags: Flags,
+    /// Scaled already.
+    pub(super) window: u16,
+}
+
+/// Puts a header before the payload that `frame` holds. `mss`: the port is to cut the payload into pieces of that size.
+#[inline]
+pub(super) fn emit(
+    key: &FlowKey,
+    header: &Header,
+    options: &Options,
+    mss: Option<u16>,
+    frame: &mut Frame,
+    offloads: Offloads,
+    out: &mut Outbox,
+) {
+    let header_len = HEADER_LEN + options.len();
+    let segment_len = (header_len + frame.len()) as u32;
+    let payload = if offloads.l4_checksum || frame.is_empty() { Sum::default() } else { Sum::default().add_frame(frame, 0) };
+    let bytes = frame.prepend(header_len).expect("every frame of ours has room for headers");
+    let bytes = &mut bytes[..header_len];
+    bytes[..2].copy_from_slice(&((key.ports >> 16) as u16).to_be_bytes());
+    bytes[2..4].copy_from_slice(&(key.ports as u16).to_be_bytes());
+    bytes[4..8].copy_from_slice(&header.seq.0.to_be_bytes());
+    bytes[8..12].copy_from_slice(&header.ack.0.to_be_bytes());
+    bytes[12] = ((header_len / 4) as u8) << 4;
+    bytes[13] = header.flags.0;
+    bytes[14..16].copy_from_slice(&header.window.to_be_bytes());
+    bytes[16..20].fill(0);
+    bytes[HEADER_LEN..].copy_from_slice(&options.0);
+    // rfc9293 3.1 MUST-2: every segment has a checksum, whoever computes it.
+    let pseudo = key.pseudo_sum().add(&segment_len.to_be_bytes()).add_u16(u16::from(protocol::TCP));
+    let checksum = if offloads.l4_checksum {
+        // A device that cuts puts each piece's length in itself.
+        let pseudo = if mss.is_some() { key.pseudo_sum().add_u16(u16::from(protocol::TCP)) } else { pseudo };
+        out.counters.count(Counter::ChecksumsOffloaded);
+        pseudo.partial()
+    } else {
+        pseudo.join(payload).add(bytes).checksum()
+    };
+    bytes[16..18].copy_from_slice(&checksum.to_be_bytes());
+    if offloads.l4_checksum {
+        frame.set_tx_offload(TxOffload {
+            l4_len: header_len as u8,
+            l4_checksum: Some(L4::Tcp),
+            tso_segment: mss.unwrap_or(0),
+            ipv6: key.is_ipv6(),
+            ..TxOffload::default()
+        });
+    }
+}
+
+/// Where a flow's segments go.
+#[inline]
+pub(super) fn answer(key: &FlowKey, interface: InterfaceIndex, ecn: u8) -> Answer {
+    Answer { interface, source: key.local(), destination: key.remote(), protocol: protocol::TCP, ecn }
+}
+
+impl Hot {
+    /// What our next segment acknowledges and announces, with the window that the receive side has settled on.
+    #[inline]
+    pub(super) fn header(&self, seq: Seq, flags: u8) -> Header {
+        // Rounded up: an edge that was announced does not move left because the scale is coarse.
+        let window = self.rcv_adv.since(self.rcv_nxt);
+        let scaled = (window + (1 << self.rcv_wscale) - 1) >> self.rcv_wscale;
+        Header { seq, ack: self.rcv_nxt, flags: Flags(flags | Flags::ACK), window: scaled.min(0xffff) as u16 }
+    }
+}
+
+impl FlowKey {
+    /// The addresses' part of the checksum. An IPv4-mapped word adds 0xffff, which is zero to ones' complement, so both families are summed alike.
+    #[inline]
+    fn pseudo_sum(&self) -> Sum {
+        let [a, b] = self.local;
+        let [c, d] = self.remote;
+        Sum::default().add_u64(a).add_u64(b).add_u64(c).add_u64(d)
+    }
+}

@@ -1,0 +1,154 @@
+//! What an application may choose, and what the engine is given at its start.
+
+use crate::{
+    limits::{TCP_CONNECTIONS_MAX, TCP_HALF_OPEN_MAX, TCP_TIME_WAIT_MAX},
+    time::Duration,
+};
+use std::{
+    net::{IpAddr, SocketAddr},
+    ops::RangeInclusive,
+};
+
+/// How an engine is made.
+#[derive(Clone, Copy, Debug)]
+pub struct TcpOptions {
+    /// Keys its tables, sequence numbers and cookies.
+    pub seed: u64,
+    /// Full connections at most.
+    pub connections_max: usize,
+    /// Half-open connections that are remembered; beyond them, cookies.
+    pub half_open_max: usize,
+    /// Connections in TIME-WAIT that are remembered; beyond them the oldest is forgotten.
+    pub time_wait_max: usize,
+    /// Frames that out-of-order data of all connections may hold.
+    pub held_frames_max: usize,
+    /// How the congestion window grows.
+    pub congestion: CongestionChoice,
+}
+
+impl TcpOptions {
+    /// The usual bounds.
+    pub fn new(seed: u64, frames: usize) -> Self {
+        Self {
+            seed,
+            connections_max: TCP_CONNECTIONS_MAX,
+            half_open_max: TCP_HALF_OPEN_MAX,
+            time_wait_max: TCP_TIME_WAIT_MAX,
+            // A quarter of the worker's frames: the others receive and send.
+            held_frames_max: frames / 4,
+            congestion: CongestionChoice::default(),
+        }
+    }
+}
+
+/// A congestion control algorithm.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum CongestionChoice {
+    /// RFC 9438.
+    #[default]
+    Cubic,
+    /// RFC 5681 and 6582.
+    NewReno,
+}
+
+/// What an application may choose for a connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ConnectionOptions {
+    /// Hold small segments back while others are unacknowledged. Off: whoever answers requests has nothing to wait for.
+    // rfc9293 3.7.4 MUST-17: it can be switched; SHLD-7 asks for it by default, see ARCHITECTURE.md.
+    pub nagle: bool,
+    /// Ask a silent peer whether it is still there. Off by default.
+    pub keepalive: Option<Keepalive>,
+    /// End the connection when the peer acknowledges nothing for so long (RFC 5482); `None`: [`GIVE_UP`].
+    pub user_timeout: Option<Duration>,
+    /// After `close`: how long the rest may take to be acknowledged. Zero: `close` resets. `None`: as long as it takes.
+    pub linger: Option<Duration>,
+}
+
+/// rfc9293 3.8.3 SHLD-11: at least 100 s without an acknowledgment.
+pub const GIVE_UP: Duration = Duration::from_secs(120);
+/// rfc9293 3.8.3 MUST-23: a SYN is retried for at least 3 minutes.
+pub const GIVE_UP_SYN: Duration = Duration::from_secs(180);
+
+#[allow(clippy::derivable_impls)] // each default is a decision
+impl Default for ConnectionOptions {
+    fn default() -> Self {
+        // rfc9293 3.8.4 MUST-25: keepalive is off unless it is asked for.
+        Self { nagle: false, keepalive: None, user_timeout: None, linger: None }
+    }
+}
+
+/// Probes of a silent peer (RFC 9293 section 3.8.4).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Keepalive {
+    /// Silence before the first probe, in seconds.
+    // rfc9293 3.8.4 MUST-27, MUST-28: it can be set; nothing below two hours unless the application says so.
+    pub idle_s: u32,
+    /// Seconds between probes.
+    pub interval_s: u16,
+    /// Unanswered probes that end the connection.
+    pub probes: u8,
+}
+
+impl Default for Keepalive {
+    fn default() -> Self {
+        Self { idle_s: 7_200, interval_s: 75, probes: 9 }
+    }
+}
+
+/// Where an application listens.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Listen {
+    /// One of our addresses, or all of them.
+    pub address: Option<IpAddr>,
+    /// One port or many.
+    pub ports: RangeInclusive<u16>,
+    /// What its connections begin with.
+    pub options: ConnectionOptions,
+}
+
+/// Names a listener.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct ListenerId(pub(super) u16);
+
+/// Why nobody can listen there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ListenError {
+    /// Another listener has the same address and one of these ports.
+    InUse {
+        /// The port.
+        port: u16,
+    },
+    /// There are as many listeners as can be.
+    TooMany,
+    /// No ports, or port 0.
+    NoPort,
+}
+
+/// Whom to connect to.
+#[derive(Clone, Copy, Debug)]
+pub struct Connect {
+    /// Our address; `None`: the one that fits the way to the peer.
+    pub local: Option<IpAddr>,
+    /// Our port; `None`: one that nobody can foresee (RFC 6056).
+    pub local_port: Option<u16>,
+    /// The peer.
+    pub remote: SocketAddr,
+    /// What the connection begins with.
+    pub options: ConnectionOptions,
+}
+
+/// Why a connection cannot be opened.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ConnectError {
+    /// No route to the peer, or no address of its family.
+    NoRoute,
+    /// The peer's address or port cannot be one.
+    BadAddress,
+    /// All ports towards this peer are in use.
+    NoPort,
+    /// This pair of addresses and ports is in use.
+    InUse,
+    /// There are as many connections as can be.
+    TooMany,
+}

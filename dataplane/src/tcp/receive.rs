@@ -1,0 +1,413 @@
+//! A segment of a connection (RFC 9293 section 3.10.7.4, with RFC 5961 and RFC 7323), in the RFC's order: may it be believed, what did it
+//! acknowledge, what did it bring.
+
+use super::{
+    Event, Tcp,
+    assembler::{Inserted, Popped},
+    connection::{End, Marks, State},
+    may_challenge,
+    segment::{Flags, Segment},
+    stamp::Stamp,
+};
+use crate::{
+    counters::Counter,
+    drops::Drop,
+    net::Packet,
+    outbox::Outbox,
+    port::Frame,
+    time::{Duration, Instant},
+};
+
+/// What the first checks say.
+enum Verdict {
+    /// It belongs to what is expected.
+    Take,
+    /// It ends here, in silence.
+    Drop(Drop),
+    /// It ends here, and an acknowledgment tells the sender where we are.
+    Answer(Drop),
+    /// The same, but not too often.
+    Challenge(Drop),
+    /// The connection ends.
+    Reset,
+}
+
+/// rfc7323 5.5: after 24 days of silence the last timestamp says nothing any more.
+const TIMESTAMP_VALID: Duration = Duration::from_secs(24 * 86_400);
+
+impl Tcp {
+    /// A segment of a connection.
+    pub(super) fn handle_connection(
+        &mut self,
+        now: Instant,
+        index: u32,
+        segment: &Segment,
+        packet: &Packet,
+        frame: Frame,
+        out: &mut Outbox,
+    ) {
+        let i = index as usize;
+        if self.connections.hot[i].state == State::SynSent {
+            return self.handle_syn_sent(now, i, segment, packet, frame, out);
+        }
+        let verdict = self.judge(now, i, segment);
+        if !matches!(verdict, Verdict::Take) {
+            return self.turn_away(now, i, segment, verdict, frame, out);
+        }
+        self.hear(now, i);
+        let payload_at = packet.transport_at + segment.payload_at;
+        if !self.acknowledge(now, i, segment, out) {
+            // It acknowledges what it cannot, or has ended the connection.
+            return match self.connections.cold[i].last_drop.take() {
+                Some(reason) => {
+                    self.connections.cold[i].last_drop = Some(reason);
+                    out.drop(frame, reason);
+                }
+                None => out.consume(frame),
+            };
+        }
+        if segment.payload_len == 0 && !segment.flags.has(Flags::FIN) {
+            self.touch(i);
+            return out.consume(frame);
+        }
+        self.take_payload(now, i, segment, payload_at, frame, out);
+    }
+
+    /// The peer is there.
+    #[inline]
+    fn hear(&mut self, now: Instant, i: usize) {
+        let cold = &mut self.connections.cold[i];
+        cold.heard_at = now;
+        cold.keepalive_probes = 0;
+    }
+
+    #[inline]
+    fn judge(&mut self, now: Instant, i: usize, segment: &Segment) -> Verdict {
+        let hot = &self.connections.hot[i];
+        let flags = segment.flags;
+        if hot.marks.has(Marks::TIMESTAMPS) && !flags.has(Flags::RST) {
+            match segment.timestamps {
+                // rfc7323 5.3 R1: older than what was seen, so it is an old duplicate.
+                Some((value, _)) if (value.wrapping_sub(hot.ts_recent) as i32) < 0 => {
+                    if now.since(self.connections.cold[i].heard_at) < TIMESTAMP_VALID {
+                        return Verdict::Answer(Drop::TcpPaws);
+                    }
+                }
+                Some(_) => {}
+                // rfc7323 3.2: once agreed, each segment but a reset has them; others are dropped.
+                None => return Verdict::Drop(Drop::TcpTimestampMissing),
+            }
+        }
+        if let Some(refused) = self.out_of_window(i, segment) {
+            return refused;
+        }
+        let hot = &self.connections.hot[i];
+        if flags.0 & (Flags::RST | Flags::SYN | Flags::ACK) == Flags::ACK {
+            return Verdict::Take;
+        }
+        if flags.has(Flags::RST) {
+            // rfc5961 3.2: a reset with exactly the next number is believed; one elsewhere in the window is asked for again.
+            return if segment.seq == hot.rcv_nxt { Verdict::Reset } else { Verdict::Challenge(Drop::TcpResetUnacceptable) };
+        }
+        if flags.has(Flags::SYN) {
+            // In a simultaneous open the peer's SYN-ACK repeats its SYN.
+            if hot.state == State::SynReceived && segment.seq + 1 == hot.rcv_nxt && flags.has(Flags::ACK) {
+                return Verdict::Take;
+            }
+            // rfc5961 4.2: whatever its number, ask.
+            return Verdict::Challenge(Drop::TcpSynInWindow);
+        }
+        // rfc9293 3.10.7.4, fifth: without an acknowledgment it is dropped.
+        Verdict::Drop(Drop::TcpFlags)
+    }
+
+    /// rfc9293 3.10.7.4, first: whether any of its numbers may come now.
+    #[inline]
+    fn out_of_window(&self, i: usize, segment: &Segment) -> Option<Verdict> {
+        let hot = &self.connections.hot[i];
+        let window = hot.rcv_adv.since(hot.rcv_nxt);
+        let (seq, len) = (segment.seq, segment.len());
+        let acceptable = match (len, window) {
+            (0, 0) => seq == hot.rcv_nxt,
+            (0, _) => seq.within(hot.rcv_nxt, window),
+            // rfc9293 3.10.7.4 MUST-66: with a closed window its acknowledgment and its reset still count, if it comes next.
+            (_, 0) => seq == hot.rcv_nxt,
+            _ => seq.within(hot.rcv_nxt, window) || (seq.before(hot.rcv_nxt) && segment.end().after(hot.rcv_nxt)),
+        };
+        if acceptable {
+            return None;
+        }
+        if segment.flags.has(Flags::RST) {
+            return Some(Verdict::Drop(Drop::TcpOutOfWindow));
+        }
+        // In a simultaneous open the peer's SYN-ACK has the number of its SYN.
+        if hot.state == State::SynReceived && segment.flags.has(Flags::SYN) && seq + 1 == hot.rcv_nxt {
+            return None;
+        }
+        if segment.flags.has(Flags::SYN) {
+            return Some(Verdict::Challenge(Drop::TcpSynInWindow));
+        }
+        // rfc9293 3.10.7.4: an acknowledgment in reply. Data gets one each time, since its sender waits for it; others not too often, or two
+        // confused peers would answer each other for ever.
+        Some(if len > 0 { Verdict::Answer(Drop::TcpOutOfWindow) } else { Verdict::Challenge(Drop::TcpOutOfWindow) })
+    }
+
+    fn turn_away(
+        &mut self,
+        now: Instant,
+        i: usize,
+        segment: &Segment,
+        verdict: Verdict,
+        frame: Frame,
+        out: &mut Outbox,
+    ) {
+        let (hot, cold) = (&mut self.connections.hot[i], &mut self.connections.cold[i]);
+        let reason = match verdict {
+            Verdict::Take => unreachable!("the caller has looked"),
+            Verdict::Reset => {
+                out.counters.count(Counter::TcpResetsReceived);
+                out.consume(frame);
+                return self.end(now, i, End::Reset, out);
+            }
+            Verdict::Drop(reason) => reason,
+            Verdict::Answer(reason) => {
+                // rfc2883 4: what came again is named.
+                if segment.payload_len > 0 && segment.end().up_to(hot.rcv_nxt) && hot.marks.has(Marks::SACK) {
+                    cold.dsack = (segment.seq, segment.seq + segment.payload_len);
+                    hot.marks.set(Marks::DSACK);
+                }
+                hot.marks.set(Marks::ACK_NOW);
+                self.touch(i);
+                reason
+            }
+            Verdict::Challenge(reason) => {
+                if may_challenge(now, &mut cold.challenge_at, &mut out.counters) {
+                    self.send_ack(now, i, out);
+                }
+                reason
+            }
+        };
+        self.connections.cold[i].last_drop = Some(reason);
+        out.drop(frame, reason);
+    }
+
+    /// rfc9293 3.10.7.4, seventh and eighth: the segment's text, then its FIN.
+    #[inline]
+    fn take_payload(
+        &mut self,
+        now: Instant,
+        i: usize,
+        segment: &Segment,
+        payload_at: usize,
+        frame: Frame,
+        out: &mut Outbox,
+    ) {
+        let hot = &mut self.connections.hot[i];
+        let fin = segment.flags.has(Flags::FIN);
+        if !hot.state.receives() {
+            // After the peer's FIN nothing more can come: its sender is confused or somebody else.
+            hot.marks.set(Marks::ACK_NOW);
+            self.touch(i);
+            return out.drop(frame, Drop::TcpDataAfterFin);
+        }
+        if hot.marks.has(Marks::RELEASED) && segment.payload_len > 0 && segment.end().after(hot.rcv_nxt) {
+            // rfc9293 3.6.1 MUST-12 and rfc1122 4.2.2.13: nobody will read it, and the peer must know that it is lost.
+            out.drop(frame, Drop::TcpDataAfterClose);
+            return self.reset(now, i, End::DataAfterClose, out);
+        }
+        let in_order = segment.seq == hot.rcv_nxt && hot.assembler.is_none();
+        if in_order && segment.end().up_to(hot.rcv_adv) && segment.payload_len > 0 {
+            let mut frame = frame;
+            frame.trim_front(payload_at);
+            self.deliver(now, i, segment.payload_len, frame);
+            if fin {
+                self.take_fin(now, i, out);
+            }
+            return self.touch(i);
+        }
+        self.take_out_of_order(now, i, segment, payload_at, frame, out);
+    }
+
+    /// Data that does not come next, or not all of it, or that closes a hole.
+    fn take_out_of_order(
+        &mut self,
+        now: Instant,
+        i: usize,
+        segment: &Segment,
+        payload_at: usize,
+        mut frame: Frame,
+        out: &mut Outbox,
+    ) {
+        let hot = &mut self.connections.hot[i];
+        let (rcv_nxt, rcv_adv) = (hot.rcv_nxt, hot.rcv_adv);
+        let (mut seq, mut fin) = (segment.seq, segment.flags.has(Flags::FIN));
+        let mut end = seq + segment.payload_len;
+        // rfc9293 3.10.7.4: what lies outside the window is cut off.
+        if end.after(rcv_adv) {
+            (end, fin) = (rcv_adv.max(seq), false);
+        }
+        frame.truncate(payload_at + (end - seq) as usize);
+        frame.trim_front(payload_at);
+        hot.marks.set(Marks::ACK_NOW);
+        if seq.before(rcv_nxt) {
+            let known = rcv_nxt.min(end) - seq;
+            if known > 0 && hot.marks.has(Marks::SACK) {
+                self.connections.cold[i].dsack = (seq, seq + known);
+                hot.marks.set(Marks::DSACK);
+            }
+            match cut_front(frame, known as usize, out) {
+                Some(rest) => frame = rest,
+                None => return self.touch(i),
+            }
+            seq += known;
+        }
+        self.touch(i);
+        if seq == end && !fin {
+            return out.drop(frame, if segment.payload_len > 0 { Drop::TcpOutOfWindow } else { Drop::TcpDuplicate });
+        }
+        let hot = &mut self.connections.hot[i];
+        if seq == rcv_nxt && hot.assembler.is_none() {
+            if seq == end {
+                out.consume(frame);
+            } else {
+                self.deliver(now, i, end - seq, frame);
+            }
+            if fin {
+                self.take_fin(now, i, out);
+            }
+            return;
+        }
+        let in_order = seq == rcv_nxt;
+        let inserted = self.assemblers.insert(&mut hot.assembler, rcv_nxt, seq, frame, fin, out);
+        match inserted {
+            Inserted::New { .. } => {
+                out.counters.add(Counter::TcpOutOfOrder, u64::from(!in_order));
+                self.connections.cold[i].newest_held = seq;
+            }
+            Inserted::Duplicate { range } => {
+                self.connections.cold[i].dsack = range;
+                self.connections.hot[i].marks.put(Marks::DSACK, self.connections.hot[i].marks.has(Marks::SACK));
+            }
+            Inserted::Refused(reason) => self.connections.cold[i].last_drop = Some(reason),
+        }
+        self.take_assembled(now, i, out);
+        // rfc5681 4.2: a sender without SACK counts duplicates, so that each is sent.
+        let hot = &self.connections.hot[i];
+        if !hot.marks.has(Marks::SACK) && hot.assembler.is_some() {
+            self.send_ack(now, i, out);
+        }
+    }
+
+    /// Hands up what has come to be in order.
+    fn take_assembled(&mut self, now: Instant, i: usize, out: &mut Outbox) {
+        loop {
+            let hot = &mut self.connections.hot[i];
+            let Some(Popped { frame, len, fin }) = self.assemblers.pop(&mut hot.assembler, hot.rcv_nxt, out) else { return };
+            match frame {
+                Some(frame) if len > 0 => self.deliver(now, i, len, frame),
+                Some(frame) => out.consume(frame),
+                None => {}
+            }
+            if fin {
+                self.take_fin(now, i, out);
+                return;
+            }
+        }
+    }
+
+    /// Bytes that come next, for the application.
+    #[inline]
+    fn deliver(&mut self, now: Instant, i: usize, len: u32, frame: Frame) {
+        let id = self.connections.id(i as u32);
+        let hot = &mut self.connections.hot[i];
+        hot.rcv_nxt += len;
+        hot.rcv_unconsumed += len;
+        self.events.push_back(Event::Received { id, frame });
+        self.tune_window(now, i, len);
+        let hot = &mut self.connections.hot[i];
+        // rfc9293 3.8.6.3 SHLD-19, rfc5681 4.2: at least every second full segment is acknowledged at once.
+        if hot.rcv_nxt.since(hot.last_ack_sent) >= 2 * u32::from(hot.mss) {
+            hot.marks.set(Marks::ACK_NOW);
+        } else if !hot.marks.has(Marks::ACK_DELAYED) {
+            // rfc9293 3.8.6.3 SHLD-18, MUST-40: a smaller one may wait for an answer to travel with, not for long.
+            hot.marks.set(Marks::ACK_DELAYED);
+            hot.ack_at = Stamp::of(now).plus_us(super::ACK_DELAY.as_us() as u32);
+        }
+    }
+
+    /// The peer's FIN comes next.
+    fn take_fin(&mut self, now: Instant, i: usize, out: &mut Outbox) {
+        let id = self.connections.id(i as u32);
+        let hot = &mut self.connections.hot[i];
+        hot.rcv_nxt += 1;
+        // The window has no more to say; it must not lie left of what was taken.
+        hot.rcv_adv = hot.rcv_adv.max(hot.rcv_nxt);
+        hot.marks.set(Marks::ACK_NOW | Marks::PEER_CLOSED);
+        // Whatever lies after a FIN is a lie.
+        self.assemblers.discard(&mut hot.assembler, out);
+        self.events.push_back(Event::PeerClosed { id });
+        let hot = &mut self.connections.hot[i];
+        hot.state = match hot.state {
+            State::SynReceived | State::Established => State::CloseWait,
+            State::FinWait1 => State::Closing, // had our FIN been acknowledged, it would be FIN-WAIT-2
+            State::FinWait2 => {
+                self.send_ack(now, i, out);
+                return self.enter_time_wait(now, i, out);
+            }
+            other => other,
+        };
+        self.touch(i);
+    }
+}
+
+/// Cuts `n` bytes from a frame's front. What begins in a later buffer is copied into a fresh one; `None` when that cannot be had (the frame has
+/// ended then, and comes again).
+fn cut_front(mut frame: Frame, n: usize, out: &mut Outbox) -> Option<Frame> {
+    if n <= frame.head().len() {
+        frame.trim_front(n);
+        return Some(frame);
+    }
+    let fresh = out.make().and_then(|mut fresh| {
+        let mut skip = n;
+        for segment in frame.segments() {
+            let from = &segment[skip.min(segment.len())..];
+            skip -= skip.min(segment.len());
+            if fresh.append_slice(from).is_err() {
+                out.consume(fresh);
+                return None;
+            }
+        }
+        Some(fresh)
+    });
+    match fresh {
+        Some(_) => out.consume(frame),
+        None => out.drop(frame, Drop::TcpNoFrame),
+    }
+    fresh
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::port::Pool;
+
+    #[test]
+    fn the_front_is_cut_across_buffers() {
+        let mut out = Outbox::new(Pool::heap(8), 1, true);
+        let piece = |out: &mut Outbox, bytes: &[u8]| {
+            let mut f = out.make().unwrap();
+            f.append_slice(bytes).unwrap();
+            f
+        };
+        let mut frame = piece(&mut out, b"abc");
+        let tail = piece(&mut out, b"defg");
+        frame.chain(tail);
+        let rest = cut_front(frame, 5, &mut out).unwrap();
+        assert_eq!(rest.to_vec(), b"fg");
+        let rest = cut_front(rest, 1, &mut out).unwrap();
+        assert_eq!(rest.to_vec(), b"g");
+        out.consume(rest);
+        out.free_discards();
+        assert_eq!(out.pool.in_use(), 0);
+    }
+}

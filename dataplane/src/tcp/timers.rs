@@ -1,0 +1,262 @@
+//! Time in a connection. Each has one place in the wheel, armed for its earliest deadline; when it is woken it looks which are due.
+
+use super::{
+    Tcp,
+    connection::{End, Marks, State},
+    half_open::Due,
+    options::GIVE_UP,
+    recovery::Action,
+    seq::Seq,
+    stamp::Stamp,
+};
+use crate::{
+    counters::Counter,
+    limits::TCP_RETRIES_BLACK_HOLE,
+    outbox::Outbox,
+    time::{Duration, Instant},
+};
+
+/// Everything that a connection may wait for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Timer {
+    /// Our SYN or SYN-ACK is to be repeated.
+    Syn,
+    /// Losses are found (RACK), the tail is probed (TLP), or the oldest segment is sent again (RTO), as `recovery` decides.
+    Transmit,
+    /// The peer's closed window is to be probed.
+    Persist,
+    /// An acknowledgment has waited long enough.
+    DelayedAck,
+    /// The silent peer is asked whether it is there.
+    Keepalive,
+    /// Lingering, or waiting for the peer's FIN, is over.
+    Close,
+    /// A narrow path is tried wider.
+    Widen,
+}
+
+impl Timer {
+    pub(super) const ALL: [Self; 7] =
+        [Self::Syn, Self::Transmit, Self::Persist, Self::DelayedAck, Self::Keepalive, Self::Close, Self::Widen];
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Syn => "syn",
+            Self::Transmit => "transmit",
+            Self::Persist => "persist",
+            Self::DelayedAck => "delayed_ack",
+            Self::Keepalive => "keepalive",
+            Self::Close => "close",
+            Self::Widen => "widen",
+        }
+    }
+}
+
+/// Probes of a closed window come at least so often.
+const PERSIST_MAX_US: u32 = 60_000_000;
+
+impl Tcp {
+    /// When [`Self::handle_timers`] has something to do; never too late.
+    pub fn next_deadline(&self) -> Instant {
+        if !self.touched.is_empty() {
+            return Instant::ZERO;
+        }
+        self.wheel.next_deadline().min(self.half_open.next_deadline()).min(self.time_waits.next_deadline())
+    }
+
+    /// Does what is due. Whoever calls this flushes afterwards.
+    pub fn handle_timers(&mut self, now: Instant, out: &mut Outbox) {
+        self.now = now;
+        while let Some(index) = self.wheel.pop_due(now) {
+            self.handle_due(now, index as usize, out);
+        }
+        while let Some(due) = self.half_open.pop_due(now) {
+            match due {
+                Due::Repeat(index) => {
+                    let record = *self.half_open.record(index);
+                    out.counters.count(Counter::TcpResent);
+                    self.send_syn_ack(now, &record, out);
+                }
+                Due::GiveUp(index) => {
+                    out.counters.count(Counter::TcpHalfOpenTimedOut);
+                    self.forget_half_open(index);
+                }
+            }
+        }
+        while let Some(index) = self.time_waits.pop_due(now) {
+            self.forget_time_wait(index);
+        }
+    }
+
+    /// When a timer of a connection is due, if it runs.
+    pub(super) fn deadline(&self, now: Instant, i: usize, timer: Timer) -> Option<Instant> {
+        let (hot, cold) = (&self.connections.hot[i], &self.connections.cold[i]);
+        let armed = hot.marks.has(Marks::TRANSMIT_ARMED);
+        let opening = matches!(hot.state, State::SynSent | State::SynReceived);
+        let persist = hot.marks.has(Marks::PERSIST);
+        let set = |at: Instant| (at != Instant::NEVER).then_some(at);
+        match timer {
+            Timer::Syn => (armed && opening).then(|| hot.transmit_at.near(now)),
+            Timer::Transmit => (armed && !opening && !persist).then(|| hot.transmit_at.near(now)),
+            Timer::Persist => (armed && !opening && persist).then(|| hot.transmit_at.near(now)),
+            Timer::DelayedAck => hot.marks.has(Marks::ACK_DELAYED).then(|| hot.ack_at.near(now)),
+            Timer::Keepalive => {
+                // rfc9293 3.8.4 MUST-26: only while nothing is under way.
+                let keepalive = cold.options.keepalive.filter(|_| hot.state.is_synchronized() && hot.flight.is_none())?;
+                let wait = if cold.keepalive_probes == 0 {
+                    u64::from(keepalive.idle_s)
+                } else {
+                    u64::from(keepalive.idle_s) + u64::from(keepalive.interval_s) * u64::from(cold.keepalive_probes)
+                };
+                Some(cold.heard_at + Duration::from_secs(wait))
+            }
+            Timer::Close => set(cold.close_at),
+            Timer::Widen => set(cold.widen_at),
+        }
+    }
+
+    /// Puts a connection's earliest deadline into the wheel.
+    #[inline]
+    pub(super) fn rearm(&mut self, now: Instant, i: usize) {
+        let hot = &self.connections.hot[i];
+        let marks = hot.marks;
+        let mut at = Instant::NEVER;
+        if marks.has(Marks::TRANSMIT_ARMED) {
+            at = hot.transmit_at.near(now);
+        }
+        if marks.has(Marks::ACK_DELAYED) {
+            at = at.min(hot.ack_at.near(now));
+        }
+        if marks.has(Marks::KEEPALIVE) {
+            at = at.min(self.deadline(now, i, Timer::Keepalive).unwrap_or(Instant::NEVER));
+        }
+        if marks.has(Marks::CLOSED | Marks::NARROW) {
+            let cold = &self.connections.cold[i];
+            at = at.min(cold.close_at).min(cold.widen_at);
+        }
+        if at != Instant::NEVER {
+            self.wheel.arm(i as u32, at);
+        }
+    }
+
+    fn handle_due(&mut self, now: Instant, i: usize, out: &mut Outbox) {
+        if self.connections.hot[i].state == State::Closed {
+            return;
+        }
+        let id = self.connections.id(i as u32);
+        for timer in Timer::ALL {
+            if self.deadline(now, i, timer).is_some_and(|at| at <= now) {
+                self.handle_timer(now, i, timer, out);
+                if self.connections.find(id).is_none() {
+                    return;
+                }
+            }
+        }
+        // Whatever is left is armed again by the flush.
+        self.touch(i);
+    }
+
+    fn handle_timer(&mut self, now: Instant, i: usize, timer: Timer, out: &mut Outbox) {
+        match timer {
+            Timer::Syn => self.handle_syn_timer(now, i, out),
+            Timer::Transmit => self.handle_transmit_timer(now, i, out),
+            Timer::Persist => self.handle_persist_timer(now, i, out),
+            Timer::DelayedAck => self.connections.hot[i].marks.set(Marks::ACK_NOW),
+            Timer::Keepalive => self.handle_keepalive_timer(now, i, out),
+            Timer::Close => {
+                let lingers = self.connections.hot[i].state != State::FinWait2;
+                if lingers {
+                    return self.reset(now, i, End::LingerTimedOut, out);
+                }
+                self.end(now, i, End::FinWaitTimedOut, out);
+            }
+            Timer::Widen => self.widen(i),
+        }
+    }
+
+    fn handle_transmit_timer(&mut self, now: Instant, i: usize, out: &mut Outbox) {
+        let (hot, cold) = (&mut self.connections.hot[i], &mut self.connections.cold[i]);
+        hot.marks.clear(Marks::TRANSMIT_ARMED);
+        let Some(index) = hot.flight.get() else { return };
+        let patience = cold.options.user_timeout.unwrap_or(GIVE_UP);
+        // rfc9293 3.8.3 MUST-20, SHLD-11: so long without an acknowledgment, and the connection is over.
+        if now.since(cold.stalled_at) >= patience {
+            return self.reset(now, i, End::TimedOut, out);
+        }
+        let flight = self.flights.at_mut(index);
+        let unsent = flight.queued_end.since(hot.snd_nxt);
+        let window = (hot.snd_una + hot.snd_wnd).since(hot.snd_nxt);
+        let more = unsent > 0 && window > 0;
+        match flight.recovery.on_timer(Stamp::of(now), more, &mut cold.rtt, &mut cold.congestion) {
+            Action::LossesMarked => {}
+            Action::Expired => {
+                cold.retries = cold.retries.saturating_add(1);
+                if cold.retries == TCP_RETRIES_BLACK_HOLE {
+                    self.suspect_black_hole(now, i);
+                }
+            }
+            Action::ProbeNew => {
+                out.counters.count(Counter::TcpTailProbes);
+                self.probe_new(now, i, out);
+            }
+            Action::ProbeLast(seq, end) => {
+                out.counters.count(Counter::TcpTailProbes);
+                self.resend(now, i, seq, end, out);
+            }
+        }
+        self.touch(i);
+    }
+
+    /// rfc9293 3.8.6.1 MUST-36, SHLD-29, SHLD-30: a byte beyond the closed window asks whether it is still closed: first after an RTO, then ever
+    /// later. It is not under way for good: what the peer does not take is sent again from the same number.
+    fn handle_persist_timer(&mut self, now: Instant, i: usize, out: &mut Outbox) {
+        let (hot, cold) = (&mut self.connections.hot[i], &mut self.connections.cold[i]);
+        let patience = cold.options.user_timeout.unwrap_or(GIVE_UP);
+        if now.since(cold.stalled_at) >= patience && cold.retries > 0 {
+            return self.reset(now, i, End::TimedOut, out);
+        }
+        let wait = (cold.rtt.rto_us() << cold.retries.min(8)).min(PERSIST_MAX_US);
+        cold.retries = cold.retries.saturating_add(1);
+        hot.transmit_at = Stamp::of(now).plus_us(wait);
+        out.counters.count(Counter::TcpWindowProbes);
+        self.probe_window(now, i, out);
+        self.touch(i);
+    }
+
+    /// rfc9293 3.8.4 SHLD-12: an acknowledgment without data and with a number that was acknowledged, so that an answer must follow.
+    fn handle_keepalive_timer(&mut self, now: Instant, i: usize, out: &mut Outbox) {
+        let (hot, cold) = (&mut self.connections.hot[i], &mut self.connections.cold[i]);
+        let Some(keepalive) = cold.options.keepalive else { return };
+        // rfc9293 3.8.4 MUST-29: one without an answer says nothing yet.
+        if cold.keepalive_probes >= keepalive.probes {
+            return self.reset(now, i, End::KeepaliveTimedOut, out);
+        }
+        cold.keepalive_probes += 1;
+        out.counters.count(Counter::TcpKeepaliveProbes);
+        let seq: Seq = hot.snd_una - 1;
+        self.send_bare_ack(now, i, seq, out);
+    }
+
+    /// Decides what the connection waits for after it has sent what it could.
+    pub(super) fn arm_transmit(&mut self, now: Instant, i: usize) {
+        let (hot, cold) = (&mut self.connections.hot[i], &mut self.connections.cold[i]);
+        let Some(index) = hot.flight.get() else { return hot.marks.clear(Marks::TRANSMIT_ARMED | Marks::PERSIST) };
+        let flight = self.flights.at(index);
+        if hot.snd_nxt != hot.snd_una {
+            hot.marks.clear(Marks::PERSIST);
+            hot.marks.set(Marks::TRANSMIT_ARMED);
+            hot.transmit_at = flight.recovery.deadline(Stamp::of(now), &cold.rtt, &cold.congestion);
+            return;
+        }
+        let fin_due = hot.marks.has(Marks::CLOSED) && !hot.marks.has(Marks::FIN_SENT);
+        if flight.queued_end.since(hot.snd_nxt) == 0 && !fin_due {
+            return hot.marks.clear(Marks::TRANSMIT_ARMED | Marks::PERSIST);
+        }
+        // Something waits and nothing is under way: the window is closed, or too small to be worth it, or no frame could be had.
+        if !hot.marks.has(Marks::PERSIST) {
+            hot.marks.set(Marks::PERSIST | Marks::TRANSMIT_ARMED);
+            cold.stalled_at = now;
+            hot.transmit_at = Stamp::of(now).plus_us(cold.rtt.rto_us());
+        }
+    }
+}
