@@ -3,5 +3,6 @@
 
 mod seq;
 mod stamp;
+mod wheel;
 
 pub use seq::Seq;
