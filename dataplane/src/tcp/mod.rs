@@ -3,6 +3,7 @@
 
 mod seq;
 mod stamp;
+mod table;
 mod wheel;
 
 pub use seq::Seq;
