@@ -109,6 +109,24 @@ pub const ICMP4_QUOTE_MAX: usize = 576 - 20 - 8;
 /// Bytes of the offending packet that an ICMPv6 error quotes: it stays within the minimum MTU (RFC 4443 section 2.4 c).
 pub const ICMP6_QUOTE_MAX: usize = 1_280 - 40 - 8;
 
+// TCP: data that arrived out of order.
+
+/// Stretches of contiguous data that one connection holds behind holes (what an attacker may make us look through: CVE-2018-5390).
+pub const TCP_RUNS_MAX: usize = 256;
+/// Payloads up to this long are copied out of their frame to be held: a frame's buffer is several times as much.
+pub const TCP_COPY_MAX: usize = 512;
+/// Bytes that one worker holds in copies for all its connections, with what is kept about them.
+pub const TCP_HELD_BYTES_MAX: usize = 16 << 20;
+/// What a copy counts beside its bytes: its place in the lists, its run, and the allocator's words.
+pub const TCP_PIECE_BYTES: usize = 96;
+/// What a connection counts that holds anything at all.
+pub const TCP_ASSEMBLER_BYTES: usize = 256;
+
+/// Frames of a worker's pool that may be held out of order, for all its connections.
+pub const fn tcp_held_frames_max(frames_per_worker: u32) -> u32 {
+    frames_per_worker / 4
+}
+
 // The loop.
 
 /// A turn that takes longer is a stall, counted and reported.
@@ -124,4 +142,17 @@ const _: () = {
     assert!(NEIGHBOR_PENDING_MAX <= NEIGHBORS_PENDING_MAX);
     assert!(frames_min(2) < FRAMES_PER_WORKER, "two ports work with what is given by default");
     assert!(ICMP6_QUOTE_MAX + 40 + 8 + 18 <= FRAME_ROOM);
+    assert!(TCP_COPY_MAX <= FRAME_ROOM, "a copy goes up in one fresh frame");
+    assert!(
+        TCP_ASSEMBLER_BYTES + TCP_RUNS_MAX * (TCP_PIECE_BYTES + TCP_COPY_MAX) <= TCP_HELD_BYTES_MAX / 64,
+        "one connection's holes take a small part of what all have"
+    );
+    assert!(
+        frames_min(2) + tcp_held_frames_max(FRAMES_PER_WORKER) <= FRAMES_PER_WORKER,
+        "what is held for holes takes nothing from the rings"
+    );
+    assert!(
+        tcp_held_frames_max(FRAMES_PER_WORKER_RANGE.0) as usize >= 2 * SEGMENTS_MAX,
+        "the longest chain, shared, fits"
+    );
 };
