@@ -203,8 +203,8 @@ impl Table {
 
     /// The place of a flow. `matches` compares the record at a place with the flow; it is asked for those with the flow's tag only.
     #[inline]
-    pub(crate) fn find(&self, hash: u64, mut matches: impl FnMut(Place) -> bool) -> Option<Place> {
-        self.slot(hash, |place| matches(place)).map(|slot| place_of(self.slots[slot]))
+    pub(crate) fn find(&self, hash: u64, matches: impl FnMut(Place) -> bool) -> Option<Place> {
+        self.slot(hash, matches).map(|slot| place_of(self.slots[slot]))
     }
 
     /// Adds a flow, which must not be there.
