@@ -150,6 +150,14 @@ named! {
         TcpConnectionsFull = "tcp_connections_full",
         /// No frame could be had to copy to.
         TcpNoFrame = "tcp_no_frame",
+        /// Out-of-order TCP data with more holes before it than a connection may have.
+        TcpReassemblyRuns = "tcp_reassembly_runs",
+        /// Out-of-order TCP data beyond what a worker may hold for all its connections, in frames or in bytes.
+        TcpReassemblyFull = "tcp_reassembly_full",
+        /// Out-of-order TCP data that was held and given up: for data that comes before it, for want of a frame, or with its connection.
+        TcpReassemblyGivenUp = "tcp_reassembly_given_up",
+        /// TCP data behind the peer's FIN, or a FIN before data that has arrived.
+        TcpAfterFin = "tcp_after_fin",
         /// Nobody listens on this UDP port.
         UdpNoListener = "udp_no_listener",
         /// Nobody speaks this protocol.

@@ -129,12 +129,29 @@ pub const TCP_SEND_BUFFER_MIN: u32 = 64 << 10;
 pub const TCP_SEND_BUFFER_MAX: u32 = 32 << 20;
 /// Frames that they may be in: full segments of the largest buffer, and as many again.
 pub const TCP_SEND_FRAMES_MAX: usize = 2 * TCP_SEND_BUFFER_MAX as usize / 1_448;
-/// Payloads up to this many bytes are copied when they are sent; longer ones go by reference where the port can do that.
+/// Payloads up to this many bytes are copied: when they are sent (longer ones go by reference where the port can do that), and when they are
+/// held (a frame's buffer is several times as much).
 pub const TCP_COPY_MAX: usize = 512;
 /// Bytes of a segment that a device cuts for us.
 pub const TSO_MAX: u32 = 8_192;
 /// Timeouts in a row after which large segments are thought to vanish in a path that is narrower than it says.
 pub const TCP_RETRIES_BLACK_HOLE: u8 = 4;
+
+// TCP: data that arrived out of order.
+
+/// Stretches of contiguous data that one connection holds behind holes (what an attacker may make us look through: CVE-2018-5390).
+pub const TCP_RUNS_MAX: usize = 256;
+/// Bytes that one worker holds in copies for all its connections, with what is kept about them.
+pub const TCP_HELD_BYTES_MAX: usize = 16 << 20;
+/// What a copy counts beside its bytes: its place in the lists, its run, and the allocator's words.
+pub const TCP_PIECE_BYTES: usize = 96;
+/// What a connection counts that holds anything at all.
+pub const TCP_ASSEMBLER_BYTES: usize = 256;
+
+/// Frames of a worker's pool that may be held out of order, for all its connections.
+pub const fn tcp_held_frames_max(frames_per_worker: u32) -> u32 {
+    frames_per_worker / 4
+}
 
 // The loop.
 
@@ -154,4 +171,17 @@ const _: () = {
     assert!(TSO_MAX as usize <= (SEGMENTS_MAX - 1) * FRAME_ROOM, "header and payload fit the longest chain");
     assert!(TCP_COPY_MAX < FRAME_ROOM);
     assert!(ICMP6_QUOTE_MAX + 40 + 8 + 18 <= FRAME_ROOM);
+    assert!(TCP_COPY_MAX <= FRAME_ROOM, "a copy goes up in one fresh frame");
+    assert!(
+        TCP_ASSEMBLER_BYTES + TCP_RUNS_MAX * (TCP_PIECE_BYTES + TCP_COPY_MAX) <= TCP_HELD_BYTES_MAX / 64,
+        "one connection's holes take a small part of what all have"
+    );
+    assert!(
+        frames_min(2) + tcp_held_frames_max(FRAMES_PER_WORKER) <= FRAMES_PER_WORKER,
+        "what is held for holes takes nothing from the rings"
+    );
+    assert!(
+        tcp_held_frames_max(FRAMES_PER_WORKER_RANGE.0) as usize >= 2 * SEGMENTS_MAX,
+        "the longest chain, shared, fits"
+    );
 };

@@ -7,6 +7,7 @@ use super::{
     connection::{End, Marks, State},
     may_challenge,
     segment::{Flags, Segment},
+    seq::Seq,
     stamp::Stamp,
 };
 use crate::{
@@ -130,7 +131,7 @@ impl Tcp {
         let acceptable = match (len, window) {
             (0, 0) => seq == hot.rcv_nxt,
             (0, _) => seq.within(hot.rcv_nxt, window),
-            // rfc9293 3.10.7.4 MUST-66: with a closed window its acknowledgment and its reset still count, if it comes next.
+            // rfc9293 3.4 MUST-66: with a closed window its acknowledgment and its reset still count, if it comes next.
             (_, 0) => seq == hot.rcv_nxt,
             _ => seq.within(hot.rcv_nxt, window) || (seq.before(hot.rcv_nxt) && segment.end().after(hot.rcv_nxt)),
         };
@@ -211,7 +212,7 @@ impl Tcp {
             return out.drop(frame, Drop::TcpDataAfterFin);
         }
         if hot.marks.has(Marks::RELEASED) && segment.payload_len > 0 && segment.end().after(hot.rcv_nxt) {
-            // rfc9293 3.6.1 MUST-12 and rfc1122 4.2.2.13: nobody will read it, and the peer must know that it is lost.
+            // rfc9293 3.6.1 SHLD-3; rfc1122 4.2.2.13: nobody will read it, and the peer must know that it is lost.
             out.drop(frame, Drop::TcpDataAfterClose);
             return self.reset(now, i, End::DataAfterClose, out);
         }
@@ -251,9 +252,8 @@ impl Tcp {
         hot.marks.set(Marks::ACK_NOW);
         if seq.before(rcv_nxt) {
             let known = rcv_nxt.min(end) - seq;
-            if known > 0 && hot.marks.has(Marks::SACK) {
-                self.connections.cold[i].dsack = (seq, seq + known);
-                hot.marks.set(Marks::DSACK);
+            if known > 0 {
+                self.note_duplicate(i, (seq, seq + known));
             }
             match cut_front(frame, known as usize, out) {
                 Some(rest) => frame = rest,
@@ -265,36 +265,51 @@ impl Tcp {
         if seq == end && !fin {
             return out.drop(frame, if segment.payload_len > 0 { Drop::TcpOutOfWindow } else { Drop::TcpDuplicate });
         }
-        let hot = &mut self.connections.hot[i];
-        if seq == rcv_nxt && hot.assembler.is_none() {
-            if seq == end {
-                out.consume(frame);
-            } else {
-                self.deliver(now, i, end - seq, frame);
-            }
-            if fin {
-                self.take_fin(now, i, out);
-            }
-            return;
+        if seq == rcv_nxt {
+            return self.take_front(now, i, end, fin, frame, out);
         }
-        let in_order = seq == rcv_nxt;
-        let inserted = self.assemblers.insert(&mut hot.assembler, rcv_nxt, seq, frame, fin, out);
-        match inserted {
-            Inserted::New { .. } => {
-                out.counters.add(Counter::TcpOutOfOrder, u64::from(!in_order));
+        let hot = &mut self.connections.hot[i];
+        match self.assemblers.insert(&mut hot.assembler, rcv_nxt, seq, frame, fin, out) {
+            Inserted::New { duplicate, .. } => {
+                out.counters.count(Counter::TcpOutOfOrder);
                 self.connections.cold[i].newest_held = seq;
+                if let Some(range) = duplicate {
+                    self.note_duplicate(i, range);
+                }
             }
-            Inserted::Duplicate { range } => {
-                self.connections.cold[i].dsack = range;
-                self.connections.hot[i].marks.put(Marks::DSACK, self.connections.hot[i].marks.has(Marks::SACK));
-            }
+            Inserted::Duplicate { start, end } => self.note_duplicate(i, (start, end)),
             Inserted::Refused(reason) => self.connections.cold[i].last_drop = Some(reason),
         }
-        self.take_assembled(now, i, out);
-        // rfc5681 4.2: a sender without SACK counts duplicates, so that each is sent.
-        let hot = &self.connections.hot[i];
-        if !hot.marks.has(Marks::SACK) && hot.assembler.is_some() {
+        // rfc5681 4.2: a sender without SACK counts duplicates, so each out-of-order segment has its own.
+        if !self.connections.hot[i].marks.has(Marks::SACK) {
             self.send_ack(now, i, out);
+        }
+    }
+
+    /// What comes next although data behind it is held already: up to where that begins it is new, and then that follows.
+    fn take_front(&mut self, now: Instant, i: usize, end: Seq, fin: bool, mut frame: Frame, out: &mut Outbox) {
+        let hot = &self.connections.hot[i];
+        let known_from = self.assemblers.begins(hot.assembler).unwrap_or(end).min(end);
+        let len = known_from - hot.rcv_nxt;
+        frame.truncate(len as usize);
+        if len == 0 {
+            out.consume(frame);
+        } else {
+            self.deliver(now, i, len, frame);
+        }
+        self.take_assembled(now, i, out);
+        let hot = &self.connections.hot[i];
+        if fin && hot.rcv_nxt == end && hot.state.receives() {
+            self.take_fin(now, i, out);
+        }
+    }
+
+    /// What came twice is named in the next acknowledgment (RFC 2883).
+    fn note_duplicate(&mut self, i: usize, range: (Seq, Seq)) {
+        let hot = &mut self.connections.hot[i];
+        if hot.marks.has(Marks::SACK) {
+            hot.marks.set(Marks::DSACK);
+            self.connections.cold[i].dsack = range;
         }
     }
 

@@ -116,7 +116,7 @@ impl Segment {
                         let _ = self.blocks.try_push((word(0), word(4)));
                     }
                 }
-                // rfc9293 3.2 MUST-6: options that are not known are ignored.
+                // rfc9293 3.1 MUST-6: options that are not known are ignored.
                 _ => {}
             }
         }
@@ -155,8 +155,8 @@ impl<'a> Iterator for Options<'a> {
                 }
                 kind::NO_OPERATION => self.0 = rest,
                 _ => {
-                    // rfc9293 3.2 MUST-5, MUST-68: every other option has a length, whether it is known or not.
-                    // rfc9293 3.2 MUST-7: a length that cannot be ends the segment, by name.
+                    // rfc9293 3.1 MUST-5, MUST-68: every other option has a length, whether it is known or not.
+                    // rfc9293 3.1 MUST-7: a length that cannot be ends the segment, by name.
                     let body = rest.first().filter(|len| **len >= 2).and_then(|len| self.0.get(2..usize::from(*len)));
                     let Some(body) = body else {
                         self.0 = &[];
