@@ -32,6 +32,7 @@ fn main() {
         topology,
         mailboxes: Mailboxes::new(1),
         seed: 1,
+        services: Vec::new(),
         verify_rss: false,
     };
     let mut worker = Worker::new(vec![SimPort::new(Capabilities::plain("p0", OURS, 1500))], options);

@@ -4,11 +4,12 @@
 mod raw;
 mod size;
 
-use raw::{RawDataplane, RawFile, RawInterface, RawPort, Refused};
+use raw::{RawDataplane, RawFile, RawInterface, RawListener, RawPort, Refused};
 use std::{fmt, path::Path};
 use weirgate_dataplane::{
     limits::{ETHERNET_MAX, FRAME_ROOM, FRAMES_PER_WORKER, FRAMES_PER_WORKER_RANGE, frames_in},
     net::Cidr,
+    services::{Service, ServiceListener},
     snapshot::{Dataplane, Device, FORMAT, InterfaceConfig, Polling, PortConfig, RouteConfig, Snapshot, VlanConfig},
 };
 
@@ -54,12 +55,16 @@ pub fn compile(files: &[(String, String)]) -> Result<Snapshot, Vec<Finding>> {
     let mut found = Vec::new();
     let mut name = None;
     let mut dataplane: Option<Dataplane> = None;
+    let mut services = Vec::new();
     let mut blocks = 0;
     for (file, text) in files {
         let mut findings = Findings { file, found: &mut found };
         let Some(raw) = parse(text, &mut findings) else { continue };
         name = name.or(raw.metadata.as_ref().and_then(|m| m.name.clone()));
         refuse(&raw.refused(), &mut findings);
+        for listener in &raw.listeners {
+            services.extend(listener_of(&listener.value, place_of(listener), &mut findings));
+        }
         if let Some(block) = &raw.dataplane {
             blocks += 1;
             if blocks > 1 {
@@ -73,7 +78,7 @@ pub fn compile(files: &[(String, String)]) -> Result<Snapshot, Vec<Finding>> {
         Findings { file: first, found: &mut found }.add(None, "no dataplane block: it names the cores and ports");
     }
     let Some(dataplane) = dataplane else { return Err(found) };
-    let snapshot = Snapshot { format: FORMAT, name: name.unwrap_or_else(|| "weirgate".into()), dataplane };
+    let snapshot = Snapshot { format: FORMAT, name: name.unwrap_or_else(|| "weirgate".into()), dataplane, services };
     if found.is_empty()
         && let Err(error) = snapshot.check()
     {
@@ -132,6 +137,45 @@ fn refuse(fields: &[Refused<'_>], findings: &mut Findings<'_>) {
     for (path, place) in fields {
         findings.add(*place, format!("{path} is not supported in this version"));
     }
+}
+
+/// A listener that the data plane serves by itself.
+fn listener_of(raw: &RawListener, place: Option<(u64, u64)>, findings: &mut Findings<'_>) -> Option<ServiceListener> {
+    let path = format!("listeners[{}]", raw.name);
+    refuse(&raw.refused(), findings);
+    match raw.protocol.as_str() {
+        "TCP" => {}
+        "HTTP" | "HTTPS" | "TLS" | "UDP" => {
+            findings.add(place, format!("{path}.protocol: {} is not supported in this version", raw.protocol));
+            return None;
+        }
+        other => {
+            findings.add(place, format!("{path}.protocol: {other:?} is none of HTTP, HTTPS, TLS, TCP, UDP"));
+            return None;
+        }
+    }
+    let service = match raw.service.as_deref() {
+        Some("echo") => Service::Echo,
+        Some("discard") => Service::Discard,
+        Some("chargen") => Service::Chargen,
+        Some(other) => {
+            findings.add(place, format!("{path}.service: {other:?} is none of echo, discard, chargen"));
+            return None;
+        }
+        None => {
+            let message = "without a service (echo, discard, chargen) is not supported in this version";
+            findings.add(place, format!("{path}: a TCP listener {message}"));
+            return None;
+        }
+    };
+    let address = match &raw.address {
+        None => None,
+        Some(text) => {
+            let parsed = text.parse().map_err(|_| format!("{text:?} is not an address"));
+            Some(findings.take(place, &format!("{path}.address"), parsed)?)
+        }
+    };
+    Some(ServiceListener { name: raw.name.clone(), address, port: raw.port, service })
 }
 
 fn dataplane_of(raw: &RawDataplane, findings: &mut Findings<'_>) -> Option<Dataplane> {

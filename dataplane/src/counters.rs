@@ -76,6 +76,20 @@ named! {
         TcpTxAcks = "tcp_tx_acks",
         /// TCP segments, SYNs and SYN-ACKs sent again, for any reason.
         TcpResent = "tcp_resent",
+        /// Of these: segments later than which others arrived (RFC 8985).
+        TcpResentRack = "tcp_resent_rack",
+        /// The same, of what had been sent again before.
+        TcpResentRackAgain = "tcp_resent_rack_again",
+        /// The last of a flight, for want of an answer (RFC 8985).
+        TcpResentTailProbe = "tcp_resent_tail_probe",
+        /// After a timeout (RFC 6298).
+        TcpResentTimeout = "tcp_resent_timeout",
+        /// After three duplicate acknowledgments, for peers without SACK (RFC 5681).
+        TcpResentDuplicates = "tcp_resent_duplicates",
+        /// The next hole, for peers without SACK (RFC 6582).
+        TcpResentPartial = "tcp_resent_partial",
+        /// In smaller pieces: the path carries less than was thought.
+        TcpResentPathMtu = "tcp_resent_path_mtu",
         /// Probes for the loss of a flight's last segments (RFC 8985).
         TcpTailProbes = "tcp_tail_probes",
         /// Probes of a closed window.

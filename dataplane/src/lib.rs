@@ -4,6 +4,8 @@
 //!            frames in                                            frames out
 //!   port     rx_burst                                             tx_burst      the one seam to hardware; Frame, Pool
 //!   net      Ethernet, VLAN, ARP and ND, IPv4 and IPv6, ICMP, checksums, routes, neighbours
+//!   tcp      connections: handshakes, bytes in order, losses, congestion
+//!   services echo, discard, character generator; what stands above TCP is an Application
 //!   worker   one core's loop: Worker::turn(now), in production and in the simulator
 //! ```
 //! Beside the path: [`time`] and randomness are arguments; [`limits`] has every capacity; [`drops`] names every early end and
@@ -19,6 +21,9 @@ pub mod port;
 pub mod net;
 
 pub mod tcp;
+
+pub mod application;
+pub mod services;
 
 pub mod worker;
 

@@ -134,6 +134,12 @@ pub const TCP_SEND_FRAMES_MAX: usize = 2 * TCP_SEND_BUFFER_MAX as usize / 1_448;
 pub const TCP_COPY_MAX: usize = 512;
 /// Bytes of a segment that a device cuts for us.
 pub const TSO_MAX: u32 = 8_192;
+/// Segments of one connection that are sent and not acknowledged; beyond them no new ones are sent.
+pub const SENT_MAX: usize = 16_384;
+/// Ranges of selectively acknowledged numbers of one connection; a block that would need one more is ignored, as RFC 2018 section 5 allows.
+pub const SACK_RANGES_MAX: usize = 128;
+/// Bytes to which a congestion window may grow: the largest receive window (RFC 7323 section 2.3).
+pub const CWND_MAX: u32 = 1 << 30;
 /// Timeouts in a row after which large segments are thought to vanish in a path that is narrower than it says.
 pub const TCP_RETRIES_BLACK_HOLE: u8 = 4;
 
@@ -167,7 +173,10 @@ const _: () = {
     assert!(NEIGHBORS_INCOMPLETE_MAX < NEIGHBORS_MAX, "strangers cannot crowd out the neighbours we know");
     assert!(NEIGHBOR_PENDING_MAX <= NEIGHBORS_PENDING_MAX);
     assert!(frames_min(2) < FRAMES_PER_WORKER, "two ports work with what is given by default");
-    assert!(TCP_SEND_BUFFER_MAX >= 2 * TCP_WINDOW_MAX, "the peer's largest window can be filled while a round trip is acknowledged");
+    assert!(
+        TCP_SEND_BUFFER_MAX >= 2 * TCP_WINDOW_MAX,
+        "the peer's largest window can be filled while a round trip is acknowledged"
+    );
     assert!(TSO_MAX as usize <= (SEGMENTS_MAX - 1) * FRAME_ROOM, "header and payload fit the longest chain");
     assert!(TCP_COPY_MAX < FRAME_ROOM);
     assert!(ICMP6_QUOTE_MAX + 40 + 8 + 18 <= FRAME_ROOM);

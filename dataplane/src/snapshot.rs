@@ -9,11 +9,12 @@ pub use device::{Device, DeviceKind};
 
 use crate::{
     limits::{
-        ETHERNET_MAX, FRAME_ROOM, FRAMES_PER_WORKER, FRAMES_PER_WORKER_RANGE, MTU_MAX, MTU_MIN, PORTS_MAX, WORKERS_MAX,
-        frames_min, packet_bytes,
+        ETHERNET_MAX, FRAME_ROOM, FRAMES_PER_WORKER, FRAMES_PER_WORKER_RANGE, MTU_MAX, MTU_MIN, PORTS_MAX,
+        TCP_LISTENERS_MAX, WORKERS_MAX, frames_min, packet_bytes,
     },
     net::{Cidr, EthernetAddress, Interface, InterfaceIndex, PortIndex, Route, Topology},
     port::Capabilities,
+    services::ServiceListener,
 };
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeSet, net::IpAddr};
@@ -31,6 +32,9 @@ pub struct Snapshot {
     pub name: String,
     /// Cores, ports and memory.
     pub dataplane: Dataplane,
+    /// What is served over TCP.
+    #[serde(default)]
+    pub services: Vec<ServiceListener>,
 }
 
 /// What needs a restart to change.
@@ -156,6 +160,27 @@ impl Snapshot {
         serde_json::to_string_pretty(self).expect("a snapshot has string keys only") + "\n"
     }
 
+    fn check_services(&self) -> Result<(), String> {
+        let services = &self.services;
+        if services.len() > TCP_LISTENERS_MAX {
+            return Err(format!("{} listeners; there may be {TCP_LISTENERS_MAX}", services.len()));
+        }
+        for (i, one) in services.iter().enumerate() {
+            if one.port == 0 {
+                return Err(format!("listener {:?}: port 0 is no port", one.name));
+            }
+            if let Some(other) = services[..i].iter().find(|other| other.name == one.name) {
+                return Err(format!("two listeners are named {:?}", other.name));
+            }
+            let clash = |other: &&ServiceListener| (other.port, other.address) == (one.port, one.address);
+            if let Some(other) = services[..i].iter().find(clash) {
+                let (a, b, port) = (&other.name, &one.name, one.port);
+                return Err(format!("listeners {a:?} and {b:?} have the same address and port {port}"));
+            }
+        }
+        Ok(())
+    }
+
     /// Everything that can be checked without the devices.
     pub fn check(&self) -> Result<(), String> {
         if self.format != FORMAT {
@@ -182,6 +207,7 @@ impl Snapshot {
                 ports.len()
             ));
         }
+        self.check_services()?;
         let mut names = BTreeSet::new();
         for port in ports {
             let PortConfig { name, mtu, .. } = port;

@@ -1,20 +1,25 @@
 //! One core's loop. [`Worker::turn`] is its body in production and its step in the simulator.
 //!
 //! ```text
-//!   turn(now):  for each port: take a burst -> read the other workers' notices -> push each frame up
+//!   turn(now):  for each port: take a burst -> read the other workers' notices -> push each frame up to the net layer,
+//!                              then all TCP segments of the burst to TCP, then its events to the application
 //!               timers that are due
+//!               flush TCP: what all this has led to is sent
 //!               notices to the other workers -> offer the backlog to each port -> free dead frames together
 //! ```
 //! Two orders matter. Notices are read after a burst is taken and written before frames are offered: so whoever receives the answer to a
 //! question already knows that it was asked, whichever worker asked (see [`crate::net`], neighbours).
 
 use crate::{
+    application::Application,
     counters::{Counter, Counters, Gauge},
     drops::Drop,
     limits::{NOTICES_MAX, TURN_STALL},
     net::{ErrorMessage, Net, Notice, Output, PortIndex, Topology, protocol},
     outbox::Outbox,
     port::{Burst, Frame, Pool, Port},
+    services::{ServiceListener, Services},
+    tcp::{Segments, Tcp, TcpOptions},
     time::{Duration, Instant},
 };
 use crossbeam_queue::ArrayQueue;
@@ -43,6 +48,8 @@ pub struct WorkerOptions {
     pub mailboxes: Mailboxes,
     /// Keys its tables and its jitter.
     pub seed: u64,
+    /// What it serves.
+    pub services: Vec<ServiceListener>,
     /// Compare each frame's queue with the one that Toeplitz predicts (costs some 20 ns a frame).
     pub verify_rss: bool,
 }
@@ -57,10 +64,12 @@ pub struct Turn {
 }
 
 /// One core: its queues, its tables, its counters. It shares nothing but the mailboxes.
-pub struct Worker<P: Port> {
+pub struct Worker<P: Port, A: Application = Services> {
     index: usize,
     ports: Vec<P>,
     net: Net,
+    tcp: Tcp,
+    application: A,
     out: Outbox,
     mailboxes: Mailboxes,
     verify_rss: bool,
@@ -69,10 +78,23 @@ pub struct Worker<P: Port> {
 
 impl<P: Port> Worker<P> {
     /// A worker over its queue of each port, in the order in which the topology numbers them.
-    pub fn new(ports: Vec<P>, options: WorkerOptions) -> Self {
+    pub fn new(ports: Vec<P>, mut options: WorkerOptions) -> Self {
+        let services = Services::new(std::mem::take(&mut options.services));
+        Self::with(ports, options, services)
+    }
+}
+
+impl<P: Port, A: Application> Worker<P, A> {
+    /// The same with another application in the services' place.
+    pub fn with(ports: Vec<P>, options: WorkerOptions, mut application: A) -> Self {
         let alone = options.mailboxes.0.len() == 1;
+        let tcp_options = TcpOptions::new(options.seed, options.pool.capacity());
+        let mut tcp = Tcp::new(Arc::clone(&options.topology), tcp_options);
+        application.start(&mut tcp);
         Self {
             net: Net::new(options.topology, options.index == 0, options.seed),
+            tcp,
+            application,
             out: Outbox::new(options.pool, ports.len(), alone),
             index: options.index,
             ports,
@@ -95,6 +117,7 @@ impl<P: Port> Worker<P> {
         if now >= self.net.next_deadline() {
             self.net.handle_timers(now, &mut self.out);
         }
+        self.turn_tcp(now);
         let noticed = self.write_notices();
         for port in 0..self.ports.len() {
             moved |= self.flush(port);
@@ -103,6 +126,33 @@ impl<P: Port> Worker<P> {
         self.out.counters.count(Counter::Turns);
         self.out.counters.add(Counter::BusyTurns, u64::from(moved));
         Turn { moved, noticed }
+    }
+
+    /// What is due in TCP and above it, and what all that was received has led to.
+    fn turn_tcp(&mut self, now: Instant) {
+        if now >= self.tcp.next_deadline() {
+            self.tcp.handle_timers(now, &mut self.out);
+        }
+        if now >= self.application.next_deadline() {
+            self.application.handle_timers(now, &mut self.tcp, &mut self.out);
+        }
+        self.tell_application(now);
+        self.tcp.flush(now, &mut self.out);
+        // The flush may have ended connections.
+        self.tell_application(now);
+        self.send_segments(now);
+    }
+
+    fn tell_application(&mut self, now: Instant) {
+        while let Some(event) = self.tcp.poll_event() {
+            self.application.handle_event(now, event, &mut self.tcp, &mut self.out);
+        }
+    }
+
+    fn send_segments(&mut self, now: Instant) {
+        while let Some((answer, frame)) = self.tcp.poll_transmit() {
+            self.net.send(now, &answer, frame, &mut self.out);
+        }
     }
 
     /// Whether another worker has told something that was not read yet.
@@ -117,7 +167,10 @@ impl<P: Port> Worker<P> {
 
     /// When the next turn has something to do though nothing arrives. Earlier than `now` means at once.
     pub fn next_deadline(&self) -> Instant {
-        if self.has_backlog() { Instant::ZERO } else { self.net.next_deadline() }
+        if self.has_backlog() {
+            return Instant::ZERO;
+        }
+        self.net.next_deadline().min(self.tcp.next_deadline()).min(self.application.next_deadline())
     }
 
     /// Notes how long a turn took, by the driver's clock. Says whether that was a stall.
@@ -146,11 +199,12 @@ impl<P: Port> Worker<P> {
         for (gauge, value) in gauges {
             self.out.counters.set(gauge, value);
         }
+        self.tcp.publish(&mut self.out.counters);
     }
 
-    /// Frames between receive and their end: they wait for a neighbour or for room to be sent.
+    /// Frames between receive and their end: they wait for a neighbour, for room to be sent, for an acknowledgment, or for what comes before them.
     pub fn held(&self) -> usize {
-        self.net.held() + self.out.backlog()
+        self.net.held() + self.out.backlog() + self.tcp.held() + self.application.held()
     }
 
     /// What happened so far.
@@ -160,6 +214,14 @@ impl<P: Port> Worker<P> {
     /// Its net layer, to look at.
     pub fn net(&self) -> &Net {
         &self.net
+    }
+    /// Its TCP, to look at.
+    pub fn tcp(&self) -> &Tcp {
+        &self.tcp
+    }
+    /// What stands above it, and TCP for it to command. A flush follows with the next turn.
+    pub fn application_mut(&mut self) -> (&mut A, &mut Tcp, &mut Outbox) {
+        (&mut self.application, &mut self.tcp, &mut self.out)
     }
     /// Its pool.
     pub fn pool(&self) -> &Pool {
@@ -171,7 +233,11 @@ impl<P: Port> Worker<P> {
     }
 
     /// Sends what the ports still take and lets go of everything else.
-    pub fn stop(&mut self) {
+    pub fn stop(&mut self, now: Instant) {
+        self.tcp.stop(now, &mut self.out);
+        self.tell_application(now);
+        self.application.stop(&mut self.out);
+        self.send_segments(now);
         self.net.stop(&mut self.out);
         for port in 0..self.ports.len() {
             self.flush(port);
@@ -185,25 +251,36 @@ impl<P: Port> Worker<P> {
     #[inline]
     fn handle_burst(&mut self, now: Instant, port: PortIndex, burst: Burst) {
         self.out.counters.add(Counter::RxFrames, burst.len() as u64);
+        let mut segments = Segments::new();
         for frame in burst {
             self.out.counters.add(Counter::RxBytes, frame.len() as u64);
             if self.verify_rss {
                 self.check_queue(port, &frame);
             }
             if let Some(output) = self.net.handle(now, port, frame, &mut self.out) {
-                self.handle_output(now, output);
+                self.handle_output(now, output, &mut segments);
             }
+        }
+        if !segments.is_empty() {
+            self.tcp.handle_burst(now, &mut segments, &mut self.out);
+            self.tell_application(now);
         }
     }
 
-    /// No transport listens yet, and the packet's sender learns it where the protocol has a word for that.
-    fn handle_output(&mut self, now: Instant, output: Output) {
+    /// Segments wait for the rest of their burst. Nobody listens for UDP, and the datagram's sender learns it.
+    fn handle_output(&mut self, now: Instant, output: Output, segments: &mut Segments) {
         match output {
-            Output::Packet(packet, frame) if packet.protocol == protocol::UDP => {
+            Output::Packet(packet, frame) if packet.protocol == protocol::TCP => segments.push((packet, frame)),
+            Output::Packet(packet, frame) => {
                 self.net.refuse(now, &packet, frame, ErrorMessage::PortUnreachable, Drop::UdpNoListener, &mut self.out);
             }
-            Output::Packet(_, frame) => self.out.drop(frame, Drop::TcpNoListener),
-            Output::Error(_, frame) => self.out.drop(frame, Drop::IcmpErrorNoFlow),
+            Output::Error(error, frame) => {
+                if self.tcp.handle_icmp_error(now, &error, &mut self.out) {
+                    self.out.consume(frame);
+                } else {
+                    self.out.drop(frame, Drop::IcmpErrorNoFlow);
+                }
+            }
         }
     }
 

@@ -136,7 +136,7 @@ impl Conversation {
     /// # Panics
     /// When one is not.
     pub fn ends(mut self) {
-        self.gateway.end();
+        self.gateway.end(self.now);
         assert_eq!(self.gateway.failure(), None);
     }
 }

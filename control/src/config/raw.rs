@@ -20,7 +20,8 @@ pub(super) struct RawFile {
     pub(super) kind: Option<Spanned<String>>,
     pub(super) metadata: Option<RawMetadata>,
     pub(super) dataplane: Option<Spanned<RawDataplane>>,
-    listeners: Later,
+    #[serde(default)]
+    pub(super) listeners: Vec<Spanned<RawListener>>,
     secrets: Later,
     routes: Later,
     backends: Later,
@@ -33,7 +34,6 @@ pub(super) struct RawFile {
 impl RawFile {
     pub(super) fn refused(&self) -> Vec<Refused<'static>> {
         refused([
-            ("listeners", &self.listeners),
             ("secrets", &self.secrets),
             ("routes", &self.routes),
             ("backends", &self.backends),
@@ -119,6 +119,32 @@ pub(super) struct RawVlan {
 pub(super) struct RawRoute {
     pub(super) to: String,
     pub(super) via: String,
+}
+
+/// A Gateway API listener. In this version only TCP, served by the data plane itself.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(super) struct RawListener {
+    pub(super) name: String,
+    pub(super) port: u16,
+    pub(super) protocol: String,
+    pub(super) address: Option<String>,
+    pub(super) service: Option<String>,
+    alpn: Later,
+    proxy_protocol: Later,
+    tls: Later,
+    http: Later,
+}
+
+impl RawListener {
+    pub(super) fn refused(&self) -> Vec<Refused<'static>> {
+        refused([
+            ("listeners.alpn", &self.alpn),
+            ("listeners.proxyProtocol", &self.proxy_protocol),
+            ("listeners.tls", &self.tls),
+            ("listeners.http", &self.http),
+        ])
+    }
 }
 
 /// `gateway: A`, or `gateway: [A, B]` for one of each family.

@@ -2,11 +2,9 @@
 
 use super::{
     Event, Tcp,
-    congestion::CongestionControl,
-    connection::{Marks, MaybeIndex, State},
-    listen::timestamp,
+    connection::{Hot, Marks, State},
     may_challenge,
-    recovery::AckInfo,
+    recovery::{AckInfo, Recovery},
     segment::{Flags, Segment},
     stamp::Stamp,
 };
@@ -34,15 +32,15 @@ impl Tcp {
         let una = hot.snd_una;
         let advanced = segment.ack.after(una);
         if hot.marks.has(Marks::ECN) {
-            self.take_congestion_marks(i, segment);
+            take_congestion_marks(hot, segment);
         }
-        let hot = &mut self.connections.hot[i];
         if let Some(index) = hot.flight.get()
             && hot.snd_nxt != una
         {
             // rfc5681 2: a duplicate brings nothing, and says nothing new.
             let duplicate = !advanced && segment.len() == 0 && hot.snd_wnd == before;
-            if advanced || duplicate || !segment.blocks.is_empty() {
+            let ece = hot.marks.has(Marks::ECN) && segment.flags.has(Flags::ECE);
+            if advanced || duplicate || ece || !segment.blocks.is_empty() {
                 self.inform_recovery(now, i, index, segment, advanced, duplicate);
             }
         }
@@ -110,25 +108,6 @@ impl Tcp {
         }
     }
 
-    /// rfc3168 6.1: congestion on the way here and on the way there.
-    fn take_congestion_marks(&mut self, i: usize, segment: &Segment) {
-        let (hot, cold) = (&mut self.connections.hot[i], &mut self.connections.cold[i]);
-        // rfc3168 6.1.3: ECE from the mark on until the peer says CWR.
-        if segment.flags.has(Flags::CWR) {
-            hot.marks.clear(Marks::ECE);
-        }
-        if segment.ce {
-            hot.marks.set(Marks::ECE | Marks::ACK_NOW);
-        }
-        // rfc3168 6.1.2: once for each window of data.
-        if segment.flags.has(Flags::ECE) && !segment.flags.has(Flags::SYN) && segment.ack.from(cold.ecn_until) {
-            let flight = hot.snd_nxt - hot.snd_una;
-            cold.congestion.on_ecn(Stamp::of(self.now), flight);
-            cold.ecn_until = hot.snd_nxt;
-            hot.marks.set(Marks::CWR);
-        }
-    }
-
     #[inline]
     fn inform_recovery(
         &mut self,
@@ -140,22 +119,24 @@ impl Tcp {
         duplicate: bool,
     ) {
         let (hot, cold) = (&mut self.connections.hot[i], &mut self.connections.cold[i]);
+        // rfc2018 2, rfc7323 3.2 i: what was not agreed is ignored.
         let blocks = if hot.marks.has(Marks::SACK) { &segment.blocks[..] } else { &[] };
         let echo = segment.timestamps.filter(|_| hot.marks.has(Marks::TIMESTAMPS));
         let info = AckInfo {
-            una: hot.snd_una,
+            now: Stamp::of(now),
             ack: if advanced { segment.ack } else { hot.snd_una },
-            nxt: hot.snd_nxt,
             blocks,
-            duplicate,
-            // rfc7323 4.1: what our clock said when the segment left that is acknowledged.
-            echo_ms: echo.map(|(_, echo)| echo.wrapping_sub(hot.ts_offset)),
-            now_ms: timestamp(now),
-            sack: hot.marks.has(Marks::SACK),
+            // What our clock said when the segment left that is acknowledged: its tick's last microsecond.
+            echo: echo.map(|(_, echo)| Stamp(echo.wrapping_sub(hot.ts_offset).wrapping_mul(1_000)).plus_us(999)),
+            is_duplicate: duplicate,
+            ece: hot.marks.has(Marks::ECN) && segment.flags.has(Flags::ECE) && !segment.flags.has(Flags::SYN),
         };
         let flight = self.flights.at_mut(index);
-        let limited = !hot.marks.has(Marks::APP_LIMITED);
-        flight.recovery.on_ack(Stamp::of(now), &info, limited, &mut cold.rtt, &mut cold.congestion);
+        let outcome = flight.recovery.on_ack(&info, &mut cold.rtt, &mut cold.congestion);
+        // rfc3168 6.1.2: the window was reduced, and the next new data says so.
+        if outcome.reduced && hot.marks.has(Marks::ECN) {
+            hot.marks.set(Marks::CWR);
+        }
     }
 
     /// Bytes have arrived at the peer.
@@ -169,8 +150,12 @@ impl Tcp {
         cold.retries = 0;
         hot.snd_una = segment.ack;
         if hot.snd_nxt.before(hot.snd_una) {
-            // The peer has taken the byte that probed its window.
+            // The peer has taken the byte that probed its window. Recovery has never heard of it.
             hot.snd_nxt = hot.snd_una;
+            if let Some(index) = hot.flight.get() {
+                let sack = hot.marks.has(Marks::SACK);
+                self.flights.at_mut(index).recovery = Recovery::new(hot.snd_nxt, sack, cold.reordering);
+            }
         }
         hot.marks.clear(Marks::PROBED);
         let Some(index) = hot.flight.get() else { return true };
@@ -180,12 +165,12 @@ impl Tcp {
         self.queued_frames -= frames - flight.queue.frames();
         let all = hot.snd_una == hot.snd_nxt;
         let fin_acked = all && hot.marks.has(Marks::FIN_SENT);
-        if fin_acked || (all && flight.queued_end == hot.snd_una && !hot.marks.has(Marks::CLOSED)) {
-            self.flights.end(index);
-            hot.flight = MaybeIndex::NONE;
-            hot.marks.clear(Marks::TRANSMIT_ARMED | Marks::PERSIST);
+        let done = fin_acked || (all && flight.queued_end == hot.snd_una && !hot.marks.has(Marks::CLOSED));
+        let wants_room = hot.marks.has(Marks::WANTS_ROOM);
+        if done {
+            self.end_flight(i, index);
         }
-        if hot.marks.has(Marks::WANTS_ROOM) && self.room(i) >= TCP_SEND_BUFFER_MIN as usize / 2 {
+        if wants_room && self.room(i) >= TCP_SEND_BUFFER_MIN as usize / 2 {
             self.connections.hot[i].marks.clear(Marks::WANTS_ROOM);
             self.events.push_back(Event::Writable { id });
         }
@@ -195,5 +180,15 @@ impl Tcp {
             return self.connections.find(id).is_some();
         }
         true
+    }
+}
+
+/// rfc3168 6.1.3: from a packet that met congestion on, ECE until the peer says CWR.
+fn take_congestion_marks(hot: &mut Hot, segment: &Segment) {
+    if segment.flags.has(Flags::CWR) {
+        hot.marks.clear(Marks::ECE);
+    }
+    if segment.ce {
+        hot.marks.set(Marks::ECE | Marks::ACK_NOW);
     }
 }

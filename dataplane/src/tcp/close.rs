@@ -6,7 +6,6 @@ use super::{
     emit::{Header, Options},
     listen::timestamp,
     segment::{Flags, Segment},
-    seq::Seq,
     stamp::Stamp,
     table::{Kind, Place},
     time_wait::{TIME_WAIT, TimeWait},
@@ -52,7 +51,7 @@ impl Tcp {
             cold.close_at = now + linger;
         }
         if hot.flight.is_none() {
-            hot.flight = MaybeIndex::some(self.flights.begin(hot.snd_nxt) as u32);
+            self.begin_flight(i);
         }
         self.touch(i);
     }
@@ -93,7 +92,8 @@ impl Tcp {
             if hot.marks.has(Marks::TIMESTAMPS) {
                 options.timestamps(timestamp(now).wrapping_add(hot.ts_offset), hot.ts_recent);
             }
-            let header = Header { seq: hot.snd_nxt, ack: hot.rcv_nxt, flags: Flags(Flags::RST | Flags::ACK), window: 0 };
+            let header =
+                Header { seq: hot.snd_nxt, ack: hot.rcv_nxt, flags: Flags(Flags::RST | Flags::ACK), window: 0 };
             out.counters.count(Counter::TcpResetsSent);
             self.emit_bare(&key, &header, &options, interface, out);
         }
@@ -238,7 +238,10 @@ fn opens_anew(record: &TimeWait, segment: &Segment) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{net::InterfaceIndex, tcp::table::FlowKey};
+    use crate::{
+        net::InterfaceIndex,
+        tcp::{Seq, table::FlowKey},
+    };
 
     #[test]
     fn a_syn_in_time_wait_opens_anew_on_grounds_of_rfc_6191() {

@@ -2,6 +2,7 @@
 
 use super::{
     Event, Tcp,
+    congestion::CongestionControl,
     connection::{ConnectionId, End, Marks, State},
     emit::{Header, Options},
     half_open::Offer,
@@ -213,7 +214,7 @@ impl Tcp {
             (hot.snd_wl1, hot.snd_wl2) = (segment.seq, segment.ack);
             if lost {
                 cold.rtt.syn_was_lost();
-                cold.congestion.syn_was_lost();
+                cold.congestion.on_syn_lost();
             } else {
                 // `challenge_at` was the SYN's time so far.
                 cold.rtt.sample(Stamp::of(now).since(cold.challenge_at).max(1), Stamp::of(now));
@@ -249,4 +250,3 @@ fn is_host(address: IpAddr) -> bool {
         IpAddr::V6(a) => !(a.is_unspecified() || a.is_multicast() || a.is_loopback() || a.to_ipv4_mapped().is_some()),
     }
 }
-

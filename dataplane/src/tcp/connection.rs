@@ -10,8 +10,10 @@
 
 use super::{
     assembler::AssemblerId,
-    congestion::Congestion,
+    congestion::{Congestion, Cubic, NewReno},
+    listen::MSS_MIN,
     options::{CongestionChoice, ConnectionOptions},
+    recovery::Reordering,
     rtt::Rtt,
     seq::Seq,
     stamp::Stamp,
@@ -29,6 +31,13 @@ use crate::{
 pub struct ConnectionId {
     pub(super) index: u32,
     pub(super) generation: u32,
+}
+
+impl ConnectionId {
+    /// Its place: small numbers, used again after its end. For tables beside the engine's.
+    pub fn index(self) -> usize {
+        self.index as usize
+    }
 }
 
 /// The states of RFC 9293 section 3.3.2 that a full connection can be in.
@@ -151,8 +160,6 @@ impl Marks {
     pub(super) const KEEPALIVE: u32 = 1 << 14;
     /// Small segments wait for the acknowledgment of others (RFC 9293 section 3.7.4).
     pub(super) const NAGLE: u32 = 1 << 15;
-    /// The last segment that can be sent was held back though the window was open: cwnd is not what limits.
-    pub(super) const APP_LIMITED: u32 = 1 << 16;
     /// The peer's FIN has come in order.
     pub(super) const PEER_CLOSED: u32 = 1 << 17;
     /// The FIN was sent.
@@ -263,6 +270,8 @@ const _: () = assert!(size_of::<Hot>() == 128, "two cache lines");
 pub(super) struct Cold {
     pub(super) congestion: Congestion,
     pub(super) rtt: Rtt,
+    /// What this path was seen to do with the order of segments.
+    pub(super) reordering: Reordering,
     pub(super) iss: Seq,
     pub(super) irs: Seq,
     pub(super) options: ConnectionOptions,
@@ -288,8 +297,6 @@ pub(super) struct Cold {
     pub(super) snd_wnd_max: u32,
     /// The furthest number that any window of the peer has allowed.
     pub(super) snd_limit: Seq,
-    /// The peer's ECE is old news up to here.
-    pub(super) ecn_until: Seq,
     /// A duplicate that came, for the next acknowledgment.
     pub(super) dsack: (Seq, Seq),
     /// Where the newest out-of-order data lies.
@@ -348,8 +355,12 @@ impl Cold {
     pub(super) fn new(congestion: CongestionChoice, options: ConnectionOptions, now: Instant, mtu: u16) -> Self {
         let stamp = Stamp::of(now);
         Self {
-            congestion: Congestion::new(congestion),
+            congestion: match congestion {
+                CongestionChoice::Cubic => Congestion::Cubic(Cubic::new(MSS_MIN)),
+                CongestionChoice::NewReno => Congestion::NewReno(NewReno::new(MSS_MIN)),
+            },
             rtt: Rtt::new(),
+            reordering: Reordering::default(),
             iss: Seq(0),
             irs: Seq(0),
             options,
@@ -366,7 +377,6 @@ impl Cold {
             sent_at: stamp,
             snd_wnd_max: 0,
             snd_limit: Seq(0),
-            ecn_until: Seq(0),
             dsack: (Seq(0), Seq(0)),
             newest_held: Seq(0),
             resent_segments: 0,

@@ -89,7 +89,8 @@ pub(super) fn emit(
 ) {
     let header_len = HEADER_LEN + options.len();
     let segment_len = (header_len + frame.len()) as u32;
-    let payload = if offloads.l4_checksum || frame.is_empty() { Sum::default() } else { Sum::default().add_frame(frame, 0) };
+    let payload =
+        if offloads.l4_checksum || frame.is_empty() { Sum::default() } else { Sum::default().add_frame(frame, 0) };
     let bytes = frame.prepend(header_len).expect("every frame of ours has room for headers");
     let bytes = &mut bytes[..header_len];
     bytes[..2].copy_from_slice(&((key.ports >> 16) as u16).to_be_bytes());

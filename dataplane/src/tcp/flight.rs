@@ -1,6 +1,10 @@
 //! What a connection needs only while bytes are queued or unacknowledged. An idle connection has none.
 
-use super::{queue::SendQueue, recovery::Recovery, seq::Seq};
+use super::{
+    queue::SendQueue,
+    recovery::{Recovery, Reordering},
+    seq::Seq,
+};
 
 /// One connection's bytes under way.
 pub(super) struct Flight {
@@ -21,23 +25,21 @@ pub(super) struct Flights {
 
 impl Flights {
     /// A flight whose first byte will be `next`.
-    pub(super) fn begin(&mut self, next: Seq) -> usize {
-        let index = match self.free.pop() {
-            Some(index) => index as usize,
+    pub(super) fn begin(&mut self, next: Seq, sack: bool, reordering: Reordering) -> usize {
+        let recovery = Recovery::new(next, sack, reordering);
+        match self.free.pop() {
+            Some(index) => {
+                let flight = &mut self.flights[index as usize];
+                flight.recovery = recovery;
+                (flight.queued_end, flight.last_begins) = (next, next);
+                index as usize
+            }
             None => {
-                self.flights.push(Flight {
-                    recovery: Recovery::default(),
-                    queue: SendQueue::default(),
-                    queued_end: next,
-                    last_begins: next,
-                });
+                let queue = SendQueue::default();
+                self.flights.push(Flight { recovery, queue, queued_end: next, last_begins: next });
                 self.flights.len() - 1
             }
-        };
-        let flight = &mut self.flights[index];
-        flight.recovery.begin(next);
-        (flight.queued_end, flight.last_begins) = (next, next);
-        index
+        }
     }
 
     /// Its queue is empty.

@@ -3,12 +3,11 @@
 //! Every record waits equally long for its first repetition, for its second, and so on. So there is a queue for each number of repetitions,
 //! oldest first, and no timer for any record.
 
-use super::{
-    seq::Seq,
-    stamp::Stamp,
-    table::FlowKey,
+use super::{seq::Seq, stamp::Stamp, table::FlowKey};
+use crate::{
+    net::InterfaceIndex,
+    time::{Duration, Instant},
 };
-use crate::{net::InterfaceIndex, time::{Duration, Instant}};
 use std::collections::VecDeque;
 
 /// What a peer's SYN says that it can do, as far as we shall use it.

@@ -2,6 +2,7 @@
 
 use super::{
     Tcp,
+    congestion::CongestionControl,
     connection::{ConnectionId, Marks, State},
     stamp::Stamp,
     table::FlowKey,

@@ -11,6 +11,7 @@
 
 use super::{
     Event, Tcp,
+    congestion::CongestionControl,
     connection::{Marks, State},
     emit::{self, Header, Options},
     half_open::{HalfOpen, Offer},
@@ -265,7 +266,8 @@ impl Tcp {
         let ts_offset = self.secrets.timestamp_offset(key);
         let bits = segment.timestamps.map(|(_, echo)| echo.wrapping_sub(ts_offset));
         let (irs, iss) = (segment.seq - 1, segment.ack - 1);
-        let offer = if segment.flags.has(Flags::SYN) { None } else { self.secrets.check_cookie(now, key, irs, iss, bits) };
+        let offer =
+            if segment.flags.has(Flags::SYN) { None } else { self.secrets.check_cookie(now, key, irs, iss, bits) };
         let Some(offer) = offer else {
             // rfc9293 3.10.7.2, second: any acknowledgment is unacceptable to a listener.
             self.refuse_segment(key, segment, packet.interface, out);
@@ -391,6 +393,7 @@ impl Tcp {
             cold.rtt.sample(Stamp::of(now).since(record.sent_at).max(1), Stamp::of(now));
         } else if record.repeats > 0 {
             cold.rtt.syn_was_lost();
+            cold.congestion.on_syn_lost();
         }
         out.counters.count(Counter::TcpAccepted);
         let id = self.connections.id(index);
@@ -410,7 +413,7 @@ impl Tcp {
         (hot.snd_una, hot.snd_nxt) = (iss, iss + 1);
         (hot.snd_wl1, hot.snd_wl2) = (irs, iss);
         // What the peer takes is known with its next segment.
-        (cold.snd_limit, cold.ecn_until) = (iss + 1, iss);
+        cold.snd_limit = iss + 1;
         hot.ts_recent = ts_recent;
         // rfc7323 2.2: scaling only if both sides have offered it.
         (hot.snd_wscale, hot.rcv_wscale) = (offer.wscale.unwrap_or(0), rcv_wscale);

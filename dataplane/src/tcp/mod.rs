@@ -33,6 +33,7 @@ mod close;
 mod congestion;
 mod connect;
 mod connection;
+mod deque;
 mod emit;
 mod flight;
 mod half_open;
@@ -59,8 +60,8 @@ mod window;
 pub use connection::{ConnectionId, End, State};
 pub use inspect::ConnectionReport;
 pub use options::{
-    CongestionChoice, Connect, ConnectError, ConnectionOptions, GIVE_UP, GIVE_UP_SYN, Keepalive, Listen, ListenError, ListenerId,
-    TcpOptions,
+    CongestionChoice, Connect, ConnectError, ConnectionOptions, GIVE_UP, GIVE_UP_SYN, Keepalive, Listen, ListenError,
+    ListenerId, TcpOptions,
 };
 
 use crate::{
@@ -80,6 +81,7 @@ use half_open::HalfOpens;
 use listen::Listeners;
 use secrets::Secrets;
 use segment::Segment;
+pub use seq::Seq;
 use stamp::Stamp;
 use std::{collections::VecDeque, sync::Arc};
 use table::{FlowKey, Kind, Place, Table};
@@ -239,14 +241,11 @@ impl Tcp {
 
     #[inline]
     fn handle_segment(&mut self, now: Instant, staged: &Staged, packet: &Packet, frame: Frame, out: &mut Outbox) {
-        let segment = match Segment::parse(
-            &frame.head()[packet.transport_at..],
-            packet.transport_len,
-            packet.traffic_class,
-        ) {
-            Ok(segment) => segment,
-            Err(reason) => return out.drop(frame, reason),
-        };
+        let segment =
+            match Segment::parse(&frame.head()[packet.transport_at..], packet.transport_len, packet.traffic_class) {
+                Ok(segment) => segment,
+                Err(reason) => return out.drop(frame, reason),
+            };
         // What came earlier in the burst may have ended the candidate, or begun the flow.
         let place = staged.candidate.filter(|place| self.is_flow(*place, &staged.key));
         let place = place.or_else(|| self.table.find(staged.hash, |place| self.is_flow(place, &staged.key)));
@@ -264,7 +263,9 @@ impl Tcp {
     fn is_flow(&self, place: Place, key: &FlowKey) -> bool {
         let index = place.index() as usize;
         match place.kind() {
-            Kind::Connection => self.connections.hot.get(index).is_some_and(|h| h.key == *key && h.state != State::Closed),
+            Kind::Connection => {
+                self.connections.hot.get(index).is_some_and(|h| h.key == *key && h.state != State::Closed)
+            }
             Kind::HalfOpen => self.half_open.record(index as u32).key == *key,
             Kind::TimeWait => self.time_waits.record(index as u32).key == *key,
         }
@@ -321,15 +322,14 @@ impl Tcp {
             }
             return Err(frame);
         }
-        let hot = &mut self.connections.hot[i];
-        let index = match hot.flight.get() {
+        let index = match self.connections.hot[i].flight.get() {
             Some(index) => index,
             None => {
-                let index = self.flights.begin(hot.snd_nxt);
-                hot.flight = MaybeIndex::some(index as u32);
-                index
+                self.begin_flight(i);
+                self.connections.hot[i].flight.get().expect("just begun")
             }
         };
+        let hot = &mut self.connections.hot[i];
         let flight = self.flights.at_mut(index);
         let before = flight.queue.frames();
         let end = flight.queued_end;
@@ -342,6 +342,13 @@ impl Tcp {
         self.queued_frames += flight.queue.frames() - before;
         self.touch(i);
         Ok(())
+    }
+
+    /// Asks for [`Event::Writable`] when there is room again.
+    pub fn wants_room(&mut self, id: ConnectionId) {
+        if let Some(i) = self.connections.find(id) {
+            self.connections.hot[i].marks.set(Marks::WANTS_ROOM);
+        }
     }
 
     /// The application is done with so many of the bytes that it was given: the window opens again.
@@ -383,6 +390,24 @@ impl Tcp {
         if self.touched.is_empty() {
             self.touched = touched;
         }
+    }
+
+    /// Bytes will be under way.
+    fn begin_flight(&mut self, i: usize) {
+        let (hot, cold) = (&mut self.connections.hot[i], &self.connections.cold[i]);
+        let index = self.flights.begin(hot.snd_nxt, hot.marks.has(Marks::SACK), cold.reordering);
+        hot.flight = MaybeIndex::some(index as u32);
+    }
+
+    /// Nothing is under way or queued any more.
+    fn end_flight(&mut self, i: usize, index: usize) {
+        let (hot, cold) = (&mut self.connections.hot[i], &mut self.connections.cold[i]);
+        let recovery = &self.flights.at(index).recovery;
+        cold.reordering = recovery.reordering();
+        cold.delivery_rate = recovery.delivery_rate().min(u64::from(u32::MAX)) as u32;
+        self.flights.end(index);
+        hot.flight = MaybeIndex::NONE;
+        hot.marks.clear(Marks::TRANSMIT_ARMED | Marks::PERSIST);
     }
 
     /// A connection is to be looked at before the turn ends.

@@ -111,6 +111,13 @@ pub struct Listen {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct ListenerId(pub(super) u16);
 
+impl ListenerId {
+    /// Its place: small numbers, used again. For tables beside the engine's.
+    pub fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
 /// Why nobody can listen there.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ListenError {

@@ -2,10 +2,12 @@
 
 use super::{
     Tcp,
+    congestion::CongestionControl,
     connection::{End, Marks, State},
     listen::MSS_MIN,
     segment::{HEADER_LEN, TIMESTAMPS_ALIGNED_LEN},
     seq::Seq,
+    stamp::Stamp,
     table::{FlowKey, Kind},
 };
 use crate::{
@@ -100,7 +102,7 @@ impl Tcp {
         self.set_mss(i as u32);
         // What was sent too long is gone: no congestion, but to be sent again in smaller pieces.
         if let Some(index) = self.connections.hot[i].flight.get() {
-            self.flights.at_mut(index).recovery.path_narrowed(u32::from(self.connections.hot[i].mss));
+            self.flights.at_mut(index).recovery.path_narrowed(Stamp::of(now), u32::from(self.connections.hot[i].mss));
         }
         self.touch(i);
     }
@@ -117,7 +119,7 @@ impl Tcp {
         cold.widen_at = now + WIDEN_AFTER;
         self.set_mss(i as u32);
         if let Some(index) = self.connections.hot[i].flight.get() {
-            self.flights.at_mut(index).recovery.path_narrowed(u32::from(self.connections.hot[i].mss));
+            self.flights.at_mut(index).recovery.path_narrowed(Stamp::of(now), u32::from(self.connections.hot[i].mss));
         }
     }
 

@@ -6,10 +6,7 @@
 //!      ^ acknowledged up to here: `a` goes when it is acknowledged to its end
 //! ```
 
-use super::{
-    scoreboard::Deque,
-    seq::Seq,
-};
+use super::{deque::Deque, seq::Seq};
 use crate::{
     limits::{SEGMENTS_MAX, TCP_COPY_MAX},
     outbox::Outbox,
@@ -123,7 +120,11 @@ impl SendQueue {
         let (mut low, mut high) = (0, last);
         while low < high {
             let middle = (low + high) / 2;
-            if self.chunks[middle].seq.up_to(seq) && !holds(&self.chunks[middle]) { low = middle + 1 } else { high = middle }
+            if self.chunks[middle].seq.up_to(seq) && !holds(&self.chunks[middle]) {
+                low = middle + 1
+            } else {
+                high = middle
+            }
         }
         holds(&self.chunks[low]).then_some(low)
     }

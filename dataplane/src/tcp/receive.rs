@@ -108,7 +108,11 @@ impl Tcp {
         }
         if flags.has(Flags::RST) {
             // rfc5961 3.2: a reset with exactly the next number is believed; one elsewhere in the window is asked for again.
-            return if segment.seq == hot.rcv_nxt { Verdict::Reset } else { Verdict::Challenge(Drop::TcpResetUnacceptable) };
+            return if segment.seq == hot.rcv_nxt {
+                Verdict::Reset
+            } else {
+                Verdict::Challenge(Drop::TcpResetUnacceptable)
+            };
         }
         if flags.has(Flags::SYN) {
             // In a simultaneous open the peer's SYN-ACK repeats its SYN.
@@ -317,7 +321,9 @@ impl Tcp {
     fn take_assembled(&mut self, now: Instant, i: usize, out: &mut Outbox) {
         loop {
             let hot = &mut self.connections.hot[i];
-            let Some(Popped { frame, len, fin }) = self.assemblers.pop(&mut hot.assembler, hot.rcv_nxt, out) else { return };
+            let Some(Popped { frame, len, fin }) = self.assemblers.pop(&mut hot.assembler, hot.rcv_nxt, out) else {
+                return;
+            };
             match frame {
                 Some(frame) if len > 0 => self.deliver(now, i, len, frame),
                 Some(frame) => out.consume(frame),

@@ -1,11 +1,7 @@
 //! Numbers that outsiders must not foresee: initial sequence numbers, timestamp offsets, cookies, source ports. Each is a keyed hash
 //! (SipHash-2-4) of the flow under a key of its own, so that seeing many of one kind says nothing of another.
 
-use super::{
-    half_open::Offer,
-    seq::Seq,
-    table::FlowKey,
-};
+use super::{half_open::Offer, seq::Seq, table::FlowKey};
 use crate::time::{Duration, Instant};
 use siphasher::sip::SipHasher24;
 use std::hash::Hasher;
@@ -130,7 +126,7 @@ mod tests {
     #[test]
     fn sequence_numbers_differ_by_flow_and_rise_with_time() {
         let secrets = Secrets::new(1);
-        let at = |us| Instant::from_ns(us * 1_000);
+        let at = |us: u64| Instant::from_ns(us * 1_000);
         assert_eq!(secrets.isn(at(400), &flow(1)) - secrets.isn(at(0), &flow(1)), 100);
         assert_ne!(secrets.isn(at(0), &flow(1)), secrets.isn(at(0), &flow(2)));
         assert_ne!(secrets.isn(at(0), &flow(1)), Secrets::new(2).isn(at(0), &flow(1)));

@@ -111,8 +111,9 @@ impl Segment {
                         return Err(Drop::TcpOptionsMalformed);
                     }
                     for block in body.chunks_exact(8).take(SACK_BLOCKS_MAX) {
-                        let word =
-                            |at: usize| Seq(u32::from_be_bytes([block[at], block[at + 1], block[at + 2], block[at + 3]]));
+                        let word = |at: usize| {
+                            Seq(u32::from_be_bytes([block[at], block[at + 1], block[at + 2], block[at + 3]]))
+                        };
                         let _ = self.blocks.try_push((word(0), word(4)));
                     }
                 }
@@ -235,7 +236,9 @@ mod tests {
         let unknown = [253, 4, 9, 9];
         assert_eq!(parse(&unknown).unwrap().timestamps, None);
         assert_eq!(parse(&[0, 8, 3, 3]).unwrap().timestamps, None, "nothing after the end");
-        for malformed in [[8, 0, 0, 0], [8, 1, 0, 0], [1, 1, 1, 8], [8, 3, 0, 0], [8, 11, 0, 0], [5, 4, 0, 0], [253, 9, 0, 0]] {
+        for malformed in
+            [[8, 0, 0, 0], [8, 1, 0, 0], [1, 1, 1, 8], [8, 3, 0, 0], [8, 11, 0, 0], [5, 4, 0, 0], [253, 9, 0, 0]]
+        {
             assert_eq!(parse(&malformed).err(), Some(Drop::TcpOptionsMalformed), "{malformed:?}");
         }
         assert_eq!(Segment::parse(&header(&timestamps)[..24], 40, 0).err(), Some(Drop::HeadersSplit));

@@ -5,33 +5,33 @@ use crate::time::{Duration, Instant};
 /// A moment, in microseconds of the driver's clock, modulo 2^32 (71 minutes). It is only ever compared with moments less than half of that
 /// away: round trips, retransmission timers (at most two minutes), delayed acknowledgements. Longer times are [`Instant`]s.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct Stamp(pub u32);
+pub(super) struct Stamp(pub(super) u32);
 
 impl Stamp {
     /// The moment `now`.
     #[inline]
-    pub fn of(now: Instant) -> Self {
+    pub(super) fn of(now: Instant) -> Self {
         Self((now.as_ns() / 1_000) as u32)
     }
     /// Microseconds since `earlier`; zero if that is still to come.
     #[inline]
-    pub fn since(self, earlier: Self) -> u32 {
+    pub(super) fn since(self, earlier: Self) -> u32 {
         let us = self.0.wrapping_sub(earlier.0);
         if us > u32::MAX / 2 { 0 } else { us }
     }
     /// Whether this comes after `other`.
     #[inline]
-    pub fn is_after(self, other: Self) -> bool {
+    pub(super) fn is_after(self, other: Self) -> bool {
         (other.0.wrapping_sub(self.0) as i32) < 0
     }
     /// `us` microseconds later.
     #[inline]
-    pub fn plus_us(self, us: u32) -> Self {
+    pub(super) fn plus_us(self, us: u32) -> Self {
         Self(self.0.wrapping_add(us))
     }
     /// As an instant, seen from `now`, which is near it.
     #[inline]
-    pub fn near(self, now: Instant) -> Instant {
+    pub(super) fn near(self, now: Instant) -> Instant {
         let ahead = self.0.wrapping_sub(Self::of(now).0) as i32;
         // From the whole microsecond that `now` lies in.
         let base = Instant::from_ns(now.as_ns() / 1_000 * 1_000);

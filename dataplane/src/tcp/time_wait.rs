@@ -1,12 +1,11 @@
 //! TIME-WAIT (RFC 9293 section 3.6.1): a small record for each connection that we closed first, so that late segments of it harm no later
 //! one. All wait equally long, so a queue in the order of their ends serves as their timer.
 
-use super::{
-    seq::Seq,
-    stamp::Stamp,
-    table::FlowKey,
+use super::{seq::Seq, stamp::Stamp, table::FlowKey};
+use crate::{
+    net::InterfaceIndex,
+    time::{Duration, Instant},
 };
-use crate::{net::InterfaceIndex, time::{Duration, Instant}};
 use std::collections::VecDeque;
 
 /// rfc9293 3.4.2, 3.6.1 MUST-13: twice the maximum segment lifetime. RFC 9293 puts that at two minutes; like every large stack we take 30 s.

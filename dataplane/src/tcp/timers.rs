@@ -102,7 +102,8 @@ impl Tcp {
             Timer::DelayedAck => hot.marks.has(Marks::ACK_DELAYED).then(|| hot.ack_at.near(now)),
             Timer::Keepalive => {
                 // rfc9293 3.8.4 MUST-26: only while nothing is under way.
-                let keepalive = cold.options.keepalive.filter(|_| hot.state.is_synchronized() && hot.flight.is_none())?;
+                let keepalive =
+                    cold.options.keepalive.filter(|_| hot.state.is_synchronized() && hot.flight.is_none())?;
                 let wait = if cold.keepalive_probes == 0 {
                     u64::from(keepalive.idle_s)
                 } else {
@@ -188,20 +189,25 @@ impl Tcp {
         let window = (hot.snd_una + hot.snd_wnd).since(hot.snd_nxt);
         let more = unsent > 0 && window > 0;
         match flight.recovery.on_timer(Stamp::of(now), more, &mut cold.rtt, &mut cold.congestion) {
-            Action::LossesMarked => {}
-            Action::Expired => {
+            Action::Nothing => {}
+            Action::LossesMarked { reduced } => {
+                if reduced && hot.marks.has(Marks::ECN) {
+                    hot.marks.set(Marks::CWR);
+                }
+            }
+            Action::RtoExpired => {
                 cold.retries = cold.retries.saturating_add(1);
                 if cold.retries == TCP_RETRIES_BLACK_HOLE {
                     self.suspect_black_hole(now, i);
                 }
             }
-            Action::ProbeNew => {
+            Action::ProbeNewData => {
                 out.counters.count(Counter::TcpTailProbes);
                 self.probe_new(now, i, out);
             }
-            Action::ProbeLast(seq, end) => {
+            Action::ProbeLast(seq, len) => {
                 out.counters.count(Counter::TcpTailProbes);
-                self.resend(now, i, seq, end, out);
+                self.resend(now, i, seq, seq + len, out);
             }
         }
         self.touch(i);
@@ -245,7 +251,8 @@ impl Tcp {
         if hot.snd_nxt != hot.snd_una {
             hot.marks.clear(Marks::PERSIST);
             hot.marks.set(Marks::TRANSMIT_ARMED);
-            hot.transmit_at = flight.recovery.deadline(Stamp::of(now), &cold.rtt, &cold.congestion);
+            let (_, at) = flight.recovery.deadline(&cold.rtt).expect("something is under way");
+            hot.transmit_at = at;
             return;
         }
         let fin_due = hot.marks.has(Marks::CLOSED) && !hot.marks.has(Marks::FIN_SENT);

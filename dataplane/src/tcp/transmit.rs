@@ -10,13 +10,7 @@ use super::{
     seq::Seq,
     stamp::Stamp,
 };
-use crate::{
-    counters::Counter,
-    limits::TSO_MAX,
-    outbox::Outbox,
-    port::Frame,
-    time::Instant,
-};
+use crate::{counters::Counter, limits::TSO_MAX, outbox::Outbox, port::Frame, time::Instant};
 
 /// Bytes of options that a SACK block takes, with what comes before the first.
 const SACK_ROOM: u32 = 4 + 8;
@@ -46,12 +40,13 @@ impl Tcp {
         loop {
             let (hot, cold) = (&self.connections.hot[i], &self.connections.cold[i]);
             let Some(index) = hot.flight.get() else { return };
-            let flight = self.flights.at(index);
-            let Some((seq, end)) = flight.recovery.next_retransmission() else { return };
-            if flight.recovery.quota(&cold.congestion) < (end - seq).min(u32::from(hot.mss)) {
+            let recovery = &mut self.flights.at_mut(index).recovery;
+            let Some((seq, len)) = recovery.next_retransmission() else { return };
+            // rfc8985 9.3 a: what is lost waits until congestion control lets it go.
+            if recovery.quota(&cold.congestion) < len.min(u32::from(hot.mss)) {
                 return;
             }
-            if !self.resend(now, i, seq, end, out) {
+            if !self.resend(now, i, seq, seq + len, out) {
                 return;
             }
         }
@@ -71,9 +66,10 @@ impl Tcp {
         let fin = hot.marks.has(Marks::FIN_SENT) && sent == data_end;
         let end = sent + u32::from(fin);
         let flight = self.flights.at_mut(index);
-        flight.recovery.on_retransmitted(Stamp::of(now), seq, end);
+        let reason = flight.recovery.on_retransmitted(Stamp::of(now), seq, end);
         self.connections.cold[i].resent_segments += 1;
         out.counters.count(Counter::TcpResent);
+        out.counters.count(reason.counter());
         let flags = Flags::PSH | if fin { Flags::FIN } else { 0 };
         self.emit_data(now, i, seq, flags, frame, false, out);
         true
@@ -82,14 +78,16 @@ impl Tcp {
     /// New data, and the FIN behind it.
     fn send_new(&mut self, now: Instant, i: usize, out: &mut Outbox) {
         loop {
-            let (hot, cold) = (&mut self.connections.hot[i], &self.connections.cold[i]);
+            let (hot, cold) = (&self.connections.hot[i], &self.connections.cold[i]);
             let Some(index) = hot.flight.get() else { return };
             let flight = self.flights.at(index);
             let unsent = flight.queued_end.since(hot.snd_nxt);
             let fin_due = hot.marks.has(Marks::CLOSED) && !hot.marks.has(Marks::FIN_SENT);
             if unsent == 0 && !fin_due {
-                // rfc9438 5.8: a window that is not used up must not grow.
-                hot.marks.set(Marks::APP_LIMITED);
+                self.flights.at_mut(index).recovery.on_app_limited();
+                return;
+            }
+            if !flight.recovery.may_send_new() {
                 return;
             }
             let window = (hot.snd_una + hot.snd_wnd).since(hot.snd_nxt);
@@ -99,14 +97,21 @@ impl Tcp {
             let largest = if offloads.tso && offloads.l4_checksum { TSO_MAX } else { mss };
             let len = unsent.min(window).min(largest);
             // rfc5681 2 a: within cwnd, by whole segments; the first always fits.
-            let len = if quota >= len.min(mss) { len.min(quota.max(mss)) } else if outstanding { return cwnd_limits(hot) } else { len.min(mss) };
+            let len = if quota >= len.min(mss) {
+                len.min(quota.max(mss))
+            } else if outstanding {
+                return;
+            } else {
+                len.min(mss)
+            };
             let len = if len > mss && len < unsent { len - len % mss } else { len };
             let last = len == unsent;
             let fin = fin_due && last && window > len;
             if !fin && !worth_sending(hot, len, unsent, mss, cold.snd_wnd_max) {
                 return;
             }
-            let frame = if len > 0 { flight.queue.gather(hot.snd_nxt, len, offloads.segments, out) } else { out.make() };
+            let frame =
+                if len > 0 { flight.queue.gather(hot.snd_nxt, len, offloads.segments, out) } else { out.make() };
             let Some(frame) = frame else { return };
             let len = frame.len() as u32;
             let fin = fin && len == unsent;
@@ -175,9 +180,15 @@ impl Tcp {
             }
         }
         cold.sent_at = stamp;
-        flight.recovery.on_sent(stamp, hot.snd_nxt, count, u32::from(hot.mss));
+        // By segments, also where a device will do the cutting: they are lost one by one.
+        let mut left = count;
+        while left > 0 {
+            let segment = left.min(u32::from(hot.mss) + u32::from(fin && left == u32::from(hot.mss) + 1));
+            flight.recovery.on_sent(stamp, segment, &cold.congestion);
+            left -= segment;
+        }
         hot.snd_nxt += count;
-        hot.marks.clear(Marks::PROBED | Marks::APP_LIMITED);
+        hot.marks.clear(Marks::PROBED);
         if fin {
             hot.marks.set(Marks::FIN_SENT);
             hot.state = match hot.state {
@@ -291,11 +302,6 @@ impl Tcp {
 
 /// rfc3168 5: ECN-capable.
 const ECT0: u8 = 2;
-
-/// cwnd is used up.
-fn cwnd_limits(hot: &mut Hot) {
-    hot.marks.clear(Marks::APP_LIMITED);
-}
 
 /// Whatever was to be acknowledged has been.
 #[inline]

@@ -59,7 +59,7 @@ impl Tcp {
         }
         let stamp = Stamp::of(now);
         let took = stamp.since(cold.tune_at);
-        let round_trip = cold.rtt.srtt_us().max(1_000);
+        let round_trip = cold.rtt.srtt_us().unwrap_or(0).max(1_000);
         // In a longer time it says nothing of what the path carries.
         if took <= round_trip.saturating_mul(2) && hot.rcv_buffer < TCP_WINDOW_MAX {
             let wanted = came.saturating_mul(4).clamp(TCP_WINDOW_INITIAL, TCP_WINDOW_MAX);
@@ -72,6 +72,7 @@ impl Tcp {
 
     /// What a connection may have queued: twice what the network takes in a round trip, so that it never runs dry.
     pub(super) fn send_buffer(&self, i: usize) -> u32 {
+        use super::congestion::CongestionControl;
         use crate::limits::{TCP_SEND_BUFFER_MAX, TCP_SEND_BUFFER_MIN};
         let cwnd = self.connections.cold[i].congestion.cwnd();
         cwnd.saturating_mul(2).clamp(TCP_SEND_BUFFER_MIN, TCP_SEND_BUFFER_MAX)

@@ -83,6 +83,7 @@ impl Gateway {
                 topology: Arc::clone(&self.topology),
                 mailboxes: mailboxes.clone(),
                 seed: self.random.u64(..),
+                services: Vec::new(),
                 verify_rss: self.plan.spread == Spread::Toeplitz,
             };
             let worker = Worker::new(ports.collect(), options);
@@ -92,8 +93,8 @@ impl Gateway {
     }
 
     /// Stops every worker and looks whether anything was left behind.
-    fn stop(&mut self) {
-        self.workers.iter_mut().for_each(|member| member.worker.stop());
+    fn stop(&mut self, now: Instant) {
+        self.workers.iter_mut().for_each(|member| member.worker.stop(now));
         self.count();
         for (index, member) in std::mem::take(&mut self.workers).into_iter().enumerate() {
             let held = member.worker.held();
@@ -107,7 +108,7 @@ impl Gateway {
 
     /// Ends and begins again, with empty tables.
     pub fn restart(&mut self, now: Instant) {
-        self.stop();
+        self.stop(now);
         self.answers.restart(now);
         self.start();
     }
@@ -125,7 +126,7 @@ impl Gateway {
     }
 
     /// The last look: nothing may wait any more, and nothing may be left.
-    pub fn end(&mut self) {
+    pub fn end(&mut self, now: Instant) {
         for index in 0..self.workers.len() {
             let Member { worker, pool, .. } = &mut self.workers[index];
             let (held, used) = (worker.held(), pool.in_use());
@@ -133,7 +134,7 @@ impl Gateway {
                 self.fail(format!("worker {index} still holds {held} frames after the quiet, {used} in use"));
             }
         }
-        self.stop();
+        self.stop(now);
     }
 
     /// Its device has learned how to choose queues, and its workers are in time.

@@ -300,7 +300,7 @@ impl World {
             self.peers().enumerate().filter_map(|(i, p)| Some(format!("peer {i}: {}", p.complaint()?))).collect();
         self.failure = self.failure.take().or_else(|| complaints.into_iter().next());
         if let Node::Gateway(gateway) = &mut self.hosts[GATEWAY].node {
-            gateway.end();
+            gateway.end(self.now);
         }
     }
 }

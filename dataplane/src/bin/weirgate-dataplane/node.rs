@@ -268,6 +268,7 @@ impl Starter<'_> {
                 topology: Arc::clone(&self.topology),
                 mailboxes: mailboxes.clone(),
                 seed: u64::from_ne_bytes(seed),
+                services: self.snapshot.services.clone(),
                 verify_rss: self.options.verify_rss,
             };
             // Asleep only if every queue can wake: a frame on another would wait.

@@ -98,7 +98,7 @@ impl Loop<'_> {
                 hint::spin_loop();
             }
         }
-        worker.stop();
+        worker.stop(now);
         worker.publish(now, self.shared.region.cells(self.index));
     }
 
