@@ -6,8 +6,9 @@
 //! The namespace belongs to the thread that makes it and is gone when that ends. Time is real: everything may be a few milliseconds late.
 
 use super::{
+    packet::{self, Base, Bent, Carrier, Flags, Segment},
     parse::{Role, Script},
-    target::{AppOption, End, Family, Flow, LISTEN_PORT, SERVER_PORT, CLIENT_PORT, Sent, Target, Unread},
+    target::{AppOption, CLIENT_PORT, End, Family, Flow, LISTEN_PORT, SERVER_PORT, Sent, Target, Unread},
 };
 use anyhow::{Context, bail, ensure};
 use rustix::{
@@ -29,7 +30,7 @@ use std::{
 mod settings;
 
 /// The kernel in a namespace of its own.
-pub struct Kernel {
+pub(super) struct Kernel {
     began: Instant,
     addresses: (IpAddr, IpAddr),
     role: Role,
@@ -53,7 +54,7 @@ struct Socket {
 }
 
 /// Why scripts cannot run against the kernel here, if they cannot.
-pub fn missing() -> Option<String> {
+pub(super) fn missing() -> Option<String> {
     if !rustix::process::geteuid().is_root() {
         return Some("root is needed to make a network namespace".into());
     }
@@ -69,14 +70,14 @@ impl Kernel {
     /// # Errors
     /// Without root, a TUN device, or when a setting is unknown.
     #[allow(clippy::disallowed_methods)] // the kernel's time is real
-    pub fn new(script: &Script, family: Family) -> anyhow::Result<Self> {
+    pub(super) fn new(script: &Script, family: Family) -> anyhow::Result<Self> {
         enter_namespace().context("a network namespace")?;
         let tun = settings::apply(script, family)?;
         let addresses = match family {
             Family::Ipv4 => ([10, 7, 0, 1].into(), [10, 7, 0, 2].into()),
             Family::Ipv6 => ([0xfd07, 0, 0, 0, 0, 0, 0, 1].into(), [0xfd07, 0, 0, 0, 0, 0, 0, 2].into()),
         };
-        Ok(Self {
+        let mut kernel = Self {
             began: Instant::now(),
             addresses,
             role: script.role,
@@ -85,7 +86,29 @@ impl Kernel {
             listener: None,
             sockets: BTreeMap::new(),
             options: Vec::new(),
-        })
+        };
+        kernel.wait_for_answer()?;
+        kernel.began = Instant::now();
+        Ok(kernel)
+    }
+
+    /// The device and its addresses are there, but it takes the kernel some more time to use them: waits until a closed port answers.
+    fn wait_for_answer(&mut self) -> anyhow::Result<()> {
+        let (target, own) = self.addresses;
+        let carrier = Carrier { ecn: 0, ttl: 64, df: true };
+        let (flags, payload) = (Flags(Flags::ACK), Vec::new());
+        let ack = Segment { flags, seq: 0, ack: 0, win: 0, urgent: 0, options: Vec::new(), payload, carrier };
+        let (from, to) = (SocketAddr::new(own, 9), SocketAddr::new(target, 9));
+        let ack = packet::build(&ack, from, to, Base { seq: 0, ack: 0 }, Bent::default());
+        let mut sent = Vec::new();
+        for _ in 0..1000 {
+            self.inject(&ack);
+            self.run_until(self.now() + Duration::from_millis(2), &mut sent);
+            if !sent.is_empty() {
+                return Ok(());
+            }
+        }
+        bail!("the kernel does not answer on its TUN device")
     }
 
     fn family(&self) -> AddressFamily {
@@ -96,6 +119,7 @@ impl Kernel {
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         let fd = rustix::net::socket_with(self.family(), SocketType::STREAM, flags, None)?;
         sockopt::set_tcp_congestion(&fd, &self.congestion).context("the congestion control")?;
+        sockopt::set_socket_oobinline(&fd, true)?; // as everything stands in ours
         Ok(fd)
     }
 
@@ -107,7 +131,7 @@ impl Kernel {
     fn drain(&mut self, sent: &mut Vec<Sent>) {
         while let Some((packet, _)) = self.tun.receive(smoltcp::time::Instant::ZERO) {
             let packet = packet.consume(<[u8]>::to_vec);
-            if super::packet::ends(&packet).is_some() {
+            if packet::ends(&packet).is_some() {
                 sent.push(Sent { at: self.now(), packet });
             }
         }
@@ -141,7 +165,15 @@ impl Kernel {
 
 impl Socket {
     fn new(fd: OwnedFd, local_port: Option<u16>) -> Self {
-        Self { fd: Some(fd), local_port, connected: false, unsent: Vec::new(), closing: false, closed: false, end: None }
+        Self {
+            fd: Some(fd),
+            local_port,
+            connected: false,
+            unsent: Vec::new(),
+            closing: false,
+            closed: false,
+            end: None,
+        }
     }
 
     fn pump(&mut self) {
@@ -356,7 +388,8 @@ impl Target for Kernel {
         let unread = self.unread(flow);
         let socket = self.sockets.get_mut(&flow)?;
         socket.look_for_error();
-        if socket.end.is_none() && socket.closed && matches!(&*state, "closed" | "time-wait") && unread.bytes.is_empty() {
+        if socket.end.is_none() && socket.closed && matches!(&*state, "closed" | "time-wait") && unread.bytes.is_empty()
+        {
             socket.end = Some(End::Graceful);
         }
         socket.end

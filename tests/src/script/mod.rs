@@ -45,11 +45,11 @@ mod parse;
 mod run;
 mod target;
 
-pub use parse::{Needs, Script, parse};
-pub use run::Failure;
-pub use target::{AppOption, End, Family, Flow, Sent, Target, Unread};
+pub use parse::{Script, parse};
+pub use target::Family;
 
 use kernel::Kernel;
+use parse::Needs;
 
 /// Something that scripts are run against.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

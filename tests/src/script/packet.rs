@@ -11,19 +11,19 @@ use std::{
 
 /// The flag bits of a segment, the reserved ones included (RFC 9293 section 3.1).
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct Flags(pub u16);
+pub(super) struct Flags(pub u16);
 
 impl Flags {
-    pub const FIN: u16 = 0x01;
-    pub const SYN: u16 = 0x02;
-    pub const RST: u16 = 0x04;
-    pub const PSH: u16 = 0x08;
-    pub const ACK: u16 = 0x10;
-    pub const URG: u16 = 0x20;
-    pub const ECE: u16 = 0x40;
-    pub const CWR: u16 = 0x80;
+    pub(super) const FIN: u16 = 0x01;
+    pub(super) const SYN: u16 = 0x02;
+    pub(super) const RST: u16 = 0x04;
+    pub(super) const PSH: u16 = 0x08;
+    pub(super) const ACK: u16 = 0x10;
+    pub(super) const URG: u16 = 0x20;
+    pub(super) const ECE: u16 = 0x40;
+    pub(super) const CWR: u16 = 0x80;
     /// RFC 3540's NS, RFC 9768's AE.
-    pub const AE: u16 = 0x100;
+    pub(super) const AE: u16 = 0x100;
     const LETTERS: [(char, u16); 9] = [
         ('S', Self::SYN),
         ('F', Self::FIN),
@@ -37,7 +37,7 @@ impl Flags {
     ];
 
     /// `S.`, `FP.`; `-` is no flag at all.
-    pub fn parse(word: &str) -> Option<Self> {
+    pub(super) fn parse(word: &str) -> Option<Self> {
         if word == "-" {
             return Some(Self(0));
         }
@@ -45,7 +45,7 @@ impl Flags {
         word.chars().try_fold(0, |flags, letter| Some(flags | bit(letter)?)).filter(|flags| *flags != 0).map(Self)
     }
 
-    pub fn has(self, bit: u16) -> bool {
+    pub(super) fn has(self, bit: u16) -> bool {
         self.0 & bit != 0
     }
 }
@@ -61,7 +61,7 @@ impl fmt::Display for Flags {
 
 /// One TCP option as it stands in a segment. Sequence numbers in SACK blocks are relative.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum TcpOption {
+pub(super) enum TcpOption {
     Eol,
     Nop,
     Mss(u16),
@@ -99,33 +99,33 @@ impl fmt::Display for TcpOption {
 
 /// The two initial sequence numbers that a script's numbers are relative to, from the sender's side.
 #[derive(Clone, Copy, Debug)]
-pub struct Base {
-    pub seq: u32,
-    pub ack: u32,
+pub(super) struct Base {
+    pub(super) seq: u32,
+    pub(super) ack: u32,
 }
 
 /// The IP header's part in a conversation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Carrier {
+pub(super) struct Carrier {
     /// ECN field (RFC 3168): 0 not capable, 2 ECT(0), 1 ECT(1), 3 CE.
-    pub ecn: u8,
+    pub(super) ecn: u8,
     /// TTL or hop limit.
-    pub ttl: u8,
+    pub(super) ttl: u8,
     /// The IPv4 header's DF; IPv6 packets say yes.
-    pub df: bool,
+    pub(super) df: bool,
 }
 
 /// One TCP segment with relative numbers.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Segment {
-    pub flags: Flags,
-    pub seq: u32,
-    pub ack: u32,
-    pub win: u16,
-    pub urgent: u16,
-    pub options: Vec<TcpOption>,
-    pub payload: Vec<u8>,
-    pub carrier: Carrier,
+pub(super) struct Segment {
+    pub(super) flags: Flags,
+    pub(super) seq: u32,
+    pub(super) ack: u32,
+    pub(super) win: u16,
+    pub(super) urgent: u16,
+    pub(super) options: Vec<TcpOption>,
+    pub(super) payload: Vec<u8>,
+    pub(super) carrier: Carrier,
 }
 
 impl fmt::Display for Segment {
@@ -154,17 +154,17 @@ impl fmt::Display for Segment {
 
 /// Ways to spoil a segment that is right otherwise.
 #[derive(Clone, Copy, Default, Debug)]
-pub struct Bent {
+pub(super) struct Bent {
     /// The checksum is wrong.
-    pub checksum: bool,
+    pub(super) checksum: bool,
     /// The header's length in words, whatever it is in truth.
-    pub data_offset: Option<u8>,
+    pub(super) data_offset: Option<u8>,
     /// The packet ends after so many bytes of TCP, and its IP header agrees.
-    pub cut: Option<usize>,
+    pub(super) cut: Option<usize>,
 }
 
 /// A segment as an IP packet.
-pub fn build(segment: &Segment, from: SocketAddr, to: SocketAddr, base: Base, bent: Bent) -> Vec<u8> {
+pub(super) fn build(segment: &Segment, from: SocketAddr, to: SocketAddr, base: Base, bent: Bent) -> Vec<u8> {
     let mut options = Vec::new();
     segment.options.iter().for_each(|option| write_option(option, base.ack, &mut options));
     options.resize(options.len().next_multiple_of(4), 0);
@@ -190,7 +190,7 @@ pub fn build(segment: &Segment, from: SocketAddr, to: SocketAddr, base: Base, be
 }
 
 /// A transport message in an IP packet with a right header.
-pub fn carry(from: IpAddr, to: IpAddr, protocol: u8, carrier: Carrier, message: &[u8]) -> Vec<u8> {
+pub(super) fn carry(from: IpAddr, to: IpAddr, protocol: u8, carrier: Carrier, message: &[u8]) -> Vec<u8> {
     let mut packet = ip(from, to, protocol, carrier.ttl, message);
     if from.is_ipv4() {
         packet[1] = carrier.ecn;
@@ -230,7 +230,7 @@ fn write_option(option: &TcpOption, sack_base: u32, out: &mut Vec<u8>) {
 }
 
 /// The TCP packet's ends, if it is one.
-pub fn ends(packet: &[u8]) -> Option<(SocketAddr, SocketAddr)> {
+pub(super) fn ends(packet: &[u8]) -> Option<(SocketAddr, SocketAddr)> {
     let ip = ip_packet(packet).filter(|ip| ip.protocol == protocol::TCP)?;
     let ports = packet.get(ip.transport_at..ip.transport_at + 4)?;
     let port = |at: usize| u16::from_be_bytes([ports[at], ports[at + 1]]);
@@ -238,14 +238,14 @@ pub fn ends(packet: &[u8]) -> Option<(SocketAddr, SocketAddr)> {
 }
 
 /// The sequence number of a TCP packet as it is on the wire, and its flags.
-pub fn raw_seq(packet: &[u8]) -> Option<(u32, Flags)> {
+pub(super) fn raw_seq(packet: &[u8]) -> Option<(u32, Flags)> {
     let ip = ip_packet(packet)?;
     let tcp = packet.get(ip.transport_at..)?;
     Some((read32(tcp, 4)?, Flags(u16::from_be_bytes([*tcp.get(12)?, *tcp.get(13)?]) & 0x0fff)))
 }
 
 /// What a target sent; an error says what is wrong with the packet as such, its checksums included.
-pub fn read(packet: &[u8], base: Base) -> Result<Segment, String> {
+pub(super) fn read(packet: &[u8], base: Base) -> Result<Segment, String> {
     let ip = ip_packet(packet).ok_or("not an IP packet")?;
     if ip.end != packet.len() {
         return Err(format!("{} bytes say that they are {}", packet.len(), ip.end));
@@ -301,9 +301,9 @@ fn read_options(mut bytes: &[u8], sack_base: u32) -> Result<Vec<TcpOption>, Stri
             (2, 4) => TcpOption::Mss(u16::from_be_bytes([option[2], option[3]])),
             (3, 3) => TcpOption::Wscale(option[2]),
             (4, 2) => TcpOption::SackPermitted,
-            (5, 10 | 18 | 26 | 34) => TcpOption::Sack(
-                (2..len).step_by(8).filter_map(|at| Some((relative(at)?, relative(at + 4)?))).collect(),
-            ),
+            (5, 10 | 18 | 26 | 34) => {
+                TcpOption::Sack((2..len).step_by(8).filter_map(|at| Some((relative(at)?, relative(at + 4)?))).collect())
+            }
             (8, 10) => {
                 let [val, ecr] = [2, 6].map(|at| read32(option, at).expect("ten bytes"));
                 TcpOption::Timestamps { val, ecr }
@@ -321,7 +321,7 @@ fn read32(bytes: &[u8], at: usize) -> Option<u32> {
 
 /// Whose stream a byte belongs to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Side {
+pub(super) enum Side {
     /// The script.
     Peer,
     /// The target.
@@ -329,7 +329,7 @@ pub enum Side {
 }
 
 /// The stream's bytes from `position` on: each is a function of its place, so that none can stand for another unnoticed.
-pub fn stream(side: Side, position: u32, len: usize) -> Vec<u8> {
+pub(super) fn stream(side: Side, position: u32, len: usize) -> Vec<u8> {
     let salt = if side == Side::Peer { 0x9e37_79b9 } else { 0x85eb_ca6b };
     let byte = |i: u32| {
         let mut x = position.wrapping_add(i).wrapping_add(salt);

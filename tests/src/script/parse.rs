@@ -15,18 +15,18 @@ pub struct Script {
     /// For which families.
     pub families: Vec<Family>,
     /// For which targets.
-    pub needs: Needs,
+    pub(super) needs: Needs,
     /// Whether the target listens or connects.
-    pub role: Role,
+    pub(super) role: Role,
     /// Options of the target.
-    pub settings: BTreeMap<String, String>,
+    pub(super) settings: BTreeMap<String, String>,
     /// What happens, in order.
-    pub steps: Vec<Step>,
+    pub(super) steps: Vec<Step>,
 }
 
 /// Which targets a script is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Needs {
+pub(super) enum Needs {
     Any,
     Kernel,
     Engine,
@@ -34,7 +34,7 @@ pub enum Needs {
 
 /// Who opens the connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Role {
+pub(super) enum Role {
     /// The script does; the target listens.
     Passive,
     /// The target does.
@@ -43,19 +43,19 @@ pub enum Role {
 
 /// One line.
 #[derive(Clone, Debug)]
-pub struct Step {
+pub(super) struct Step {
     /// Its number, from 1.
-    pub line: usize,
+    pub(super) line: usize,
     /// The line itself.
-    pub text: String,
-    pub when: When,
-    pub flow: Flow,
-    pub event: Event,
+    pub(super) text: String,
+    pub(super) when: When,
+    pub(super) flow: Flow,
+    pub(super) event: Event,
 }
 
 /// A point in time.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub enum Point {
+pub(super) enum Point {
     /// Since the script's begin.
     At(Duration),
     /// Since the event before.
@@ -64,7 +64,7 @@ pub enum Point {
 
 /// When something happens.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub enum When {
+pub(super) enum When {
     Point(Point),
     Between(Point, Point),
     Any,
@@ -72,7 +72,7 @@ pub enum When {
 
 /// What happens.
 #[derive(Clone, Debug)]
-pub enum Event {
+pub(super) enum Event {
     /// The script sends.
     Inject(Pattern),
     /// The target must send; if optional, then nothing or this.
@@ -93,25 +93,25 @@ pub enum Event {
 
 /// A segment as a script writes it.
 #[derive(Clone, Debug)]
-pub struct Pattern {
-    pub flags: Flags,
-    pub seq: u32,
-    pub len: usize,
-    pub ack: u32,
-    pub win: Option<u16>,
-    pub urgent: Option<u16>,
+pub(super) struct Pattern {
+    pub(super) flags: Flags,
+    pub(super) seq: u32,
+    pub(super) len: usize,
+    pub(super) ack: u32,
+    pub(super) win: Option<u16>,
+    pub(super) urgent: Option<u16>,
     /// None: there is no `<..>`.
-    pub options: Option<Vec<OptionPattern>>,
+    pub(super) options: Option<Vec<OptionPattern>>,
     /// The payload, if it is not the stream's.
-    pub data: Option<String>,
+    pub(super) data: Option<String>,
     /// In pieces of so many bytes.
-    pub each: Option<usize>,
-    pub attributes: Vec<Attribute>,
+    pub(super) each: Option<usize>,
+    pub(super) attributes: Vec<Attribute>,
 }
 
 /// What stands in brackets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Attribute {
+pub(super) enum Attribute {
     Ecn(u8),
     Ttl(u8),
     Df(bool),
@@ -126,9 +126,12 @@ pub enum Attribute {
 
 /// An option as a script writes it.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum OptionPattern {
+pub(super) enum OptionPattern {
     Exactly(TcpOption),
-    Timestamps { val: Number, ecr: Number },
+    Timestamps {
+        val: Number,
+        ecr: Number,
+    },
     AnyMss,
     AnyWscale,
     /// No option that [`TcpOption::to_string`] begins with this word.
@@ -139,7 +142,7 @@ pub enum OptionPattern {
 
 /// A timestamp as a script writes it.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Number {
+pub(super) enum Number {
     Any,
     Value(u32),
     /// The last one that the target sent, and so much.
@@ -150,17 +153,17 @@ pub enum Number {
 
 /// An ICMP error about a segment that the target sent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Icmp {
-    pub kind: IcmpKind,
+pub(super) struct Icmp {
+    pub(super) kind: IcmpKind,
     /// Where the quoted segment begins and how long it is.
-    pub seq: u32,
-    pub len: usize,
-    pub bad_checksum: bool,
+    pub(super) seq: u32,
+    pub(super) len: usize,
+    pub(super) bad_checksum: bool,
 }
 
 /// What the error says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum IcmpKind {
+pub(super) enum IcmpKind {
     TooBig(u16),
     Net,
     Host,
@@ -172,7 +175,7 @@ pub enum IcmpKind {
 
 /// An application's doing or seeing.
 #[derive(Clone, PartialEq, Debug)]
-pub enum App {
+pub(super) enum App {
     Listen { backlog: u32 },
     Connect,
     Write(usize),
@@ -187,13 +190,16 @@ pub enum App {
 
 /// What an application sees.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Sight {
+pub(super) enum Sight {
     Connected,
     Accepted,
     /// Nothing was accepted or connected so far.
     NotOpen,
     /// These bytes, which it consumes.
-    Read { len: usize, text: Option<String> },
+    Read {
+        len: usize,
+        text: Option<String>,
+    },
     /// So many bytes are there, neither more nor fewer.
     Receives(usize),
     Eof,
@@ -386,7 +392,7 @@ fn open(text: &str) -> anyhow::Result<Event> {
             _ => bail!("{word:?}: win, rtt and options may stand here"),
         }
     }
-    Ok(Event::Open { win, options: options.unwrap_or_else(|| vec![OptionPattern::Exactly(TcpOption::Mss(1460))]), rtt })
+    Ok(Event::Open { win, options: options.unwrap_or_else(|| vec![OptionPattern::Exactly(TcpOption::Mss(1000))]), rtt })
 }
 
 /// `S. 0:0(0) ack 1 win 65535 <mss 1460> each 1000`
@@ -533,9 +539,7 @@ fn app(text: &str) -> anyhow::Result<App> {
             interval_s: interval.parse()?,
             probes: probes.parse()?,
         }),
-        ["set", "user_timeout", s] => {
-            App::Set(AppOption::UserTimeout { ms: u32::try_from(seconds(s)?.as_millis())? })
-        }
+        ["set", "user_timeout", s] => App::Set(AppOption::UserTimeout { ms: u32::try_from(seconds(s)?.as_millis())? }),
         ["set", "linger", s] => App::Set(AppOption::Linger { s: s.parse()? }),
         ["connected"] => App::Sees(Sight::Connected),
         ["accepted"] => App::Sees(Sight::Accepted),

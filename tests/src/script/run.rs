@@ -1,23 +1,23 @@
 //! Runs a script against a target, step by step, and keeps what was said for when it goes wrong.
 
+mod app;
 mod compare;
+mod send;
 
 use super::{
-    packet::{self, Base, Bent, Carrier, Flags, Segment, Side, TcpOption, stream},
-    parse::{App, Attribute, Event, Icmp, IcmpKind, Number, OptionPattern, Pattern, Point, Role, Script, Sight, Step, When},
+    packet::{self, Base, Flags, Segment},
+    parse::{App, Event, Number, OptionPattern, Pattern, Point, Role, Script, Sight, Step, When},
     target::{CLIENT_PORT, Flow, LISTEN_PORT, SERVER_PORT, Sent, Target},
 };
-use crate::wire::{protocol, transport_sum};
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     fmt,
-    net::SocketAddr,
     time::Duration,
 };
 
 /// How a script went wrong.
 #[derive(Debug)]
-pub struct Failure {
+pub(super) struct Failure {
     line: usize,
     text: String,
     what: String,
@@ -36,7 +36,7 @@ impl fmt::Display for Failure {
 ///
 /// # Errors
 /// The first step that did not go as it should.
-pub fn run(script: &Script, target: &mut dyn Target) -> Result<Vec<String>, Failure> {
+pub(super) fn run(script: &Script, target: &mut dyn Target) -> Result<Vec<String>, Failure> {
     let mut run = Run::new(script, target);
     for step in &script.steps {
         if let Err(what) = run.step(step) {
@@ -248,113 +248,6 @@ impl<'a> Run<'a> {
         }
     }
 
-    // ---- the script sends
-
-    fn inject(&mut self, flow: Flow, pattern: &Pattern) -> Result<(), String> {
-        for piece in pieces(pattern) {
-            let segment = self.filled_in(flow, &piece)?;
-            let flow_words = if flow == 0 { String::new() } else { format!(" [flow {flow}]") };
-            self.say(&format!("< {segment}{flow_words}"));
-            let (target, own) = self.target.addresses();
-            let connection = self.connection(flow);
-            let mut from = SocketAddr::new(own, connection.port);
-            let to = SocketAddr::new(target, connection.target_port);
-            let base = Base { seq: connection.isn, ack: connection.target_isn.unwrap_or(0) };
-            let mut bent = Bent::default();
-            for attribute in &pattern.attributes {
-                match *attribute {
-                    Attribute::BadChecksum => bent.checksum = true,
-                    Attribute::DataOffset(words) => bent.data_offset = Some(words),
-                    Attribute::Cut(len) => bent.cut = Some(len),
-                    Attribute::Land => from = to,
-                    _ => {}
-                }
-            }
-            let packet = packet::build(&segment, from, to, base, bent);
-            self.target.inject(&packet);
-        }
-        Ok(())
-    }
-
-    fn filled_in(&mut self, flow: Flow, pattern: &Pattern) -> Result<Segment, String> {
-        let mut options = Vec::new();
-        for option in pattern.options.iter().flatten() {
-            options.push(match option {
-                OptionPattern::Exactly(option) => option.clone(),
-                OptionPattern::Timestamps { val, ecr } => {
-                    let (val, ecr) = (self.number(flow, val)?, self.number(flow, ecr)?);
-                    TcpOption::Timestamps { val, ecr }
-                }
-                _ => return Err("an option to be sent has a value".into()),
-            });
-        }
-        let mut carrier = Carrier { ecn: 0, ttl: 64, df: true };
-        for attribute in &pattern.attributes {
-            match *attribute {
-                Attribute::Ecn(ecn) => carrier.ecn = ecn,
-                Attribute::Ttl(ttl) => carrier.ttl = ttl,
-                Attribute::Df(df) => carrier.df = df,
-                _ => {}
-            }
-        }
-        let payload = match &pattern.data {
-            Some(text) => text.bytes().cycle().take(pattern.len).collect(),
-            None => stream(Side::Peer, stream_position(pattern), pattern.len),
-        };
-        Ok(Segment {
-            flags: pattern.flags,
-            seq: pattern.seq,
-            ack: pattern.ack,
-            win: pattern.win.unwrap_or(65535),
-            urgent: pattern.urgent.unwrap_or(0),
-            options,
-            payload,
-            carrier,
-        })
-    }
-
-    fn number(&mut self, flow: Flow, number: &Number) -> Result<u32, String> {
-        match number {
-            Number::Any => Err("`*` cannot be sent".into()),
-            Number::Value(value) => Ok(*value),
-            Number::Last(offset) => Ok(self.connection(flow).ts_last.wrapping_add_signed(*offset)),
-            Number::Named(name, offset) => {
-                let value = self.names.get(name).ok_or(format!("@{name} was not seen yet"))?;
-                Ok(value.wrapping_add_signed(*offset))
-            }
-        }
-    }
-
-    fn icmp(&mut self, flow: Flow, icmp: Icmp) -> Result<(), String> {
-        self.say(&format!("< {icmp:?}"));
-        let (target, own) = self.target.addresses();
-        let connection = self.connection(flow);
-        let carrier = Carrier { ecn: 0, ttl: 64, df: true };
-        let quoted = Segment {
-            flags: Flags(Flags::ACK),
-            seq: icmp.seq,
-            ack: 1,
-            win: 65535,
-            urgent: 0,
-            options: Vec::new(),
-            payload: stream(Side::Target, icmp.seq.wrapping_sub(1), icmp.len),
-            carrier,
-        };
-        let (from, to) = (SocketAddr::new(target, connection.target_port), SocketAddr::new(own, connection.port));
-        let base = Base { seq: connection.target_isn.unwrap_or(0), ack: connection.isn };
-        let mut quoted = packet::build(&quoted, from, to, base, Bent::default());
-        // rfc1812 4.3.2.3 and rfc4443 3: as much of the packet as fits.
-        quoted.truncate(if target.is_ipv4() { 548 } else { 1232 });
-        let message = icmp_message(icmp, target.is_ipv4(), &quoted);
-        let protocol = if target.is_ipv4() { protocol::ICMP } else { protocol::ICMPV6 };
-        let mut message = message;
-        let sum = transport_sum(own, target, protocol, &message) ^ if icmp.bad_checksum { 0x5555 } else { 0 };
-        message[2..4].copy_from_slice(&sum.to_be_bytes());
-        let packet = packet::carry(own, target, protocol, carrier, &message);
-        self.target.inject(&packet);
-        Ok(())
-    }
-
     // ---- the target sends
 
     fn expect(
@@ -409,124 +302,6 @@ impl<'a> Run<'a> {
         match (before, now) {
             (Some(before), Some(now)) if now - before != by => Err(format!("{name} went up by {}", now - before)),
             _ => Ok(()),
-        }
-    }
-
-    // ---- the application
-
-    fn act(&mut self, flow: Flow, app: &App) -> anyhow::Result<()> {
-        match app {
-            App::Listen { backlog } => {
-                self.listens = true;
-                self.target.listen(*backlog)
-            }
-            App::Connect => {
-                self.connection(flow);
-                self.target.connect(flow)
-            }
-            App::Write(len) => {
-                let connection = self.connection(flow);
-                let bytes = stream(Side::Target, connection.written, *len);
-                connection.written = connection.written.wrapping_add(*len as u32);
-                self.target.write(flow, bytes)
-            }
-            App::Close => self.target.close(flow),
-            App::Release => self.target.release(flow),
-            App::Abort => self.target.abort(flow),
-            App::Set(option) => self.target.set(flow, *option),
-            App::Pauses => {
-                self.reading.remove(&flow);
-                Ok(())
-            }
-            App::Resumes => {
-                self.reading.insert(flow);
-                Ok(())
-            }
-            App::Sees(_) => unreachable!("sights are no acts"),
-        }
-    }
-
-    /// Waits until the application sees it, not before `earliest`.
-    fn sees(
-        &mut self,
-        flow: Flow,
-        sight: &Sight,
-        when: When,
-        earliest: Duration,
-        latest: Duration,
-    ) -> Result<(), String> {
-        let tolerance = self.target.tolerance();
-        let too_early = matches!(when, When::Between(..)).then(|| earliest.saturating_sub(tolerance));
-        if too_early.is_none() && when != When::Any {
-            self.wait(earliest)?;
-        }
-        let (step, end) = (tolerance / 4, latest + 4 * tolerance);
-        loop {
-            let seen = self.seen(flow, sight)?;
-            let now = self.target.now();
-            match seen {
-                Ok(()) if too_early.is_some_and(|time| now < time) => {
-                    return Err(format!("seen at {:.6} already", now.as_secs_f64()));
-                }
-                Ok(()) => break,
-                Err(what) if now >= end => return Err(what),
-                Err(_) => self.advance(now + step)?,
-            }
-        }
-        self.last = self.target.now().max(self.last);
-        self.say(&format!("  app sees {sight:?}"));
-        Ok(())
-    }
-
-    /// Whether the application sees it now; the inner error says what it sees instead.
-    fn seen(&mut self, flow: Flow, sight: &Sight) -> Result<Result<(), String>, String> {
-        let holds = |holds, what: &str| if holds { Ok(()) } else { Err(what.to_owned()) };
-        Ok(match sight {
-            Sight::Connected => holds(self.target.connected(flow), "not connected"),
-            Sight::Accepted => holds(self.target.accepted(flow), "nothing to be accepted"),
-            Sight::NotOpen => {
-                let open = self.target.accepted(flow) || self.target.connected(flow);
-                return holds(!open, "it is open").map(Ok);
-            }
-            Sight::Read { len, text } => {
-                let unread = self.target.unread(flow).bytes;
-                if unread.len() < *len {
-                    return Ok(Err(format!("{} bytes to be read", unread.len())));
-                }
-                self.consume(flow, *len, &unread[..*len], text.as_deref())?;
-                Ok(())
-            }
-            Sight::Receives(len) => {
-                let unread = self.target.unread(flow).bytes;
-                holds(unread.len() == *len, &format!("{} bytes to be read", unread.len()))
-            }
-            Sight::Eof => {
-                let unread = self.target.unread(flow);
-                holds(unread.eof && unread.bytes.is_empty(), &format!("{unread:?}"))
-            }
-            Sight::Ended(end) => {
-                let ended = self.target.ended(flow);
-                holds(ended == Some(*end), &format!("it ended: {ended:?}"))
-            }
-            Sight::State(state) => match self.target.state(flow) {
-                Some(is) => holds(is == *state, &format!("it is in {is}")),
-                None => Ok(()),
-            },
-        })
-    }
-
-    fn consume(&mut self, flow: Flow, len: usize, bytes: &[u8], text: Option<&str>) -> Result<(), String> {
-        let connection = self.connection(flow);
-        let position = connection.read;
-        connection.read = position.wrapping_add(len as u32);
-        let should = match text {
-            Some(text) => text.bytes().cycle().take(len).collect(),
-            None => stream(Side::Peer, position, len),
-        };
-        self.target.consume(flow, len);
-        match bytes.iter().zip(&should).position(|(is, should)| is != should) {
-            None => Ok(()),
-            Some(at) => Err(format!("byte {} of the stream is wrong", position as usize + at + 1)),
         }
     }
 
@@ -589,26 +364,4 @@ fn pieces(pattern: &Pattern) -> Vec<Pattern> {
         ..pattern.clone()
     };
     (0..pattern.len).step_by(each).map(piece).collect()
-}
-
-/// The ICMP message without its checksum (RFC 792, RFC 4443).
-fn icmp_message(icmp: Icmp, ipv4: bool, quoted: &[u8]) -> Vec<u8> {
-    let (kind, code, word) = match (icmp.kind, ipv4) {
-        (IcmpKind::Net, true) => (3, 0, 0),
-        (IcmpKind::Host, true) => (3, 1, 0),
-        (IcmpKind::Protocol, true) => (3, 2, 0),
-        (IcmpKind::Port, true) => (3, 3, 0),
-        (IcmpKind::TooBig(mtu), true) => (3, 4, u32::from(mtu)),
-        (IcmpKind::Admin, true) => (3, 13, 0),
-        (IcmpKind::TimeExceeded, true) => (11, 0, 0),
-        (IcmpKind::Net, false) => (1, 0, 0),
-        (IcmpKind::Admin, false) => (1, 1, 0),
-        (IcmpKind::Host, false) => (1, 3, 0),
-        (IcmpKind::Port, false) => (1, 4, 0),
-        (IcmpKind::TooBig(mtu), false) => (2, 0, u32::from(mtu)),
-        (IcmpKind::TimeExceeded, false) => (3, 0, 0),
-        // An unrecognized next header (RFC 4443 section 3.4) is what IPv6 has in its place.
-        (IcmpKind::Protocol, false) => (4, 1, 6),
-    };
-    crate::wire::icmp(kind, code, word.to_be_bytes(), quoted)
 }

@@ -5,7 +5,9 @@ use std::{fmt, net::IpAddr, time::Duration};
 /// A family of addresses.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Family {
+    /// RFC 791.
     Ipv4,
+    /// RFC 8200.
     Ipv6,
 }
 
@@ -16,25 +18,25 @@ impl fmt::Display for Family {
 }
 
 /// One of a script's connections. They differ in the script's port.
-pub type Flow = u16;
+pub(super) type Flow = u16;
 
 /// The port that a target listens on.
-pub const LISTEN_PORT: u16 = 8080;
+pub(super) const LISTEN_PORT: u16 = 8080;
 /// The script's port of flow 0 towards a target that listens; that of flow n is n above.
-pub const CLIENT_PORT: u16 = 40000;
+pub(super) const CLIENT_PORT: u16 = 40000;
 /// The script's port of flow 0 when the target connects.
-pub const SERVER_PORT: u16 = 9000;
+pub(super) const SERVER_PORT: u16 = 9000;
 
 /// A packet that the target sent, and when.
 #[derive(Clone, Debug)]
-pub struct Sent {
-    pub at: Duration,
-    pub packet: Vec<u8>,
+pub(super) struct Sent {
+    pub(super) at: Duration,
+    pub(super) packet: Vec<u8>,
 }
 
 /// How a connection ended for the application.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum End {
+pub(super) enum End {
     Graceful,
     Reset,
     Refused,
@@ -53,14 +55,14 @@ impl End {
         ("aborted", Self::Aborted),
     ];
 
-    pub fn parse(name: &str) -> Option<Self> {
+    pub(super) fn parse(name: &str) -> Option<Self> {
         Self::NAMES.iter().find(|(n, _)| *n == name).map(|(_, end)| *end)
     }
 }
 
 /// An option of one connection that the application sets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum AppOption {
+pub(super) enum AppOption {
     Nodelay(bool),
     /// Everything that is written waits until it fills segments.
     Cork(bool),
@@ -79,16 +81,16 @@ pub enum AppOption {
 
 /// What the application has of a connection and has not consumed.
 #[derive(Clone, Default, Debug)]
-pub struct Unread {
-    pub bytes: Vec<u8>,
+pub(super) struct Unread {
+    pub(super) bytes: Vec<u8>,
     /// The peer's FIN follows these bytes.
-    pub eof: bool,
+    pub(super) eof: bool,
 }
 
 /// What a script runs against.
 ///
 /// A target sends nothing and its clock stands still (or does not matter) outside of [`Target::run_until`]. Application calls never wait.
-pub trait Target {
+pub(super) trait Target {
     /// Its address and the script's.
     fn addresses(&self) -> (IpAddr, IpAddr);
     /// How far its times may be off.
