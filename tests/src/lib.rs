@@ -3,11 +3,13 @@
 //! ```text
 //!   wire           frames as bytes: built, read, sealed, put into words; slow code that examines fast code
 //!   conversation   one gateway and a test that speaks to it, frame by frame
+//!   script         packet scripts: one TCP behaviour each, against Linux and against ours
 //!   world          hosts, links and their faults, all from one seed; checkers after each step
 //! ```
 //! The integration tests are in `tests/`; `bin/replay.rs` runs one seed and shows it, or many and times them.
 #![deny(unsafe_code)]
 
 pub mod conversation;
+pub mod script;
 pub mod wire;
 pub mod world;
