@@ -5,7 +5,7 @@
 
 use super::{
     peer::{BURST, NoServer, Peer, Server},
-    smoltcp::Smoltcp,
+    smoltcp::{Place, Smoltcp},
 };
 use std::time::Instant as StdInstant;
 use weirgate_bench::{Figure, median};
@@ -25,8 +25,8 @@ pub(super) fn measure(rounds: usize, seconds: f64) -> anyhow::Result<Vec<Figure>
 
 fn measure_at(count: usize, name: &str, rounds: usize, seconds: f64) -> anyhow::Result<Vec<Figure>> {
     let clock = Clock::start();
-    let (mut storage, mut rings) = Smoltcp::room(count);
-    let mut smoltcp = Side::new(count, &clock, Smoltcp::new(&mut storage, &mut rings, SEED))?;
+    let mut places: Vec<Place<'_>> = (0..count).map(|_| Place::vacant()).collect();
+    let mut smoltcp = Side::new(count, &clock, Smoltcp::new(&mut places, SEED))?;
     let mut nothing = Side::new(count, &clock, NoServer::new())?;
     for _ in 0..rounds {
         nothing.round(&clock, seconds)?;

@@ -1,8 +1,8 @@
 //! A server of smoltcp 0.14 sockets, in the arrangement that was found fastest with its public interface.
 //!
 //! ```text
-//!   demux: four-tuple -> i        sets: Vec<SocketSet>      storage: Vec<SocketStorage>      rings: Vec<u8>
-//!                                 [ &storage[i] ] ------->  [ a socket ] ----------------->  [ receive 1 KiB | transmit 1 KiB ]
+//!   demux: four-tuple -> i      sets: Vec<SocketSet>         Vec<Place>
+//!                               [ set of one socket ] ---->  [ socket | receive 1 KiB | transmit 1 KiB ]
 //! ```
 //!
 //! A set of many sockets is searched in a line for each segment. So each connection is a set of its own with room for one, and a map of ours
@@ -23,12 +23,27 @@ use smoltcp::{
 use std::{
     collections::HashMap,
     hint::black_box,
+    slice,
     sync::atomic::{AtomicU32, Ordering},
 };
 use weirgate_dataplane::time::Instant;
 
 /// Bytes of each of a socket's two rings: ten messages.
 pub(super) const RING: usize = 1_024;
+
+/// Where a socket and its rings lie.
+pub(super) struct Place<'a> {
+    socket: SocketStorage<'a>,
+    receive: [u8; RING],
+    transmit: [u8; RING],
+}
+
+impl Place<'_> {
+    /// Written, so that no page is new when a connection first uses it.
+    pub(super) fn vacant() -> Self {
+        Self { socket: SocketStorage::EMPTY, receive: [1; RING], transmit: [1; RING] }
+    }
+}
 
 pub(super) struct Smoltcp<'a> {
     interface: Interface,
@@ -43,13 +58,7 @@ pub(super) struct Smoltcp<'a> {
 static MILLIS: AtomicU32 = AtomicU32::new(0);
 
 impl<'a> Smoltcp<'a> {
-    /// Where `count` sockets can lie.
-    pub(super) fn room(count: usize) -> (Vec<SocketStorage<'a>>, Vec<u8>) {
-        // Written once, so that no page is new when a connection first uses it.
-        ((0..count).map(|_| SocketStorage::EMPTY).collect(), vec![1; count * 2 * RING])
-    }
-
-    pub(super) fn new(storage: &'a mut [SocketStorage<'a>], rings: &'a mut [u8], seed: u64) -> Self {
+    pub(super) fn new(places: &'a mut [Place<'a>], seed: u64) -> Self {
         let mut device = Wire { arrived: None, transmit: &mut [0; 2_048], send: &mut |_: &[u8]| {} };
         let mut config = Config::new(HardwareAddress::Ip);
         config.random_seed = seed;
@@ -58,15 +67,15 @@ impl<'a> Smoltcp<'a> {
         interface.update_ip_addrs(|addresses| {
             let _ = addresses.push(IpCidr::new(Ipv4Address::new(a, b, c, d).into(), 8)); // room for one is certain
         });
-        let mut sets = Vec::with_capacity(storage.len());
+        let mut sets = Vec::with_capacity(places.len());
         let mut handle = SocketHandle::default();
-        for (storage, rings) in storage.chunks_mut(1).zip(rings.chunks_exact_mut(2 * RING)) {
-            let (receive, transmit) = rings.split_at_mut(RING);
+        for Place { socket: storage, receive, transmit } in places {
+            let (receive, transmit) = (&mut receive[..], &mut transmit[..]);
             let mut socket = Socket::new(SocketBuffer::new(receive), SocketBuffer::new(transmit));
             socket.set_tsval_generator(Some(|| MILLIS.load(Ordering::Relaxed)));
             socket.set_nagle_enabled(false);
             socket.listen(SERVER.1).expect("a port that is not 0");
-            let mut set = SocketSet::new(storage);
+            let mut set = SocketSet::new(slice::from_mut(storage));
             handle = set.add(socket);
             sets.push(set);
         }
