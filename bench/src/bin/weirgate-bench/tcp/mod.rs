@@ -6,12 +6,15 @@
 //! ```
 
 mod exchange;
+mod goodput;
+mod netns;
+mod path;
 mod peer;
 mod smoltcp;
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
-use rustix::thread::{CpuSet, sched_setaffinity};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use std::path::PathBuf;
 use weirgate_bench::Figure;
 
@@ -29,6 +32,12 @@ pub(crate) struct Options {
     /// The least length of a run.
     #[arg(long, default_value_t = 0.5)]
     seconds: f64,
+    /// Paths with loss, each with a seed of its own.
+    #[arg(long, default_value_t = 8)]
+    paths: usize,
+    /// How long data is sent over them.
+    #[arg(long, default_value_t = 30)]
+    path_seconds: u64,
     /// Where the list of figures goes.
     #[arg(long)]
     json: Option<PathBuf>,
@@ -37,9 +46,12 @@ pub(crate) struct Options {
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Part {
     Exchange,
+    Goodput,
 }
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
+    let mut other_cores = sched_getaffinity(None)?;
+    other_cores.unset(options.core);
     let mut cores = CpuSet::new();
     cores.set(options.core);
     sched_setaffinity(None, &cores).with_context(|| format!("core {}", options.core))?;
@@ -48,6 +60,11 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         if options.only.is_empty() || options.only.contains(part) {
             figures.extend(match part {
                 Part::Exchange => exchange::measure(options.rounds, options.seconds)?,
+                Part::Goodput => goodput::measure(&goodput::GoodputOptions {
+                    seeds: options.paths,
+                    seconds: options.path_seconds,
+                    other_cores,
+                })?,
             });
         }
     }
