@@ -50,7 +50,8 @@ struct Side<S> {
 
 impl<S: Server> Side<S> {
     fn new(count: usize, clock: &Clock, mut server: S) -> anyhow::Result<Self> {
-        let peer = Peer::connect(count, SEED, || clock.now(), &mut server)?;
+        let mut peer = Peer::new(0..count as u32, SEED);
+        peer.connect(|| clock.now(), &mut server)?;
         let mut side = Self { server, peer, rounds_ns: Vec::new() };
         // Twice around: the first request of a connection is not like the others.
         side.run(clock, 2 * count.div_ceil(BURST))?;

@@ -69,13 +69,15 @@ pub(super) fn measure(options: &GoodputOptions) -> anyhow::Result<Vec<Figure>> {
     let clean = run(&[0], 0, options.seconds.min(5), options.other_cores)?;
     let seeds: Vec<u64> = (1..=options.seeds as u64).collect();
     let lossy = run(&seeds, LOSS_PPM, options.seconds, options.other_cores)?;
-    for flow in clean.iter().chain(&lossy) {
-        eprintln!("{:.2} Mbit/s, {:?}", flow.mbits, flow.counts);
-    }
+    let offered: u64 = lossy.iter().map(|flow| flow.counts.offered).sum();
+    let share =
+        |count: fn(&Counts) -> u64| lossy.iter().map(|flow| count(&flow.counts)).sum::<u64>() as f64 / offered as f64;
     let middle = |flows: &[Flow]| median(flows.iter().map(|flow| flow.mbits).collect()).context("no flows");
     Ok(vec![
         Figure::shown("tcp.loss_goodput.linux", middle(&lossy)?, "Mbit/s"),
-        Figure::shown("tcp.loss_goodput.without_loss", middle(&clean)?, "Mbit/s"),
+        Figure::shown("tcp.loss_goodput.linux_without_loss", middle(&clean)?, "Mbit/s"),
+        Figure::shown("tcp.loss_goodput.lost", share(|counts| counts.lost), "ratio"),
+        Figure::shown("tcp.loss_goodput.late", share(|counts| counts.late), "ratio"),
     ])
 }
 

@@ -70,7 +70,7 @@ impl Path {
             self.counts.lost += 1;
             return;
         }
-        let waits = self.free_at.since(now).as_ns() as u128 * u128::from(self.options.rate) / 8_000_000_000;
+        let waits = u128::from(self.free_at.since(now).as_ns()) * u128::from(self.options.rate) / 8_000_000_000;
         if waits as usize + packet.len() > self.options.queue {
             self.counts.overflowed += 1;
             return;
@@ -98,4 +98,66 @@ impl Path {
 fn has_payload(packet: &[u8]) -> bool {
     let ip = usize::from(packet[0] & 0xf) * 4;
     packet.get(ip + 12).is_some_and(|offset| packet.len() > ip + usize::from(offset >> 4) * 4)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OPTIONS: PathOptions =
+        PathOptions { delay: Duration::from_ms(10), rate: 8_000_000, queue: 2_500, loss_ppm: 0, seed: 1 };
+
+    /// 1,000 bytes, of which all after 40 are payload: a millisecond at the rate above.
+    fn data(mark: u8) -> Vec<u8> {
+        let mut packet = vec![mark; 1_000];
+        packet[0] = 0x45;
+        packet[32] = 0x50;
+        packet
+    }
+
+    fn arrived(path: &mut Path, at: Instant) -> Vec<u8> {
+        let mut marks = Vec::new();
+        path.due(at, |packet| marks.push(packet[999]));
+        marks
+    }
+
+    #[test]
+    fn packets_take_their_time_at_the_bottleneck_and_the_delay() {
+        let mut path = Path::new(OPTIONS);
+        let start = Instant::from_ns(5);
+        path.offer(start, &data(1));
+        path.offer(start, &data(2));
+        assert_eq!(arrived(&mut path, start + Duration::from_us(10_999)), [0; 0]);
+        assert_eq!(arrived(&mut path, start + Duration::from_ms(11)), [1]);
+        assert_eq!(arrived(&mut path, start + Duration::from_ms(12)), [2]);
+    }
+
+    #[test]
+    fn a_full_queue_drops_the_newest() {
+        let mut path = Path::new(OPTIONS);
+        for mark in 0..4 {
+            path.offer(Instant::from_ns(5), &data(mark));
+        }
+        assert_eq!(path.counts.overflowed, 2);
+        assert_eq!(arrived(&mut path, Instant::from_ns(1_000_000_000)), [0, 1]);
+    }
+
+    #[test]
+    fn equal_seeds_lose_the_same_packets_and_only_such_with_payload() {
+        let lossy = PathOptions { queue: usize::MAX, loss_ppm: 300_000, ..OPTIONS };
+        let survivors = |acks: bool| {
+            let mut path = Path::new(lossy);
+            for mark in 0..100 {
+                if acks {
+                    path.offer(Instant::ZERO, &data(mark)[..40]);
+                }
+                path.offer(Instant::ZERO, &data(mark));
+            }
+            let mut marks: Vec<u8> = Vec::new();
+            path.due(Instant::NEVER, |packet| marks.extend(packet.get(999)));
+            marks
+        };
+        assert_eq!(survivors(false), survivors(true));
+        assert!((50..90).contains(&survivors(false).len()));
+    }
 }

@@ -15,7 +15,7 @@
 //! checks them.
 
 use anyhow::{bail, ensure};
-use std::array;
+use std::{array, ops::Range};
 use weirgate_dataplane::time::Instant;
 
 /// Requests that arrive together.
@@ -38,6 +38,7 @@ pub(super) struct Peer {
     packets: Box<[Request; BURST]>,
     /// Packets that were no response that a client waits for: a retransmission, an acknowledgement alone.
     pub(super) strays: u64,
+    random: fastrand::Rng,
 }
 
 /// One connection.
@@ -60,22 +61,30 @@ const SYN: u8 = 0x02;
 const PSH: u8 = 0x08;
 
 impl Peer {
-    /// `count` clients that `server` knows nothing of yet, and their handshakes.
-    pub(super) fn connect(
-        count: usize,
-        seed: u64,
-        clock: impl Fn() -> Instant,
-        server: &mut impl Server,
-    ) -> anyhow::Result<Self> {
+    /// A client for each id, without connections.
+    pub(super) fn new(ids: Range<u32>, seed: u64) -> Self {
         let mut random = fastrand::Rng::with_seed(seed);
-        let mut clients: Vec<Client> =
-            (0..count as u32).map(|id| Client { id, snd_nxt: random.u32(..), rcv_nxt: 0, ts_recent: 0 }).collect();
-        let packets = Box::new(array::from_fn(|_| request()));
-        for burst in clients.chunks_mut(BURST) {
+        let clients = ids.map(|id| Client { id, snd_nxt: random.u32(..), rcv_nxt: 0, ts_recent: 0 }).collect();
+        Self { clients, next: 0, packets: Box::new(array::from_fn(|_| request())), strays: 0, random }
+    }
+
+    /// All of them connect, in the order of their ids; then their turns are shuffled.
+    pub(super) fn connect(&mut self, clock: impl Fn() -> Instant, server: &mut impl Server) -> anyhow::Result<()> {
+        for burst in self.clients.chunks_mut(BURST) {
             handshake(burst, &clock, server)?;
         }
-        random.shuffle(&mut clients);
-        Ok(Self { clients, next: 0, packets, strays: 0 })
+        self.random.shuffle(&mut self.clients);
+        Ok(())
+    }
+
+    /// A segment of a client with a single byte, `offset` bytes after all that it has sent.
+    pub(super) fn byte(&self, client: usize, now: Instant, offset: u32) -> Vec<u8> {
+        let mut client = self.clients[client];
+        client.snd_nxt = client.snd_nxt.wrapping_add(offset);
+        let mut packet = request();
+        client.request(millis(now), &mut packet);
+        packet[2..4].copy_from_slice(&(HEADERS as u16 + 1).to_be_bytes());
+        packet[..=HEADERS].to_vec()
     }
 
     pub(super) fn count(&self) -> usize {
@@ -127,7 +136,7 @@ impl Client {
 }
 
 /// A client's address and port; 16,384 ports of each address.
-pub(super) fn tuple(id: u32) -> ([u8; 4], u16) {
+fn tuple(id: u32) -> ([u8; 4], u16) {
     ((0x0a4e_0000 + (id >> 14)).to_be_bytes(), 16_384 + (id & 0x3fff) as u16)
 }
 
@@ -204,7 +213,7 @@ fn syn_timestamp(mut options: &[u8]) -> Option<u32> {
 /// SYN, the answer, ACK.
 fn handshake(burst: &mut [Client], clock: &impl Fn() -> Instant, server: &mut impl Server) -> anyhow::Result<()> {
     let now = clock();
-    let syns: Vec<Vec<u8>> = burst.iter().map(|client| syn(client, millis(now))).collect();
+    let syns: Vec<Vec<u8>> = burst.iter().map(|client| syn(tuple(client.id), client.snd_nxt, now)).collect();
     let arrived: Vec<&[u8]> = syns.iter().map(Vec::as_slice).collect();
     let mut established = 0;
     let mut wrong = None;
@@ -237,7 +246,7 @@ fn handshake(burst: &mut [Client], clock: &impl Fn() -> Instant, server: &mut im
     Ok(())
 }
 
-pub(super) fn header(from: ([u8; 4], u16), tcp_len: usize) -> Vec<u8> {
+fn header(from: ([u8; 4], u16), tcp_len: usize) -> Vec<u8> {
     let total = ((IP + tcp_len) as u16).to_be_bytes();
     let mut bytes = vec![0x45, 0, total[0], total[1], 0, 0, 0x40, 0, 64, 6, 0, 0];
     bytes.extend_from_slice(&from.0);
@@ -247,13 +256,14 @@ pub(super) fn header(from: ([u8; 4], u16), tcp_len: usize) -> Vec<u8> {
     bytes
 }
 
-fn syn(client: &Client, now: u32) -> Vec<u8> {
-    let mut bytes = header(tuple(client.id), 40);
-    bytes.extend_from_slice(&client.snd_nxt.to_be_bytes());
+/// A SYN as any client sends it.
+pub(super) fn syn(from: ([u8; 4], u16), seq: u32, now: Instant) -> Vec<u8> {
+    let mut bytes = header(from, 40);
+    bytes.extend_from_slice(&seq.to_be_bytes());
     bytes.extend_from_slice(&[0, 0, 0, 0, 0xa0, SYN, 0xff, 0xff, 0, 0, 0, 0]);
     // MSS 1460, SACK permitted, timestamps, window scale 7.
     bytes.extend_from_slice(&[2, 4, 0x05, 0xb4, 4, 2, 8, 10]);
-    bytes.extend_from_slice(&now.to_be_bytes());
+    bytes.extend_from_slice(&millis(now).to_be_bytes());
     bytes.extend_from_slice(&[0, 0, 0, 0, 1, 3, 3, 7]);
     bytes
 }
@@ -310,4 +320,42 @@ fn syn_ack(syn: &[u8]) -> Vec<u8> {
     packet[28..32].copy_from_slice(&acked.to_be_bytes());
     packet[33] = SYN | ACK;
     packet
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_client_gets_its_turn_once_in_a_round() {
+        let mut server = NoServer::new();
+        let mut peer = Peer::new(0..70, 1);
+        peer.connect(|| Instant::from_ns(1), &mut server).unwrap();
+        let before: u32 = peer.clients.iter().fold(0, |sum, client| sum.wrapping_add(client.snd_nxt));
+        let bursts: Vec<usize> = (0..6).map(|_| peer.exchange(Instant::from_ns(1), &mut server).unwrap()).collect();
+        assert_eq!(bursts, [32, 32, 6, 32, 32, 6]);
+        let after = peer.clients.iter().fold(0, |sum: u32, client| sum.wrapping_add(client.snd_nxt));
+        assert_eq!(after.wrapping_sub(before), 2 * 70 * MESSAGE as u32);
+    }
+
+    #[test]
+    fn a_repeated_response_is_a_stray() {
+        struct Twice(NoServer);
+        impl Server for Twice {
+            fn turn(&mut self, now: Instant, arrived: &[&[u8]], send: &mut impl FnMut(&[u8])) {
+                let syn = arrived.iter().any(|packet| packet[33] & SYN != 0);
+                self.0.turn(now, arrived, &mut |packet| {
+                    send(packet);
+                    if !syn {
+                        send(packet);
+                    }
+                });
+            }
+        }
+        let mut server = Twice(NoServer::new());
+        let mut peer = Peer::new(0..3, 1);
+        peer.connect(|| Instant::from_ns(1), &mut server).unwrap();
+        assert_eq!(peer.exchange(Instant::from_ns(1), &mut server).unwrap(), 3);
+        assert_eq!(peer.strays, 3);
+    }
 }
