@@ -123,6 +123,7 @@ fn millis(now: Instant) -> u32 {
 }
 
 impl Client {
+    #[inline]
     fn request(&mut self, now: u32, packet: &mut Request) {
         let (address, port) = tuple(self.id);
         packet[12..16].copy_from_slice(&address);
@@ -136,12 +137,14 @@ impl Client {
 }
 
 /// A client's address and port; 16,384 ports of each address.
+#[inline]
 fn tuple(id: u32) -> ([u8; 4], u16) {
     ((0x0a4e_0000 + (id >> 14)).to_be_bytes(), 16_384 + (id & 0x3fff) as u16)
 }
 
 /// Takes a packet of the server's; whether it is the response that one of the clients waits for. Responses that come in the order of the requests are
 /// found at once: `expected` is the place of the next.
+#[inline]
 fn take(burst: &mut [Client], expected: usize, packet: &[u8]) -> bool {
     let Some(seen) = Seen::of(packet) else { return false };
     let is_for = |client: &Client| tuple(client.id) == seen.to;
@@ -173,6 +176,7 @@ struct Seen {
 
 impl Seen {
     /// `None` when there are no timestamps where every segment of an established connection has them.
+    #[inline]
     fn of(packet: &[u8]) -> Option<Self> {
         let fixed: &[u8; HEADERS] = packet.first_chunk()?;
         let options = &fixed[IP + TCP..];
@@ -194,6 +198,7 @@ impl Seen {
     }
 }
 
+#[inline]
 fn word(packet: &[u8; HEADERS], at: usize) -> u32 {
     u32::from_be_bytes([packet[at], packet[at + 1], packet[at + 2], packet[at + 3]])
 }
