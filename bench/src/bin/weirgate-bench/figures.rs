@@ -2,7 +2,10 @@
 
 use anyhow::Context;
 use clap::Args;
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 use weirgate_bench::{Figure, median};
 
 #[derive(Args)]
@@ -36,16 +39,16 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         Figure::shown(&format!("{}.ours", options.name), ours, "packets/s"),
         Figure::shown(&format!("{}.theirs", options.name), theirs, "packets/s"),
     ];
-    for figure in &figures {
-        let verdict = match (figure.reach, figure.met) {
-            (Some(reach), Some(true)) => format!("  (at least {reach}: met)"),
-            (Some(reach), _) => format!("  (at least {reach}: MISSED)"),
-            _ => String::new(),
-        };
-        println!("{:40} {:>14.3} {}{verdict}", figure.name, figure.value, figure.unit);
+    report(&figures, options.json.as_deref())
+}
+
+/// Prints figures, and writes them to a file.
+pub(crate) fn report(figures: &[Figure], json: Option<&Path>) -> anyhow::Result<()> {
+    for figure in figures {
+        println!("{figure}");
     }
-    if let Some(path) = &options.json {
-        fs::write(path, serde_json::to_string_pretty(&figures)? + "\n").with_context(|| path.display().to_string())?;
+    if let Some(path) = json {
+        fs::write(path, serde_json::to_string_pretty(figures)? + "\n").with_context(|| path.display().to_string())?;
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 mod echo;
 mod figures;
 mod offloads;
+mod tcp;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -23,6 +24,8 @@ enum Command {
     Offloads(offloads::Options),
     /// Turn measured packet rates into figures.
     Figures(figures::Options),
+    /// The TCP engine beside smoltcp and Linux: cost of an exchange, memory, loss, floods.
+    Tcp(tcp::Options),
 }
 
 fn main() -> ExitCode {
@@ -30,6 +33,7 @@ fn main() -> ExitCode {
         Command::Echo(options) => echo::run(&options),
         Command::Offloads(options) => offloads::run(&options),
         Command::Figures(options) => figures::run(&options),
+        Command::Tcp(options) => tcp::run(&options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

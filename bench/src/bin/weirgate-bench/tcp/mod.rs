@@ -1,0 +1,91 @@
+//! The TCP engine beside others: `weirgate-bench tcp`.
+//!
+//! ```text
+//!   exchange   what a request and its response cost, beside smoltcp       peer, smoltcp
+//!   goodput    throughput over a path that loses, beside Linux            path, netns
+//!   idle       memory of a connection that is silent
+//!   flood      what exchanges cost while SYNs come from everywhere
+//!   holes      what a segment costs that is out of order to do harm
+//! ```
+
+mod exchange;
+mod flood;
+mod goodput;
+mod holes;
+mod idle;
+mod netns;
+mod path;
+mod peer;
+mod smoltcp;
+
+use anyhow::Context;
+use clap::{Args, ValueEnum};
+use rustix::{
+    process::setpriority_process,
+    thread::{CpuSet, sched_getaffinity, sched_setaffinity},
+};
+use std::path::PathBuf;
+use weirgate_bench::Figure;
+
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Only these parts.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    only: Vec<Part>,
+    /// The core that is measured on.
+    #[arg(long, default_value_t = 0)]
+    core: usize,
+    /// Runs of each side.
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// The least length of a run.
+    #[arg(long, default_value_t = 0.5)]
+    seconds: f64,
+    /// Paths with loss, each with a seed of its own.
+    #[arg(long, default_value_t = 16)]
+    paths: usize,
+    /// How long data is sent over them.
+    #[arg(long, default_value_t = 20)]
+    path_seconds: u64,
+    /// Where the list of figures goes.
+    #[arg(long)]
+    json: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    Exchange,
+    Idle,
+    Flood,
+    Holes,
+    Goodput,
+}
+
+pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
+    let mut other_cores = sched_getaffinity(None)?;
+    other_cores.unset(options.core);
+    let mut cores = CpuSet::new();
+    cores.set(options.core);
+    sched_setaffinity(None, &cores).with_context(|| format!("core {}", options.core))?;
+    // Others on this machine build and test; without the right to go before them the figures are only noisier.
+    let _ = setpriority_process(None, -20);
+    let mut figures: Vec<Figure> = Vec::new();
+    for part in Part::value_variants() {
+        if options.only.is_empty() || options.only.contains(part) {
+            figures.extend(match part {
+                Part::Exchange => exchange::measure(options.rounds, options.seconds)?,
+                Part::Idle => {
+                    vec![Figure::at_most("tcp.idle_bytes", idle::bytes(peer::NoServer::new)?, "bytes", 512.0)]
+                }
+                Part::Flood => flood::measure(peer::NoServer::new())?,
+                Part::Holes => holes::measure(peer::NoServer::new)?,
+                Part::Goodput => goodput::measure(&goodput::GoodputOptions {
+                    seeds: options.paths,
+                    seconds: options.path_seconds,
+                    other_cores,
+                })?,
+            });
+        }
+    }
+    super::figures::report(&figures, options.json.as_deref())
+}
