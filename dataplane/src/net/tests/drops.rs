@@ -148,5 +148,7 @@ fn each_happens() {
         assert!(seen.insert(drop), "{} stands twice", drop.name());
     }
     let missing: Vec<_> = Drop::ALL.iter().filter(|drop| !seen.contains(drop)).map(|drop| drop.name()).collect();
+    // What ends in TCP has its own scripts.
+    let missing: Vec<_> = missing.into_iter().filter(|name| !name.starts_with("tcp_")).collect();
     assert!(missing.is_empty(), "neither produced nor known to be produced elsewhere: {missing:?}");
 }
