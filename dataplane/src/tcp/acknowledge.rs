@@ -8,15 +8,24 @@ use super::{
     segment::{Flags, Segment},
     stamp::Stamp,
 };
-use crate::{drops::Drop, limits::TCP_SEND_BUFFER_MIN, outbox::Outbox, time::Instant};
+use crate::{limits::TCP_SEND_BUFFER_MIN, outbox::Outbox, time::Instant};
+
+/// What became of a segment's acknowledgment.
+pub(super) enum Acknowledged {
+    /// The segment goes on.
+    Taken,
+    /// It cannot be meant: the segment ends here.
+    Refused,
+    /// It was the last that the connection waited for.
+    Ended,
+}
 
 impl Tcp {
-    /// Takes a segment's acknowledgment. `false`: the segment ends here (and [`Cold::last_drop`](super::connection::Cold) says why), or its
-    /// connection did.
+    /// Takes a segment's acknowledgment.
     #[inline]
-    pub(super) fn acknowledge(&mut self, now: Instant, i: usize, segment: &Segment, out: &mut Outbox) -> bool {
+    pub(super) fn acknowledge(&mut self, now: Instant, i: usize, segment: &Segment, out: &mut Outbox) -> Acknowledged {
         if !self.acknowledges_what_can_be(now, i, segment, out) {
-            return false;
+            return Acknowledged::Refused;
         }
         let hot = &mut self.connections.hot[i];
         if let Some((value, _)) = segment.timestamps
@@ -52,7 +61,7 @@ impl Tcp {
         if self.connections.hot[i].marks.has(Marks::PERSIST) {
             self.connections.cold[i].stalled_at = now;
         }
-        true
+        Acknowledged::Taken
     }
 
     /// Whether the acknowledgment can be meant.
@@ -65,7 +74,6 @@ impl Tcp {
             // rfc9293 3.10.7.4, fifth, SYN-RECEIVED.
             if ack != hot.snd_nxt {
                 let (key, interface) = (hot.key, hot.interface);
-                cold.last_drop = Some(Drop::TcpAckUnacceptable);
                 self.refuse_segment(&key, segment, interface, out);
                 return false;
             }
@@ -76,7 +84,6 @@ impl Tcp {
         }
         // rfc5961 5.2 a, b: neither what was never sent nor what lies further back than any window of the peer's.
         if ack.after(snd_max) || ack.before(hot.snd_una - cold.snd_wnd_max) {
-            cold.last_drop = Some(Drop::TcpAckUnacceptable);
             if may_challenge(now, &mut cold.challenge_at, &mut out.counters) {
                 self.send_ack(now, i, out);
             }
@@ -141,7 +148,7 @@ impl Tcp {
 
     /// Bytes have arrived at the peer.
     #[inline]
-    fn advance(&mut self, now: Instant, i: usize, segment: &Segment, out: &mut Outbox) -> bool {
+    fn advance(&mut self, now: Instant, i: usize, segment: &Segment, out: &mut Outbox) -> Acknowledged {
         let id = self.connections.id(i as u32);
         let (hot, cold) = (&mut self.connections.hot[i], &mut self.connections.cold[i]);
         let acked = segment.ack - hot.snd_una;
@@ -158,7 +165,7 @@ impl Tcp {
             }
         }
         hot.marks.clear(Marks::PROBED);
-        let Some(index) = hot.flight.get() else { return true };
+        let Some(index) = hot.flight.get() else { return Acknowledged::Taken };
         let flight = self.flights.at_mut(index);
         let frames = flight.queue.frames();
         flight.queue.acknowledge(hot.snd_una, out);
@@ -177,9 +184,11 @@ impl Tcp {
         if fin_acked {
             self.fin_acknowledged(now, i, out);
             // It may be over now; what the segment brings besides would come to nobody.
-            return self.connections.find(id).is_some();
+            if self.connections.find(id).is_none() {
+                return Acknowledged::Ended;
+            }
         }
-        true
+        Acknowledged::Taken
     }
 }
 

@@ -75,8 +75,7 @@ impl Tcp {
         let (hot, cold) = (&mut self.connections.hot[i], &mut self.connections.cold[i]);
         (hot.snd_una, hot.snd_nxt, cold.iss) = (iss, iss + 1, iss);
         hot.ts_offset = ts_offset;
-        hot.marks.set(Marks::ACTIVE | Marks::ANNOUNCED | Marks::TRANSMIT_ARMED);
-        hot.transmit_at = Stamp::of(now); // the flush sends the first
+        hot.marks.set(Marks::ACTIVE | Marks::ANNOUNCED); // the flush sends the SYN
         Ok(self.connections.id(index))
     }
 
@@ -159,8 +158,7 @@ impl Tcp {
         cold.retries = cold.retries.saturating_add(1);
         hot.transmit_at = Stamp::of(now).plus_us(wait);
         hot.marks.set(Marks::TRANSMIT_ARMED);
-        cold.challenge_at = Stamp::of(now);
-        self.touch(i);
+        cold.sent_at = Stamp::of(now);
     }
 
     /// rfc9293 3.10.7.3: a segment in answer to our SYN.
@@ -216,8 +214,7 @@ impl Tcp {
                 cold.rtt.syn_was_lost();
                 cold.congestion.on_syn_lost();
             } else {
-                // `challenge_at` was the SYN's time so far.
-                cold.rtt.sample(Stamp::of(now).since(cold.challenge_at).max(1), Stamp::of(now));
+                cold.rtt.sample(Stamp::of(now).since(cold.sent_at).max(1), Stamp::of(now));
             }
             self.opened(now, i);
             self.connections.hot[i].marks.set(Marks::ACK_NOW);

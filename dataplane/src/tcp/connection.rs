@@ -172,10 +172,8 @@ impl Marks {
     pub(super) const ACTIVE: u32 = 1 << 21;
     /// The application has heard of it, so it hears of its end.
     pub(super) const ANNOUNCED: u32 = 1 << 22;
-    /// Nothing was received since the last keepalive probe.
-    pub(super) const KEEPALIVE_PROBED: u32 = 1 << 23;
     /// The path carries less than the interface, as far as we know.
-    pub(super) const NARROW: u32 = 1 << 24;
+    pub(super) const NARROW: u32 = 1 << 23;
 
     /// Whether any of these is set.
     #[inline]

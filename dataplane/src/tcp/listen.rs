@@ -456,8 +456,13 @@ impl Tcp {
         } else {
             Header { seq: Seq(0), ack: segment.end(), flags: Flags(Flags::RST | Flags::ACK), window: 0 }
         };
+        let mut options = Options::default();
+        // rfc7323 5.2 b, c, d: timestamps answer timestamps; ours is zero, since there is no clock for a flow that is not.
+        if let Some((value, _)) = segment.timestamps {
+            options.timestamps(0, value);
+        }
         out.counters.count(Counter::TcpResetsSent);
-        self.emit_bare(key, &header, &Options::default(), interface, out);
+        self.emit_bare(key, &header, &options, interface, out);
     }
 }
 

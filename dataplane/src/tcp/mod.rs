@@ -190,7 +190,7 @@ pub struct Tcp {
     transmits: VecDeque<(Answer, Frame)>,
     /// Frames inside queued events and segments are counted when asked for; those of send queues here.
     queued_frames: usize,
-    random: fastrand::Rng,
+    /// When it was last called.
     now: Instant,
 }
 
@@ -214,7 +214,6 @@ impl Tcp {
             events: VecDeque::new(),
             transmits: VecDeque::new(),
             queued_frames: 0,
-            random: fastrand::Rng::with_seed(options.seed ^ 0x7463_7001),
             now: Instant::ZERO,
             options,
         }

@@ -3,6 +3,7 @@
 
 use super::{
     Event, Tcp,
+    acknowledge::Acknowledged,
     assembler::{Inserted, Popped},
     connection::{End, Marks, State},
     may_challenge,
@@ -57,15 +58,13 @@ impl Tcp {
         }
         self.hear(now, i);
         let payload_at = packet.transport_at + segment.payload_at;
-        if !self.acknowledge(now, i, segment, out) {
-            // It acknowledges what it cannot, or has ended the connection.
-            return match self.connections.cold[i].last_drop.take() {
-                Some(reason) => {
-                    self.connections.cold[i].last_drop = Some(reason);
-                    out.drop(frame, reason);
-                }
-                None => out.consume(frame),
-            };
+        match self.acknowledge(now, i, segment, out) {
+            Acknowledged::Taken => {}
+            Acknowledged::Ended => return out.consume(frame),
+            Acknowledged::Refused => {
+                self.connections.cold[i].last_drop = Some(Drop::TcpAckUnacceptable);
+                return out.drop(frame, Drop::TcpAckUnacceptable);
+            }
         }
         if segment.payload_len == 0 && !segment.flags.has(Flags::FIN) {
             self.touch(i);

@@ -20,7 +20,11 @@ impl Tcp {
     pub(super) fn transmit(&mut self, now: Instant, i: usize, out: &mut Outbox) {
         let hot = &self.connections.hot[i];
         if hot.state < State::Established {
-            return; // a SYN's timer sends
+            // The first SYN; its timer sends the others.
+            if hot.state == State::SynSent && self.connections.cold[i].retries == 0 {
+                self.handle_syn_timer(now, i, out);
+            }
+            return;
         }
         self.open_window(i);
         if self.connections.hot[i].flight.get().is_some() {
