@@ -201,7 +201,7 @@ impl Application for Services {
             }
             Event::Writable { id } => self.send(id, tcp, out),
             Event::Closed { id, .. } => self.forget(id, out),
-            Event::Connected { .. } => {}
+            Event::Connected { .. } | Event::Trouble { .. } => {}
         }
     }
 

@@ -190,7 +190,14 @@ impl Worker {
             2 => ("fd77::10".parse().expect("v6"), Ipv6Addr::from_bits(0xfd77 << 112 | u128::from(host >> 2)).into()),
             _ => ("fd77::10".parse().expect("v6"), Ipv6Addr::from_bits(0xfe80 << 112 | u128::from(host >> 2)).into()),
         };
-        let answer = Answer { interface: InterfaceIndex(0), source, destination, protocol: protocol::UDP, ecn: 0 };
+        let answer = Answer {
+            interface: InterfaceIndex(0),
+            source,
+            destination,
+            protocol: protocol::UDP,
+            traffic_class: 0,
+            hop_limit: 64,
+        };
         self.net.send(now, &answer, frame, &mut self.out);
     }
 

@@ -2,7 +2,7 @@
 //! about what nobody here speaks.
 
 use super::{
-    Net, Output,
+    HOP_LIMIT, Net, Output,
     checksum::{self, Sum},
     ethernet::Link,
     interface::InterfaceIndex,
@@ -291,15 +291,17 @@ pub struct Answer {
     pub destination: IpAddr,
     /// The transport protocol.
     pub protocol: u8,
-    /// The ECN field (RFC 3168 section 5); 0: not capable.
-    pub ecn: u8,
+    /// DSCP (RFC 2474) in the upper six bits, ECN (RFC 3168 section 5) in the lower two.
+    pub traffic_class: u8,
+    /// TTL or hop limit.
+    pub hop_limit: u8,
 }
 
 impl Packet {
     /// Where an answer to this packet goes.
     pub fn answer(&self) -> Answer {
-        let (source, destination) = (self.destination, self.source);
-        Answer { interface: self.interface, source, destination, protocol: self.protocol, ecn: 0 }
+        let (source, destination, protocol) = (self.destination, self.source, self.protocol);
+        Answer { interface: self.interface, source, destination, protocol, traffic_class: 0, hop_limit: HOP_LIMIT }
     }
 }
 

@@ -98,7 +98,7 @@ pub(super) struct Header {
     pub(super) destination: Ipv4Addr,
     pub(super) protocol: u8,
     pub(super) hop_limit: u8,
-    pub(super) ecn: u8,
+    pub(super) traffic_class: u8,
 }
 
 /// Puts a header before a transport message. Packets of ours are never fragmented: DF is set, and so the identification may be zero
@@ -108,7 +108,7 @@ pub(super) fn emit(frame: &mut Frame, header: &Header, offload: bool) -> Result<
     let total_len = u16::try_from(frame.len() + HEADER_LEN).map_err(|_| NoRoom)?;
     // Whole words, summed before they are written: reading back bytes that were just stored one by one would stall.
     let [source, destination] = [header.source, header.destination].map(Ipv4Addr::to_bits);
-    let first = VERSION_AND_LENGTH | u32::from(header.ecn) << 16 | u32::from(total_len);
+    let first = VERSION_AND_LENGTH | u32::from(header.traffic_class) << 16 | u32::from(total_len);
     let third = u32::from(header.hop_limit) << 24 | u32::from(header.protocol) << 16;
     let halves = |word: u32| u64::from(word >> 16) + u64::from(word & 0xffff);
     let sum = halves(first) + halves(DONT_FRAGMENT) + halves(third) + halves(source) + halves(destination);

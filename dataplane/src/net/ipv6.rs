@@ -236,7 +236,7 @@ pub(super) struct Header {
     pub(super) destination: Ipv6Addr,
     pub(super) protocol: u8,
     pub(super) hop_limit: u8,
-    pub(super) ecn: u8,
+    pub(super) traffic_class: u8,
 }
 
 /// Puts a header before a transport message (or before an extension header, which `protocol` then names).
@@ -244,7 +244,7 @@ pub(super) struct Header {
 pub(super) fn emit(frame: &mut Frame, header: &Header) -> Result<(), NoRoom> {
     let payload_len = u16::try_from(frame.len()).map_err(|_| NoRoom)?;
     let bytes = frame.prepend(HEADER_LEN)?;
-    bytes[..4].copy_from_slice(&[0x60, header.ecn << 4, 0, 0]);
+    bytes[..4].copy_from_slice(&[0x60 | header.traffic_class >> 4, header.traffic_class << 4, 0, 0]);
     bytes[4..6].copy_from_slice(&payload_len.to_be_bytes());
     bytes[6] = header.protocol;
     bytes[7] = header.hop_limit;

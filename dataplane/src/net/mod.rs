@@ -50,7 +50,7 @@ use packet::Refusal;
 use std::{net::IpAddr, sync::Arc};
 
 /// Hop limit of what we send (IANA's recommended default).
-const HOP_LIMIT: u8 = 64;
+pub(crate) const HOP_LIMIT: u8 = 64;
 /// rfc5227 2.3: addresses are announced twice, two seconds apart.
 const ANNOUNCE_NUM: u8 = 2;
 const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(2);
@@ -210,13 +210,13 @@ impl Net {
         }
         let emitted = match (&answer.source, &answer.destination) {
             (&IpAddr::V4(source), &IpAddr::V4(destination)) => {
-                let (protocol, ecn) = (answer.protocol, answer.ecn);
-                let header = ipv4::Header { source, destination, protocol, hop_limit: HOP_LIMIT, ecn };
+                let Answer { protocol, hop_limit, traffic_class, .. } = *answer;
+                let header = ipv4::Header { source, destination, protocol, hop_limit, traffic_class };
                 ipv4::emit(&mut frame, &header, ip_checksum)
             }
             (&IpAddr::V6(source), &IpAddr::V6(destination)) => {
-                let (protocol, ecn) = (answer.protocol, answer.ecn);
-                let header = ipv6::Header { source, destination, protocol, hop_limit: HOP_LIMIT, ecn };
+                let Answer { protocol, hop_limit, traffic_class, .. } = *answer;
+                let header = ipv6::Header { source, destination, protocol, hop_limit, traffic_class };
                 ipv6::emit(&mut frame, &header)
             }
             _ => return out.drop(frame, Drop::FamilyNotConfigured),

@@ -224,7 +224,7 @@ impl Outgoing {
         bytes[26..32].copy_from_slice(interface.mac.as_bytes());
         let sum = Sum::pseudo_header(source.into(), destination.into(), protocol::ICMPV6, 32).add(bytes).checksum();
         bytes[icmp::CHECKSUM_AT..icmp::CHECKSUM_AT + 2].copy_from_slice(&sum.to_be_bytes());
-        let header = ipv6::Header { source, destination, protocol: protocol::ICMPV6, hop_limit: 255, ecn: 0 };
+        let header = ipv6::Header { source, destination, protocol: protocol::ICMPV6, hop_limit: 255, traffic_class: 0 };
         ipv6::emit(&mut frame, &header).expect("a fresh frame has headroom");
         ethernet::emit(&mut frame, interface, to, ethertype::IPV6).expect("a fresh frame has headroom");
         out.transmit(interface.port, frame);

@@ -87,7 +87,7 @@ pub(super) fn report(interface: &Interface, out: &mut Outbox) {
         Sum::pseudo_header(source.into(), ALL_ROUTERS.into(), protocol::ICMPV6, len as u32).add(message).checksum();
     message[2..4].copy_from_slice(&sum.to_be_bytes());
     frame.prepend(ROUTER_ALERT.len()).expect("a fresh frame has headroom")[..8].copy_from_slice(&ROUTER_ALERT);
-    let header = ipv6::Header { source, destination: ALL_ROUTERS, protocol: 0, hop_limit: 1, ecn: 0 };
+    let header = ipv6::Header { source, destination: ALL_ROUTERS, protocol: 0, hop_limit: 1, traffic_class: 0 };
     ipv6::emit(&mut frame, &header).expect("a fresh frame has headroom");
     ethernet::emit(&mut frame, interface, group_mac(ALL_ROUTERS), ethertype::IPV6).expect("a fresh frame has headroom");
     out.counters.count(Counter::ListenerReports);

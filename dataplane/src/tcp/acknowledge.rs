@@ -84,7 +84,7 @@ impl Tcp {
         }
         // rfc5961 5.2 a, b: neither what was never sent nor what lies further back than any window of the peer's.
         if ack.after(snd_max) || ack.before(hot.snd_una - cold.snd_wnd_max) {
-            if may_challenge(now, &mut cold.challenge_at, &mut out.counters) {
+            if may_challenge(now, self.options.challenge_interval_us, &mut cold.challenge_at, &mut out.counters) {
                 self.send_ack(now, i, out);
             }
             return false;

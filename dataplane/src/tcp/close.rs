@@ -208,7 +208,15 @@ impl Tcp {
         let question = fin_again || segment.len() > 0 || segment.seq != record.rcv_nxt;
         out.drop(frame, Drop::TcpTimeWait);
         let stored = self.time_waits.record_mut(index);
-        if question && (fin_again || super::may_challenge(now, &mut stored.challenge_at, &mut out.counters)) {
+        if question
+            && (fin_again
+                || super::may_challenge(
+                    now,
+                    self.options.challenge_interval_us,
+                    &mut stored.challenge_at,
+                    &mut out.counters,
+                ))
+        {
             self.acknowledge_time_wait(now, &record, out);
         }
     }

@@ -260,6 +260,9 @@ pub(super) struct Hot {
     /// Where segments to the peer leave.
     pub(super) interface: InterfaceIndex,
     pub(super) state: State,
+    /// DSCP in the upper six bits; ECN goes into the others.
+    pub(super) traffic_class: u8,
+    pub(super) hop_limit: u8,
 }
 
 const _: () = assert!(size_of::<Hot>() == 128, "two cache lines");
@@ -344,6 +347,8 @@ impl Hot {
             rcv_wscale: 0,
             interface,
             state,
+            traffic_class: 0,
+            hop_limit: 0,
         }
     }
 }

@@ -126,8 +126,9 @@ pub(super) fn emit(
 
 /// Where a flow's segments go.
 #[inline]
-pub(super) fn answer(key: &FlowKey, interface: InterfaceIndex, ecn: u8) -> Answer {
-    Answer { interface, source: key.local(), destination: key.remote(), protocol: protocol::TCP, ecn }
+pub(super) fn answer(key: &FlowKey, interface: InterfaceIndex, traffic_class: u8, hop_limit: u8) -> Answer {
+    let (source, destination, protocol) = (key.local(), key.remote(), protocol::TCP);
+    Answer { interface, source, destination, protocol, traffic_class, hop_limit }
 }
 
 impl Hot {

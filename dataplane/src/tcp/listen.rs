@@ -26,7 +26,7 @@ use crate::{
     counters::Counter,
     drops::Drop,
     limits::{TCP_LISTENERS_MAX, TCP_WINDOW_INITIAL},
-    net::{InterfaceIndex, Packet},
+    net::{HOP_LIMIT, InterfaceIndex, Packet},
     outbox::Outbox,
     port::Frame,
     time::Instant,
@@ -345,7 +345,7 @@ impl Tcp {
 
     fn challenge_half_open(&mut self, now: Instant, index: u32, out: &mut Outbox) {
         let record = self.half_open.record_mut(index);
-        if !super::may_challenge(now, &mut record.challenge_at, &mut out.counters) {
+        if !super::may_challenge(now, self.options.challenge_interval_us, &mut record.challenge_at, &mut out.counters) {
             return;
         }
         let record = *record;
@@ -437,7 +437,7 @@ impl Tcp {
         let offloads = self.way(key, interface).map(|way| way.offloads).unwrap_or_default();
         emit::emit(key, header, options, None, &mut frame, offloads, out);
         out.counters.count(Counter::TcpTxSegments);
-        self.transmits.push_back((emit::answer(key, interface, 0), frame));
+        self.transmits.push_back((emit::answer(key, interface, 0, HOP_LIMIT), frame));
     }
 
     /// rfc9293 3.10.7.1 and 3.5.2: a reset that the sender will believe, and none for a reset.

@@ -68,7 +68,7 @@ use crate::{
     counters::{Counter, Counters, Gauge},
     drops::Drop,
     limits::{BURST_MAX, TCP_COPY_MAX, TCP_SEND_FRAMES_MAX},
-    net::{Answer, InterfaceIndex, Packet, Topology},
+    net::{Answer, Cause, InterfaceIndex, Packet, Topology},
     outbox::Outbox,
     port::{Frame, Offloads},
     time::{Duration, Instant},
@@ -118,6 +118,13 @@ pub enum Event {
         /// Which.
         id: ConnectionId,
     },
+    /// Something is wrong, and may get better. Only for those who ask ([`ConnectionOptions::reports_trouble`]).
+    Trouble {
+        /// Which.
+        id: ConnectionId,
+        /// What.
+        trouble: Trouble,
+    },
     /// There is room again after [`Tcp::send`] had none.
     Writable {
         /// Which.
@@ -130,6 +137,15 @@ pub enum Event {
         /// How.
         reason: End,
     },
+}
+
+/// What may be wrong with an open connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Trouble {
+    /// The peer has acknowledged nothing for three timeouts in a row (R1 of RFC 9293 section 3.8.3).
+    Silence,
+    /// The network says something about a packet of it.
+    Icmp(Cause),
 }
 
 /// Full connections: hot and cold state by the same index.
@@ -371,6 +387,8 @@ impl Tcp {
         let (hot, cold) = (&mut self.connections.hot[i], &self.connections.cold[i]);
         hot.marks.put(Marks::NAGLE, cold.options.nagle);
         hot.marks.put(Marks::KEEPALIVE, cold.options.keepalive.is_some());
+        // rfc9293 3.9.1.9 SHLD-21, SHLD-22: also while it is open, and unchanged.
+        (hot.traffic_class, hot.hop_limit) = (cold.options.dscp << 2, cold.options.hop_limit.max(1));
     }
 
     /// Does what all touched connections have to do: data, acknowledgments, timers. The end of a turn.
@@ -382,7 +400,9 @@ impl Tcp {
             self.connections.hot[i].marks.clear(Marks::TOUCHED);
             if self.connections.hot[i].state != State::Closed {
                 self.transmit(now, i, out);
-                self.rearm(now, i);
+                if self.connections.hot[i].state != State::Closed {
+                    self.rearm(now, i);
+                }
             }
         }
         // The list keeps its memory. Nothing was touched meanwhile: what ends here is not looked at again.
@@ -509,17 +529,16 @@ fn key_of(packet: &Packet, frame: &Frame) -> FlowKey {
 
 /// rfc5961 7: challenges are few, by connection (a limit over all would tell strangers about each other, CVE-2016-5696). Says whether one may be
 /// sent now, and counts it.
-fn may_challenge(now: Instant, next_at: &mut Stamp, counters: &mut Counters) -> bool {
+fn may_challenge(now: Instant, interval_us: u32, next_at: &mut Stamp, counters: &mut Counters) -> bool {
     let stamp = Stamp::of(now);
-    if next_at.is_after(stamp) && next_at.since(stamp) <= CHALLENGE_INTERVAL_US {
+    if next_at.is_after(stamp) && next_at.since(stamp) <= interval_us {
         counters.count(Counter::TcpChallengesLimited);
         return false;
     }
-    *next_at = stamp.plus_us(CHALLENGE_INTERVAL_US);
+    *next_at = stamp.plus_us(interval_us);
     counters.count(Counter::TcpChallenges);
     true
 }
 
-const CHALLENGE_INTERVAL_US: u32 = 500_000;
 /// An acknowledgment waits this long for data to travel with (RFC 9293 section 3.8.6.3 MUST-40: below 500 ms).
 const ACK_DELAY: Duration = Duration::from_ms(40);

@@ -2,6 +2,7 @@
 
 use crate::{
     limits::{TCP_CONNECTIONS_MAX, TCP_HALF_OPEN_MAX, TCP_TIME_WAIT_MAX},
+    net::HOP_LIMIT,
     time::Duration,
 };
 use std::{
@@ -24,6 +25,9 @@ pub struct TcpOptions {
     pub held_frames_max: usize,
     /// How the congestion window grows.
     pub congestion: CongestionChoice,
+    /// Challenge acknowledgments of one connection are at least so far apart, in microseconds.
+    // rfc5961 7 a, c: the throttle can be set.
+    pub challenge_interval_us: u32,
 }
 
 impl TcpOptions {
@@ -37,6 +41,7 @@ impl TcpOptions {
             // A quarter of the worker's frames: the others receive and send.
             held_frames_max: frames / 4,
             congestion: CongestionChoice::default(),
+            challenge_interval_us: 500_000,
         }
     }
 }
@@ -63,6 +68,15 @@ pub struct ConnectionOptions {
     pub user_timeout: Option<Duration>,
     /// After `close`: how long the rest may take to be acknowledged. Zero: `close` resets. `None`: as long as it takes.
     pub linger: Option<Duration>,
+    /// The class of its packets (RFC 2474), 0 to 63.
+    // rfc9293 3.9.1.9 MUST-48: the application chooses.
+    pub dscp: u8,
+    /// TTL or hop limit of its packets.
+    // rfc9293 3.9.2 MUST-49: it can be set.
+    pub hop_limit: u8,
+    /// Whether the application wants to hear of [`Event::Trouble`](super::Event::Trouble).
+    // rfc9293 3.9.1.8 SHLD-20: it can do without.
+    pub reports_trouble: bool,
 }
 
 /// rfc9293 3.8.3 SHLD-11: at least 100 s without an acknowledgment.
@@ -74,7 +88,15 @@ pub const GIVE_UP_SYN: Duration = Duration::from_secs(180);
 impl Default for ConnectionOptions {
     fn default() -> Self {
         // rfc9293 3.8.4 MUST-25: keepalive is off unless it is asked for.
-        Self { nagle: false, keepalive: None, user_timeout: None, linger: None }
+        Self {
+            nagle: false,
+            keepalive: None,
+            user_timeout: None,
+            linger: None,
+            dscp: 0,
+            hop_limit: HOP_LIMIT,
+            reports_trouble: false,
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The path to a peer: how large segments may be (RFC 9293 section 3.7, RFC 1191, RFC 8201, RFC 8899), and what ICMP says about it (RFC 5927).
 
 use super::{
-    Tcp,
+    Event, Tcp, Trouble,
     congestion::CongestionControl,
     connection::{End, Marks, State},
     listen::MSS_MIN,
@@ -80,7 +80,14 @@ impl Tcp {
             Cause::Unreachable { .. } if hot.state == State::SynSent => {
                 self.connections.cold[i].closed_by = Some(End::Unreachable);
             }
-            _ => out.counters.count(Counter::TcpIcmpSoft),
+            cause => {
+                out.counters.count(Counter::TcpIcmpSoft);
+                // rfc9293 3.9.1.8 MUST-47, a; 3.9.2.2 SHLD-25: the application may hear of it.
+                if self.connections.cold[i].options.reports_trouble {
+                    let id = self.connections.id(i as u32);
+                    self.events.push_back(Event::Trouble { id, trouble: Trouble::Icmp(cause) });
+                }
+            }
         }
         true
     }

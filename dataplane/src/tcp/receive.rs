@@ -185,7 +185,7 @@ impl Tcp {
                 reason
             }
             Verdict::Challenge(reason) => {
-                if may_challenge(now, &mut cold.challenge_at, &mut out.counters) {
+                if may_challenge(now, self.options.challenge_interval_us, &mut cold.challenge_at, &mut out.counters) {
                     self.send_ack(now, i, out);
                 }
                 reason

@@ -1,7 +1,7 @@
 //! Time in a connection. Each has one place in the wheel, armed for its earliest deadline; when it is woken it looks which are due.
 
 use super::{
-    Tcp,
+    Event, Tcp, Trouble,
     connection::{End, Marks, State},
     half_open::Due,
     options::GIVE_UP,
@@ -52,6 +52,8 @@ impl Timer {
     }
 }
 
+/// Timeouts in a row that are worth a word.
+const R1: u8 = 3;
 /// Probes of a closed window come at least so often.
 const PERSIST_MAX_US: u32 = 60_000_000;
 
@@ -197,7 +199,12 @@ impl Tcp {
             }
             Action::RtoExpired => {
                 cold.retries = cold.retries.saturating_add(1);
-                if cold.retries == TCP_RETRIES_BLACK_HOLE {
+                // rfc9293 3.8.3 SHLD-9, SHLD-10: R1 is three timeouts; the application hears of it.
+                if cold.retries == R1 && cold.options.reports_trouble {
+                    let id = self.connections.id(i as u32);
+                    self.events.push_back(Event::Trouble { id, trouble: Trouble::Silence });
+                }
+                if self.connections.cold[i].retries == TCP_RETRIES_BLACK_HOLE {
                     self.suspect_black_hole(now, i);
                 }
             }

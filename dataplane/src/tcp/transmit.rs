@@ -245,10 +245,11 @@ impl Tcp {
         note_acknowledged(hot);
         let offloads = self.topology.interface(hot.interface).offloads;
         let cut = (len > mss).then_some(hot.mss);
+        let (traffic_class, hop_limit) = (hot.traffic_class, hot.hop_limit);
         let (key, interface) = (hot.key, hot.interface);
         emit::emit(&key, &header, &options, cut, &mut frame, offloads, out);
         out.counters.count(Counter::TcpTxSegments);
-        self.transmits.push_back((emit::answer(&key, interface, ecn), frame));
+        self.transmits.push_back((emit::answer(&key, interface, traffic_class | ecn, hop_limit), frame));
     }
 
     /// An acknowledgment by itself.
@@ -274,11 +275,12 @@ impl Tcp {
         let header = hot.header(seq, flags);
         note_acknowledged(hot);
         let (key, interface) = (hot.key, hot.interface);
+        let (traffic_class, hop_limit) = (hot.traffic_class, hot.hop_limit);
         let offloads = self.topology.interface(interface).offloads;
         emit::emit(&key, &header, &options, None, &mut frame, offloads, out);
         out.counters.count(Counter::TcpTxSegments);
         out.counters.count(Counter::TcpTxAcks);
-        self.transmits.push_back((emit::answer(&key, interface, 0), frame));
+        self.transmits.push_back((emit::answer(&key, interface, traffic_class, hop_limit), frame));
     }
 
     /// What has come out of order, and what has come twice.

@@ -166,7 +166,8 @@ impl Gateway {
             source: source.into(),
             destination: to.into(),
             protocol: protocol::UDP,
-            ecn: 0,
+            traffic_class: 0,
+            hop_limit: 64,
         };
         self.net.send(self.now, &answer, frame, &mut self.out);
         self.account();

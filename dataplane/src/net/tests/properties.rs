@@ -77,7 +77,7 @@ proptest! {
         source: Ipv4Addr, destination: Ipv4Addr, protocol: u8, hop_limit: u8, len in 0usize..1_480,
     ) {
         let mut frame = frame(&Pool::heap(1), &vec![0; len], &[]);
-        ipv4::emit(&mut frame, &ipv4::Header { source, destination, protocol, hop_limit, ecn: 0 }, false).unwrap();
+        ipv4::emit(&mut frame, &ipv4::Header { source, destination, protocol, hop_limit, traffic_class: 0 }, false).unwrap();
         let wanted = Ipv4 { source, destination, ttl: hop_limit, ..TO_PEER4 }.packet(protocol, &vec![0; len]);
         prop_assert_eq!(frame.to_vec(), wanted);
     }
