@@ -32,6 +32,7 @@ fn main() {
         topology,
         mailboxes: Mailboxes::new(1),
         seed: 1,
+        connections_max: 1_024,
         services: Vec::new(),
         verify_rss: false,
     };

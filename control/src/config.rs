@@ -7,7 +7,7 @@ mod size;
 use raw::{RawDataplane, RawFile, RawInterface, RawListener, RawPort, Refused};
 use std::{fmt, path::Path};
 use weirgate_dataplane::{
-    limits::{ETHERNET_MAX, FRAME_ROOM, FRAMES_PER_WORKER, FRAMES_PER_WORKER_RANGE, frames_in},
+    limits::{ETHERNET_MAX, FRAME_ROOM, FRAMES_PER_WORKER, FRAMES_PER_WORKER_RANGE, TCP_CONNECTIONS_MAX, frames_in},
     net::Cidr,
     services::{Service, ServiceListener},
     snapshot::{Dataplane, Device, FORMAT, InterfaceConfig, Polling, PortConfig, RouteConfig, Snapshot, VlanConfig},
@@ -189,7 +189,9 @@ fn dataplane_of(raw: &RawDataplane, findings: &mut Findings<'_>) -> Option<Datap
     if !whole {
         return None;
     }
-    Some(Dataplane { cores, polling: polling?, frames_per_worker: frames_per_worker?, ports })
+    let said = raw.memory.as_ref().and_then(|memory| memory.value.max_connections);
+    let max_connections = said.unwrap_or(TCP_CONNECTIONS_MAX);
+    Some(Dataplane { cores, polling: polling?, frames_per_worker: frames_per_worker?, max_connections, ports })
 }
 
 fn polling_of(raw: &RawDataplane, findings: &mut Findings<'_>) -> Option<Polling> {

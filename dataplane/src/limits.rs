@@ -111,8 +111,10 @@ pub const ICMP6_QUOTE_MAX: usize = 1_280 - 40 - 8;
 
 // TCP.
 
-/// Full connections of a worker, if nobody says otherwise.
-pub const TCP_CONNECTIONS_MAX: usize = 1_000_000;
+/// Full connections of a data plane, if nobody says otherwise.
+pub const TCP_CONNECTIONS_MAX: u32 = 1_000_000;
+/// The least and the most that it may say.
+pub const TCP_CONNECTIONS_RANGE: (u32, u32) = (64, 64_000_000);
 /// Half-open connections that a worker remembers; further ones get a cookie.
 pub const TCP_HALF_OPEN_MAX: usize = 16_384;
 /// Connections in TIME-WAIT that a worker remembers; the oldest makes room.

@@ -10,7 +10,7 @@ pub use device::{Device, DeviceKind};
 use crate::{
     limits::{
         ETHERNET_MAX, FRAME_ROOM, FRAMES_PER_WORKER, FRAMES_PER_WORKER_RANGE, MTU_MAX, MTU_MIN, PORTS_MAX,
-        TCP_LISTENERS_MAX, WORKERS_MAX, frames_min, packet_bytes,
+        TCP_CONNECTIONS_MAX, TCP_CONNECTIONS_RANGE, TCP_LISTENERS_MAX, WORKERS_MAX, frames_min, packet_bytes,
     },
     net::{Cidr, EthernetAddress, Interface, InterfaceIndex, PortIndex, Route, Topology},
     port::Capabilities,
@@ -49,6 +49,9 @@ pub struct Dataplane {
     /// Frames of each worker's pool.
     #[serde(default = "frames_per_worker")]
     pub frames_per_worker: u32,
+    /// TCP connections of all workers together.
+    #[serde(default = "max_connections")]
+    pub max_connections: u32,
     /// The devices, in order.
     pub ports: Vec<PortConfig>,
 }
@@ -58,6 +61,11 @@ impl Dataplane {
     pub fn frame_room(&self) -> usize {
         let whole = self.ports.iter().filter(|p| p.device.kind.is_virtual()).map(|p| usize::from(p.mtu) + ETHERNET_MAX);
         whole.max().unwrap_or(0).max(FRAME_ROOM)
+    }
+
+    /// TCP connections of one worker: an equal share.
+    pub fn connections_per_worker(&self) -> usize {
+        (self.max_connections as usize).div_ceil(self.cores.len().max(1))
     }
 
     /// Packet memory, in bytes.
@@ -136,6 +144,9 @@ pub struct RouteConfig {
     pub via: IpAddr,
 }
 
+fn max_connections() -> u32 {
+    TCP_CONNECTIONS_MAX
+}
 fn frames_per_worker() -> u32 {
     FRAMES_PER_WORKER
 }
@@ -199,6 +210,11 @@ impl Snapshot {
         let (least, most) = FRAMES_PER_WORKER_RANGE;
         if !(least..=most).contains(frames_per_worker) {
             return Err(format!("{frames_per_worker} frames for each worker; there must be {least} to {most}"));
+        }
+        let (least, most) = TCP_CONNECTIONS_RANGE;
+        if !(least..=most).contains(&self.dataplane.max_connections) {
+            let said = self.dataplane.max_connections;
+            return Err(format!("{said} TCP connections; there may be {least} to {most}"));
         }
         let needed = frames_min(ports.len());
         if *frames_per_worker < needed {

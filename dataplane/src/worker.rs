@@ -48,6 +48,8 @@ pub struct WorkerOptions {
     pub mailboxes: Mailboxes,
     /// Keys its tables and its jitter.
     pub seed: u64,
+    /// TCP connections that it holds at most.
+    pub connections_max: usize,
     /// What it serves.
     pub services: Vec<ServiceListener>,
     /// Compare each frame's queue with the one that Toeplitz predicts (costs some 20 ns a frame).
@@ -88,7 +90,10 @@ impl<P: Port, A: Application> Worker<P, A> {
     /// The same with another application in the services' place.
     pub fn with(ports: Vec<P>, options: WorkerOptions, mut application: A) -> Self {
         let alone = options.mailboxes.0.len() == 1;
-        let tcp_options = TcpOptions::new(options.seed, options.pool.capacity());
+        let tcp_options = TcpOptions {
+            connections_max: options.connections_max,
+            ..TcpOptions::new(options.seed, options.pool.capacity())
+        };
         let mut tcp = Tcp::new(Arc::clone(&options.topology), tcp_options);
         application.start(&mut tcp);
         Self {

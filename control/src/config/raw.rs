@@ -69,10 +69,7 @@ impl RawDataplane {
         let mut all = refused([("dataplane.overload", &self.overload)]);
         if let Some(memory) = &self.memory {
             let memory = &memory.value;
-            all.extend(refused([
-                ("dataplane.memory.maxConnections", &memory.max_connections),
-                ("dataplane.memory.perConnectionBufferLimit", &memory.per_connection_buffer_limit),
-            ]));
+            all.extend(refused([("dataplane.memory.perConnectionBufferLimit", &memory.per_connection_buffer_limit)]));
         }
         all
     }
@@ -83,7 +80,7 @@ impl RawDataplane {
 pub(super) struct RawMemory {
     pub(super) hugepages: Option<String>,
     pub(super) frames_per_worker: Option<u32>,
-    max_connections: Later,
+    pub(super) max_connections: Option<u32>,
     per_connection_buffer_limit: Later,
 }
 

@@ -16,14 +16,21 @@ pub(super) struct Flight {
     pub(super) last_begins: Seq,
 }
 
+/// Bytes of one, what lies on the heap for long queues apart.
+pub(super) const BYTES: usize = size_of::<Flight>();
+
 /// All of them; places are used again with the memory that they have.
-#[derive(Default)]
 pub(super) struct Flights {
     flights: Vec<Flight>,
     free: Vec<u32>,
 }
 
 impl Flights {
+    /// For so many connections.
+    pub(super) fn new(max: usize) -> Self {
+        Self { flights: Vec::with_capacity(max), free: Vec::with_capacity(max) }
+    }
+
     /// A flight whose first byte will be `next`.
     pub(super) fn begin(&mut self, next: Seq, sack: bool, reordering: Reordering) -> usize {
         let recovery = Recovery::new(next, sack, reordering);

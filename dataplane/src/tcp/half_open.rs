@@ -106,7 +106,7 @@ pub(super) enum Due {
 
 impl HalfOpens {
     pub(super) fn new(max: usize) -> Self {
-        Self { records: Vec::new(), free: Vec::new(), due: Default::default(), max }
+        Self { records: Vec::with_capacity(max), free: Vec::with_capacity(max), due: Default::default(), max }
     }
     pub(super) fn len(&self) -> usize {
         self.records.len() - self.free.len()

@@ -67,7 +67,7 @@ pub use options::{
 use crate::{
     counters::{Counter, Counters, Gauge},
     drops::Drop,
-    limits::{BURST_MAX, TCP_COPY_MAX, TCP_SEND_FRAMES_MAX},
+    limits::{BURST_MAX, TCP_COPY_MAX, TCP_HALF_OPEN_MAX, TCP_HELD_BYTES_MAX, TCP_SEND_FRAMES_MAX, TCP_TIME_WAIT_MAX},
     net::{Answer, Cause, InterfaceIndex, Packet, Topology},
     outbox::Outbox,
     port::{Frame, Offloads},
@@ -157,6 +157,10 @@ struct Connections {
 }
 
 impl Connections {
+    /// All places are there from the start, so that nothing moves later; memory that was never used is not resident.
+    fn new(max: usize) -> Self {
+        Self { hot: Vec::with_capacity(max), cold: Vec::with_capacity(max), free: Vec::with_capacity(max), max }
+    }
     fn is_full(&self) -> bool {
         self.free.is_empty() && self.hot.len() >= self.max
     }
@@ -219,8 +223,8 @@ impl Tcp {
             topology,
             secrets: Secrets::new(options.seed),
             table: Table::new(flows, options.seed),
-            connections: Connections { hot: Vec::new(), cold: Vec::new(), free: Vec::new(), max },
-            flights: Flights::default(),
+            connections: Connections::new(max),
+            flights: Flights::new(max),
             assemblers: Assemblers::new(options.held_frames_max),
             half_open: HalfOpens::new(options.half_open_max),
             time_waits: TimeWaits::new(options.time_wait_max),
@@ -233,6 +237,18 @@ impl Tcp {
             now: Instant::ZERO,
             options,
         }
+    }
+
+    /// Memory that an engine for so many connections takes at most, in bytes: its tables, records and what may be held in copies. Frames are the
+    /// pool's.
+    pub fn bytes_max(connections: usize) -> usize {
+        let each = size_of::<Hot>() + size_of::<Cold>() + flight::BYTES + wheel::NODE_BYTES + 3 * size_of::<u32>();
+        let records = TCP_HALF_OPEN_MAX * size_of::<half_open::HalfOpen>()
+            + TCP_TIME_WAIT_MAX * 2 * size_of::<time_wait::TimeWait>();
+        connections * each
+            + records
+            + Table::bytes(connections + TCP_HALF_OPEN_MAX + TCP_TIME_WAIT_MAX)
+            + TCP_HELD_BYTES_MAX
     }
 
     /// Takes the segments of one burst. Their flows are looked up together before any is worked on: the lookups' cache misses overlap.

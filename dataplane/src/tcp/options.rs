@@ -35,7 +35,7 @@ impl TcpOptions {
     pub fn new(seed: u64, frames: usize) -> Self {
         Self {
             seed,
-            connections_max: TCP_CONNECTIONS_MAX,
+            connections_max: TCP_CONNECTIONS_MAX as usize,
             half_open_max: TCP_HALF_OPEN_MAX,
             time_wait_max: TCP_TIME_WAIT_MAX,
             // A quarter of the worker's frames: the others receive and send.

@@ -164,9 +164,18 @@ pub(crate) struct Table {
 }
 
 impl Table {
+    /// Bytes of a table for so many flows.
+    pub(crate) fn bytes(flows_max: usize) -> usize {
+        Self::slots_for(flows_max) * size_of::<u64>()
+    }
+    /// A quarter is free at least.
+    fn slots_for(flows_max: usize) -> usize {
+        (flows_max * 4).div_ceil(3).next_power_of_two().max(8)
+    }
+
     /// For at most `flows_max` flows. Memory that no flow has used is not resident. The seed is a secret.
     pub(crate) fn new(flows_max: usize, seed: u64) -> Self {
-        let slots = (flows_max * 4).div_ceil(3).next_power_of_two().max(8);
+        let slots = Self::slots_for(flows_max);
         assert!(slots <= 1 << 31, "a home slot is told from 32 bits");
         let mut random = fastrand::Rng::with_seed(seed);
         let mut word = || random.u64(..);

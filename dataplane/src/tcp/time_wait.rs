@@ -39,7 +39,7 @@ pub(super) struct TimeWaits {
 
 impl TimeWaits {
     pub(super) fn new(max: usize) -> Self {
-        Self { records: Vec::new(), free: Vec::new(), due: VecDeque::new(), max }
+        Self { records: Vec::with_capacity(max), free: Vec::with_capacity(max), due: VecDeque::with_capacity(max), max }
     }
     pub(super) fn len(&self) -> usize {
         self.records.len() - self.free.len()

@@ -29,6 +29,9 @@ const WORDS: usize = SLOTS / 64;
 /// The farthest tick ahead of `current`: its top digit is another than `current`'s, so that the top level never meets its own start.
 const SPAN: u64 = 255 << ((LEVELS as u32 - 1) * DIGIT);
 
+/// Bytes of one id's place.
+pub(crate) const NODE_BYTES: usize = size_of::<Node>();
+
 /// The end of a list.
 const NIL: u32 = u32::MAX;
 /// The slot of an id that is not armed.

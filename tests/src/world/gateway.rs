@@ -38,6 +38,9 @@ pub struct Gateway {
     failure: Option<String>,
 }
 
+/// Connections of a worker.
+const CONNECTIONS_MAX: usize = 4_096;
+
 /// One worker and what is known of it from outside.
 struct Member {
     worker: Worker<SimPort>,
@@ -83,6 +86,7 @@ impl Gateway {
                 topology: Arc::clone(&self.topology),
                 mailboxes: mailboxes.clone(),
                 seed: self.random.u64(..),
+                connections_max: CONNECTIONS_MAX,
                 services: Vec::new(),
                 verify_rss: self.plan.spread == Spread::Toeplitz,
             };

@@ -35,6 +35,7 @@ use weirgate_dataplane::{
     },
     shm::{Cell, Column, Header, Region},
     snapshot::{Polling, Snapshot},
+    tcp::Tcp,
     worker::{Mailboxes, Worker, WorkerOptions},
 };
 
@@ -159,8 +160,10 @@ fn publish_ports(devices: &[Device], region: &Region, workers: usize) {
 fn report(snapshot: &Snapshot, devices: &[Device]) {
     let dataplane = &snapshot.dataplane;
     let mib = packet_memory(snapshot) >> 20;
+    let tcp_mib = (dataplane.cores.len() * Tcp::bytes_max(dataplane.connections_per_worker())) >> 20;
     tracing::info!(
-        "{}: weirgate {}, {}, workers: {} on cores {:?}, {:?} polling, {} frames each, {mib} MiB of packet memory",
+        "{}: weirgate {}, {}, workers: {} on cores {:?}, {:?} polling, {} frames each, {mib} MiB of packet memory, {} TCP connections each, \
+         {tcp_mib} MiB at most for them",
         snapshot.name,
         env!("CARGO_PKG_VERSION"),
         Eal::version(),
@@ -168,6 +171,7 @@ fn report(snapshot: &Snapshot, devices: &[Device]) {
         dataplane.cores,
         dataplane.polling,
         dataplane.frames_per_worker,
+        dataplane.connections_per_worker(),
     );
     for (device, port) in devices.iter().zip(&dataplane.ports) {
         let c = device.capabilities();
@@ -268,6 +272,7 @@ impl Starter<'_> {
                 topology: Arc::clone(&self.topology),
                 mailboxes: mailboxes.clone(),
                 seed: u64::from_ne_bytes(seed),
+                connections_max: self.snapshot.dataplane.connections_per_worker(),
                 services: self.snapshot.services.clone(),
                 verify_rss: self.options.verify_rss,
             };
