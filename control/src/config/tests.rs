@@ -61,7 +61,7 @@ fn findings_say_where_and_what() {
     for (from, to, wants) in [
         ("weirgate/v1", "weirgate/v2", "a.yaml:1:13: apiVersion"),
         ("kind: GatewayConfig\n", "", "kind is missing"),
-        ("dataplane:", "listeners: []\ndataplane:", "a.yaml:4:12: listeners is not supported in this version"),
+        ("dataplane:", "routes: []\ndataplane:", "a.yaml:4:9: routes is not supported in this version"),
         ("framesPerWorker: 16384", "maxConnections: 5", "5 TCP connections; there may be 64 to"),
         ("polling: busy", "overload: {shedAt: 0.9}", "dataplane.overload is not supported"),
         ("polling: busy", "poling: busy", "poling"),
