@@ -10,13 +10,14 @@
 //!
 //!      Open: cwnd limits, and grows        Recovery: PRR spreads the reduction        Loss: slow start from one segment
 //! ```
-//! [`rack`] judges segments by the order in which they were sent, tail loss probes (in [`timers`]) fetch an acknowledgement for it to judge
+//! [`rack`] and [`losses`] judge segments by the order in which they were sent, tail loss probes (in [`timers`]) fetch an acknowledgement for it to judge
 //! by when none comes, [`prr`] paces a recovery by what arrives, [`undo`] finds recoveries that were errors, [`delivery`] measures.
 //!
 //! No acknowledgement walks over the flight. Segments that were sent once are judged by a cursor that only goes forward, since they were
 //! sent in sequence order; those that were sent again stand in a queue in the order of that. Only a timeout, or its undoing, looks at all.
 
 mod delivery;
+mod losses;
 mod prr;
 mod rack;
 #[cfg(test)]
@@ -106,7 +107,7 @@ pub(super) struct Recovery {
     // Numbers. SND.UNA - 1 <= each of the first three <= SND.NXT
     /// What was sent when the recovery began; it ends when that is acknowledged. Kept until then (RFC 6582 section 3.2 step 1).
     recovery_point: Seq,
-    /// What was sent when the windows were last reduced for ECE.
+    /// What was sent when the windows were last reduced: marks that come until it is acknowledged are of the same congestion.
     cwr_point: Seq,
     /// What lies before it was sent into a full window.
     full_point: Seq,
@@ -132,7 +133,8 @@ pub(super) struct Recovery {
 /// What only a connection that loses something needs.
 #[derive(Clone, Debug, Default)]
 struct Episode {
-    /// What was sent again, and when, in that order. An entry is stale when the record does not agree.
+    /// What was sent again, and when, in that order. An entry is stale when the record that holds the number does not agree: it was
+    /// acknowledged, SACKED, found lost or sent again since.
     resent: VecDeque<(Seq, Stamp)>,
     /// Retransmissions that were lost, in the order in which that was found.
     lost_again: VecDeque<Seq>,
@@ -245,13 +247,20 @@ impl Recovery {
         self.rack.begin(now, una);
         self.delivery.begin(now);
         (self.judged, self.first_lost) = (una, una);
+        if let Some(episode) = &mut self.episode {
+            episode.resent.clear();
+            episode.lost_again.clear();
+        }
     }
 
     /// `seq..end` was sent again, as [`next_retransmission`](Self::next_retransmission) or a probe asked for, or a part of it. Returns the
     /// reason, for which it is to be counted.
     pub(super) fn on_retransmitted(&mut self, now: Stamp, seq: Seq, end: Seq) -> Resend {
         let mut reason = self.tlp.take_due().then_some(Resend::TailLossProbe);
-        let delivery = &self.delivery;
+        let is_recovery = self.state == State::Recovery;
+        self.forced = false;
+        let episode = self.episode.get_or_insert_default();
+        let (delivery, sack) = (&self.delivery, self.sack);
         self.board.resend(seq, end, |sent| {
             if sent.lost {
                 reason = sent.reason;
@@ -260,11 +269,11 @@ impl Recovery {
             }
             sent.at = now;
             delivery.stamp(sent);
+            // Only RACK takes them out again.
+            if sack {
+                episode.resent.push_back((sent.seq, now));
+            }
         });
-        let is_recovery = self.state == State::Recovery;
-        self.forced = false;
-        let episode = self.episode();
-        episode.resent.push_back((seq, now));
         if is_recovery {
             episode.prr.on_sent(end - seq);
         }
@@ -283,7 +292,7 @@ impl Recovery {
         }
         if let Some(episode) = &mut self.episode {
             while let Some(seq) = episode.lost_again.front() {
-                if let Some((_, sent)) = self.board.at(*seq).filter(|(_, sent)| sent.lost) {
+                if let Some((_, sent)) = self.board.find(*seq).filter(|(_, sent)| sent.lost) {
                     return Some((sent.seq, sent.len()));
                 }
                 episode.lost_again.pop_front();
@@ -548,107 +557,6 @@ impl Recovery {
         outcome.recovered = true;
     }
 
-    /// rfc8985 6.2 step 5: what was overtaken and waited for long enough is lost.
-    #[inline]
-    fn find_losses(&mut self, now: Stamp, rtt: &Rtt) -> Losses {
-        let mut losses = Losses { any: self.board.lost() > 0 && self.state == State::Open, again: None };
-        self.reo_at = None;
-        if !self.sack || self.board.is_empty() {
-            return losses;
-        }
-        let recovering = self.state != State::Open;
-        let reo_wnd_us = self.rack.reo_wnd_us(rtt, recovering, self.board.sacked_segments());
-        let reach_us = self.rack.rtt_us.saturating_add(reo_wnd_us);
-        let mut waiting = false;
-        // Those that were sent once, in sequence order: the first that is not overtaken, or not old enough, ends it.
-        let mut index = self.board.index_of(self.judged);
-        while let Some(sent) = self.board.get(index) {
-            if !sent.sacked && !sent.lost && !sent.resent {
-                if !self.rack.is_overtaken(sent) {
-                    break;
-                }
-                if now.since(sent.at) < reach_us {
-                    waiting = true;
-                    break;
-                }
-                self.judged = sent.end;
-                self.board.mark_lost(index, Resend::Rack);
-                losses.any = true;
-            } else {
-                self.judged = sent.end;
-            }
-            index += 1;
-        }
-        // Those that were sent again, in that order.
-        if let Some(episode) = &mut self.episode {
-            while let Some(&(seq, at)) = episode.resent.front() {
-                let record = self.board.at(seq).filter(|(_, sent)| !sent.sacked && !sent.lost && sent.at == at);
-                if let Some((index, sent)) = record {
-                    if !self.rack.is_overtaken(sent) {
-                        break;
-                    }
-                    if now.since(at) < reach_us {
-                        waiting = true;
-                        break;
-                    }
-                    self.board.mark_lost(index, Resend::RackAgain);
-                    episode.lost_again.push_back(seq);
-                    losses.any = true;
-                    losses.again = Some(at);
-                }
-                episode.resent.pop_front();
-            }
-        }
-        if waiting {
-            self.reo_at = Some(self.rack.waits_until(reo_wnd_us));
-        }
-        losses
-    }
-
-    /// Losses were found: a recovery begins, or goes on. Says whether the windows were reduced.
-    #[inline]
-    fn react(&mut self, now: Stamp, losses: Losses, cc: &mut Congestion) -> bool {
-        if !losses.any {
-            return false;
-        }
-        let (una, outstanding) = (self.board.una(), self.board.outstanding());
-        match self.state {
-            State::Open => {
-                self.state = State::Recovery;
-                self.recovery_point = self.board.nxt();
-                self.forced = true;
-                self.tlp.end = None;
-                // rfc3168 6.1.2: one reduction for a window of data, whichever sign of congestion comes first.
-                let is_reduced = una.up_to(self.cwr_point);
-                let episode = self.episode();
-                episode.reduced_at = now;
-                episode.prr = Prr::new(outstanding);
-                if is_reduced {
-                    episode.undo.disarm();
-                } else {
-                    episode.undo = Undo::arm(una);
-                    cc.remember();
-                    cc.on_loss(now, outstanding);
-                }
-                !is_reduced
-            }
-            State::Recovery => {
-                let in_flight = self.in_flight();
-                let episode = self.episode();
-                // rfc5681 4.3 (MUST): the loss of a retransmission is a second sign of congestion; of those of one round trip, one.
-                let is_second = losses.again.is_some_and(|at| at.is_after(episode.reduced_at));
-                if is_second {
-                    episode.reduced_at = now;
-                    episode.prr = Prr::new(in_flight);
-                    self.forced = true;
-                    cc.on_loss(now, outstanding);
-                }
-                is_second
-            }
-            State::Loss => false,
-        }
-    }
-
     /// rfc3168 6.1.2: once for a window of data.
     #[inline]
     fn answer_ece(&mut self, ack: &AckInfo<'_>, cc: &mut Congestion, outcome: &mut Outcome) {
@@ -697,27 +605,6 @@ impl Recovery {
             );
         }
     }
-
-    /// All segments are judged again: after a timeout, and after one was undone.
-    fn judge_anew(&mut self, now: Stamp) {
-        let una = self.board.una();
-        (self.judged, self.first_lost) = (una, una);
-        if let Some(episode) = &mut self.episode {
-            episode.lost_again.clear();
-            episode.resent.clear();
-            let resent = self.board.iter().filter(|sent| sent.resent && !sent.sacked && !sent.lost);
-            episode.resent.extend(resent.map(|sent| (sent.seq, sent.at)));
-            episode.resent.make_contiguous().sort_by_key(|(_, at)| std::cmp::Reverse(now.since(*at)));
-        }
-    }
-}
-
-/// What was found lost.
-#[derive(Clone, Copy)]
-struct Losses {
-    any: bool,
-    /// When the last of the retransmissions among it was sent.
-    again: Option<Stamp>,
 }
 
 impl Newly {

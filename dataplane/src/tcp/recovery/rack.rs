@@ -36,6 +36,8 @@ pub(super) struct Rack {
     /// RACK.xmit_ts and RACK.end_seq: the segment that was sent last of those that arrived.
     xmit_ts: Stamp,
     end_seq: Seq,
+    /// It had been sent before.
+    resent: bool,
     /// RACK.rtt: its round trip.
     pub(super) rtt_us: u32,
     /// RACK.fack: behind the highest number that arrived.
@@ -47,13 +49,22 @@ pub(super) struct Rack {
 
 impl Rack {
     pub(super) fn new(reordering: Reordering) -> Self {
-        Self { xmit_ts: Stamp(0), end_seq: Seq(0), rtt_us: 0, fack: Seq(0), reordering, dsack_round: None }
+        Self {
+            xmit_ts: Stamp(0),
+            end_seq: Seq(0),
+            resent: false,
+            rtt_us: 0,
+            fack: Seq(0),
+            reordering,
+            dsack_round: None,
+        }
     }
 
     /// The first segment after none was outstanding: what arrived before has no bearing on it.
     #[inline]
     pub(super) fn begin(&mut self, now: Stamp, una: Seq) {
         (self.xmit_ts, self.end_seq, self.fack) = (now, una, una);
+        self.resent = false;
         self.dsack_round = None;
     }
 
@@ -67,14 +78,18 @@ impl Rack {
         }
         self.rtt_us = rtt_us;
         if sent.at.is_after(self.xmit_ts) || (sent.at == self.xmit_ts && sent.end.after(self.end_seq)) {
-            (self.xmit_ts, self.end_seq) = (sent.at, sent.end);
+            (self.xmit_ts, self.end_seq, self.resent) = (sent.at, sent.end, sent.resent);
         }
     }
 
     /// Whether the segment was sent before the last one that arrived (RACK_sent_after).
+    ///
+    /// A deviation: all that one burst of received packets makes us send has the same time. Within it new data has an order, and so has
+    /// what is sent again, but not the one with the other: limited transmit sends new data before the hole is found lost.
     #[inline]
     pub(super) fn is_overtaken(&self, sent: &Sent) -> bool {
-        self.xmit_ts.is_after(sent.at) || (self.xmit_ts == sent.at && self.end_seq.after(sent.end))
+        self.xmit_ts.is_after(sent.at)
+            || (self.xmit_ts == sent.at && self.end_seq.after(sent.end) && self.resent == sent.resent)
     }
 
     /// No segment that is overtaken now is waited for longer than until then.

@@ -59,7 +59,7 @@ pub(super) struct Tlp {
     /// A probe was asked for and not sent yet.
     due: bool,
     /// rfc8985 7.3: a round trip was measured since the last probe.
-    sampled: bool,
+    pub(super) sampled: bool,
 }
 
 impl Default for Tlp {
@@ -97,15 +97,16 @@ impl Recovery {
             return None;
         }
         let rto_at = self.rto_since.plus_us(rtt.rto_us());
-        let earlier = |timer, at: Stamp| if at.is_after(rto_at) { (timer, rto_at) } else { (timer, at) };
-        Some(if let Some(at) = self.reo_at {
-            earlier(Timer::Reordering, at)
-        } else if self.may_probe() {
-            // rfc8985 7.2: not later than the retransmission timer would expire.
-            earlier(Timer::Probe, self.pto_since.plus_us(self.pto_us(rtt)))
-        } else {
-            (Timer::Rto, rto_at)
-        })
+        // rfc8985 8: the earlier of the two.
+        if let Some(at) = self.reo_at.filter(|at| !at.is_after(rto_at)) {
+            return Some((Timer::Reordering, at));
+        }
+        if self.reo_at.is_some() || !self.may_probe() {
+            return Some((Timer::Rto, rto_at));
+        }
+        // rfc8985 7.2: a probe goes out not later than the retransmission timer would expire, and instead of that.
+        let pto_at = self.pto_since.plus_us(self.pto_us(rtt));
+        Some((Timer::Probe, if pto_at.is_after(rto_at) { rto_at } else { pto_at }))
     }
 
     /// rfc8985 7.2, 7.3: with SACK, outside of recoveries, when nothing is SACKED; one at a time, and no second without a round trip.
@@ -186,6 +187,7 @@ impl Recovery {
         rtt.back_off();
         self.state = State::Loss;
         self.recovery_point = self.board.nxt();
+        self.cwr_point = self.recovery_point;
         self.forced = true;
         self.tlp.end = None;
         self.reo_at = None;

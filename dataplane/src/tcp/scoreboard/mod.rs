@@ -266,7 +266,9 @@ impl Scoreboard {
     /// Nothing was lost.
     pub(super) fn unmark_lost(&mut self) {
         for sent in self.sent.iter_mut() {
-            sent.lost = false;
+            if std::mem::take(&mut sent.lost) && !sent.resent {
+                sent.reason = None;
+            }
         }
         self.lost = 0;
     }

@@ -114,11 +114,9 @@ proptest! {
                         prop_assert_eq!(newly, expected);
                     }
                 }
-                Step::Lose(at) => if let Some(i) = pick(at) {
-                    if !slow[i].sacked && !slow[i].lost {
-                        board.mark_lost(i, Resend::Rack);
-                        slow[i].lost = true;
-                    }
+                Step::Lose(at) => if let Some(i) = pick(at).filter(|i| !slow[*i].sacked && !slow[*i].lost) {
+                    board.mark_lost(i, Resend::Rack);
+                    slow[i].lost = true;
                 }
                 Step::Resend(at) => if let Some(i) = pick(at) {
                     let (seq, end) = (Seq(start) + slow[i].seq, Seq(start) + slow[i].end);
