@@ -15,7 +15,7 @@ use super::{
     connection::{Marks, State},
     emit::{self, Header, Options},
     half_open::{HalfOpen, Offer},
-    options::{ConnectionOptions, Listen, ListenError, ListenerId},
+    options::{ConnectionOptions, EcnChoice, Listen, ListenError, ListenerId},
     secrets::{COOKIE_TIMESTAMP_BITS, cookie_timestamp_bits},
     segment::{Flags, Segment, SynOptions},
     seq::Seq,
@@ -195,7 +195,7 @@ impl Tcp {
             wscale: syn.wscale,
             sack: syn.sack_permitted,
             // rfc3168 6.1.1: a SYN that asks for ECN says ECE and CWR.
-            ecn: segment.flags.has(Flags::ECE) && segment.flags.has(Flags::CWR),
+            ecn: self.options.ecn != EcnChoice::Off && segment.flags.has(Flags::ECE) && segment.flags.has(Flags::CWR),
             timestamps: segment.timestamps.is_some(),
         }
     }

@@ -26,7 +26,7 @@ use weirgate_dataplane::{
     drops::Drop,
     net::{Cidr, Interface, PortIndex, Topology},
     port::{Capabilities, Pool, SimPort},
-    tcp::{CongestionChoice, Connect, End, TcpOptions},
+    tcp::{CongestionChoice, Connect, EcnChoice, End, TcpOptions},
     time::Instant,
     worker::{Mailboxes, Worker, WorkerOptions},
 };
@@ -84,6 +84,7 @@ impl Engine {
             mailboxes: Mailboxes::new(1),
             seed,
             services: Vec::new(),
+            connections_max: tcp.connections_max,
             verify_rss: false,
         };
         let script_ports = if script.role == Role::Active { SERVER_PORT } else { CLIENT_PORT };
@@ -199,7 +200,12 @@ fn answer(frame: &[u8], own: IpAddr) -> Option<Vec<u8>> {
 /// MTU, seed and options as the script sets them. What it does not set is as the other targets have it.
 fn settings(script: &Script, family: Family) -> anyhow::Result<(u16, u64, TcpOptions)> {
     let (mut mtu, mut seed) = (1500, 0x5c71_b7ed);
-    let mut tcp = TcpOptions::new(seed, FRAMES);
+    let mut tcp = TcpOptions {
+        connections_max: 64,
+        ecn: EcnChoice::Off,
+        challenge_interval_us: 0,
+        ..TcpOptions::new(seed, FRAMES)
+    };
     for (name, value) in &script.settings {
         let number = || value.parse::<u64>().with_context(|| format!("set {name}"));
         match &**name {
@@ -211,6 +217,16 @@ fn settings(script: &Script, family: Family) -> anyhow::Result<(u16, u64, TcpOpt
                     _ => bail!("set congestion: cubic or reno"),
                 }
             }
+            "ecn" => {
+                tcp.ecn = match &**value {
+                    "on" => EcnChoice::Ask,
+                    "passive" => EcnChoice::Grant,
+                    "off" => EcnChoice::Off,
+                    _ => bail!("set ecn: on, passive or off"),
+                }
+            }
+            "fin_timeout" => tcp.fin_wait = weirgate_dataplane::time::Duration::from_secs(number()?),
+            "challenge_interval" => tcp.challenge_interval_us = u32::try_from(number()?)?,
             "seed" => seed = number()?,
             "half_open" => tcp.half_open_max = usize::try_from(number()?)?,
             "time_wait" => tcp.time_wait_max = usize::try_from(number()?)?,

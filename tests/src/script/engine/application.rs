@@ -204,6 +204,7 @@ impl application::Application for Application {
                 tcp.set_options(id, self.options(flow));
                 self.put(flow, Connection::new(id, true), out);
             }
+            Event::Trouble { .. } => {}
             Event::Connected { id } => {
                 if let Some((_, connection)) = self.by_id(id) {
                     connection.open = true;
