@@ -235,8 +235,8 @@ impl Tcp {
         if now.since(cold.stalled_at) >= patience && cold.retries > 0 {
             return self.reset(now, i, End::TimedOut, out);
         }
-        let wait = (cold.rtt.rto_us() << cold.retries.min(8)).min(PERSIST_MAX_US);
         cold.retries = cold.retries.saturating_add(1);
+        let wait = (cold.rtt.rto_us() << cold.retries.min(8)).min(PERSIST_MAX_US);
         hot.transmit_at = not_after(now, Stamp::of(now).plus_us(wait), cold.stalled_at, patience);
         out.counters.count(Counter::TcpWindowProbes);
         self.probe_window(now, i, out);
