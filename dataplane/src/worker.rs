@@ -88,13 +88,18 @@ impl<P: Port> Worker<P> {
 
 impl<P: Port, A: Application> Worker<P, A> {
     /// The same with another application in the services' place.
-    pub fn with(ports: Vec<P>, options: WorkerOptions, mut application: A) -> Self {
-        let alone = options.mailboxes.0.len() == 1;
-        let tcp_options = TcpOptions {
+    pub fn with(ports: Vec<P>, options: WorkerOptions, application: A) -> Self {
+        let tcp = TcpOptions {
             connections_max: options.connections_max,
             ..TcpOptions::new(options.seed, options.pool.capacity())
         };
-        let mut tcp = Tcp::new(Arc::clone(&options.topology), tcp_options);
+        Self::with_tcp(ports, options, tcp, application)
+    }
+
+    /// The same with a TCP that is made in another way than usual.
+    pub fn with_tcp(ports: Vec<P>, options: WorkerOptions, tcp: TcpOptions, mut application: A) -> Self {
+        let alone = options.mailboxes.0.len() == 1;
+        let mut tcp = Tcp::new(Arc::clone(&options.topology), tcp);
         application.start(&mut tcp);
         Self {
             net: Net::new(options.topology, options.index == 0, options.seed),

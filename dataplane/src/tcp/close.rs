@@ -19,9 +19,6 @@ use crate::{
     time::{Duration, Instant},
 };
 
-/// How long a peer may take to close its side when nobody reads any more (FIN-WAIT-2 has no end of its own in RFC 9293).
-const FIN_WAIT: Duration = Duration::from_secs(60);
-
 impl Tcp {
     /// Closes our side: a FIN follows everything that was sent. Receiving goes on.
     pub fn close(&mut self, id: ConnectionId, out: &mut Outbox) {
@@ -68,7 +65,7 @@ impl Tcp {
             return self.reset(now, i, End::Aborted, out);
         }
         if hot.state == State::FinWait2 {
-            self.connections.cold[i].close_at = now + FIN_WAIT;
+            self.connections.cold[i].close_at = now + self.options.fin_wait;
             self.touch(i);
         }
         self.close_at(i, out);
@@ -106,7 +103,7 @@ impl Tcp {
         match hot.state {
             State::FinWait1 => {
                 hot.state = State::FinWait2;
-                cold.close_at = if hot.marks.has(Marks::RELEASED) { now + FIN_WAIT } else { Instant::NEVER };
+                cold.close_at = if hot.marks.has(Marks::RELEASED) { now + self.options.fin_wait } else { Instant::NEVER };
             }
             // rfc9293 3.10.7.4: both sides are done, and ours was first.
             State::Closing => self.enter_time_wait(now, i, out),

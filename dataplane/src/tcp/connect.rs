@@ -7,11 +7,12 @@ use super::{
     emit::{Header, Options},
     half_open::Offer,
     listen::timestamp,
-    options::{Connect, ConnectError, GIVE_UP_SYN},
+    options::{Connect, ConnectError, EcnChoice, GIVE_UP_SYN},
     segment::{Flags, Segment, SynOptions},
     seq::Seq,
     stamp::Stamp,
     table::{FlowKey, Kind, Place},
+    timers::not_after,
 };
 use crate::{
     counters::Counter,
@@ -135,7 +136,7 @@ impl Tcp {
             options.timestamps(value, if answers { hot.ts_recent } else { 0 });
         }
         // rfc3168 6.1.1: ECE and CWR ask for ECN. 6.1.1.1: without them from the third try on, in case somebody drops such SYNs.
-        let ecn = !answers && cold.retries < 2;
+        let ecn = self.options.ecn == EcnChoice::Ask && !answers && cold.retries < 2;
         let flags = Flags::SYN | if answers { Flags::ACK } else { 0 } | if ecn { Flags::ECE | Flags::CWR } else { 0 };
         let (seq, ack) = (cold.iss, if answers { hot.rcv_nxt } else { Seq(0) });
         let window = TCP_WINDOW_INITIAL.min(0xffff) as u16;
@@ -156,7 +157,7 @@ impl Tcp {
         self.send_syn(now, i, out);
         let (hot, cold) = (&mut self.connections.hot[i], &mut self.connections.cold[i]);
         cold.retries = cold.retries.saturating_add(1);
-        hot.transmit_at = Stamp::of(now).plus_us(wait);
+        hot.transmit_at = not_after(now, Stamp::of(now).plus_us(wait), cold.opened_at, patience);
         hot.marks.set(Marks::TRANSMIT_ARMED);
         cold.sent_at = Stamp::of(now);
     }
@@ -197,7 +198,8 @@ impl Tcp {
         let mut offer: Offer = self.offer(&self.connections.hot[i].key, packet.interface, segment, &syn);
         if acknowledges {
             // rfc3168 6.1.1: yes is ECE without CWR; and only if we have asked.
-            offer.ecn = flags.has(Flags::ECE) && !flags.has(Flags::CWR) && self.connections.cold[i].retries <= 2;
+            let asked = self.options.ecn == EcnChoice::Ask && self.connections.cold[i].retries <= 2;
+            offer.ecn = asked && flags.has(Flags::ECE) && !flags.has(Flags::CWR);
         }
         let ts_recent = segment.timestamps.map_or(0, |(value, _)| value);
         let iss = self.connections.cold[i].iss;

@@ -15,7 +15,7 @@ use super::{
     connection::{Marks, State},
     emit::{self, Header, Options},
     half_open::{HalfOpen, Offer},
-    options::{ConnectionOptions, Listen, ListenError, ListenerId},
+    options::{ConnectionOptions, EcnChoice, Listen, ListenError, ListenerId},
     secrets::{COOKIE_TIMESTAMP_BITS, cookie_timestamp_bits},
     segment::{Flags, Segment, SynOptions},
     seq::Seq,
@@ -195,7 +195,7 @@ impl Tcp {
             wscale: syn.wscale,
             sack: syn.sack_permitted,
             // rfc3168 6.1.1: a SYN that asks for ECN says ECE and CWR.
-            ecn: segment.flags.has(Flags::ECE) && segment.flags.has(Flags::CWR),
+            ecn: self.options.ecn != EcnChoice::Off && segment.flags.has(Flags::ECE) && segment.flags.has(Flags::CWR),
             timestamps: segment.timestamps.is_some(),
         }
     }
@@ -214,8 +214,11 @@ impl Tcp {
     ) {
         out.counters.count(Counter::TcpCookiesSent);
         let iss = self.secrets.cookie(now, key, irs, offer);
-        let bits = (1 << COOKIE_TIMESTAMP_BITS) - 1;
-        let value = timestamp(now) & !bits | cookie_timestamp_bits(offer);
+        const STEP: u32 = 1 << COOKIE_TIMESTAMP_BITS;
+        let clock = timestamp(now);
+        let value = clock & !(STEP - 1) | cookie_timestamp_bits(offer);
+        // rfc7323 5.3: never ahead of the clock, or what follows would look old to the peer.
+        let value = if value > clock { value.wrapping_sub(STEP) } else { value };
         let value = value.wrapping_add(self.secrets.timestamp_offset(key));
         self.emit_syn_ack(key, iss, irs, offer, (value, ts_recent), interface, out);
     }

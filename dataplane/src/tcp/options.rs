@@ -28,6 +28,10 @@ pub struct TcpOptions {
     /// Challenge acknowledgments of one connection are at least so far apart, in microseconds.
     // rfc5961 7 a, c: the throttle can be set.
     pub challenge_interval_us: u32,
+    /// Whether ECN is asked for and granted.
+    pub ecn: EcnChoice,
+    /// How long a peer may take to close its side when the application has gone (FIN-WAIT-2 has no end of its own in RFC 9293).
+    pub fin_wait: Duration,
 }
 
 impl TcpOptions {
@@ -42,8 +46,22 @@ impl TcpOptions {
             held_frames_max: frames / 4,
             congestion: CongestionChoice::default(),
             challenge_interval_us: 500_000,
+            ecn: EcnChoice::default(),
+            fin_wait: Duration::from_secs(60),
         }
     }
+}
+
+/// What is done with explicit congestion notification (RFC 3168).
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum EcnChoice {
+    /// Neither asked for nor granted.
+    Off,
+    /// Granted to peers that ask for it.
+    Grant,
+    /// Granted, and asked for in our own SYNs.
+    #[default]
+    Ask,
 }
 
 /// A congestion control algorithm.

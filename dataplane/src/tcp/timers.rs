@@ -54,6 +54,13 @@ impl Timer {
 
 /// Timeouts in a row that are worth a word.
 const R1: u8 = 3;
+/// The time at which a timer is due, but not after patience is over that began at `since`.
+pub(super) fn not_after(now: Instant, at: Stamp, since: Instant, patience: Duration) -> Stamp {
+    let over_us = (since + patience).since(now).as_us();
+    let at_us = if at.is_after(Stamp::of(now)) { at.since(Stamp::of(now)) } else { 0 };
+    if over_us < u64::from(at_us) { Stamp::of(now).plus_us(over_us as u32 + 1) } else { at }
+}
+
 /// Probes of a closed window come at least so often.
 const PERSIST_MAX_US: u32 = 60_000_000;
 
@@ -228,9 +235,9 @@ impl Tcp {
         if now.since(cold.stalled_at) >= patience && cold.retries > 0 {
             return self.reset(now, i, End::TimedOut, out);
         }
-        let wait = (cold.rtt.rto_us() << cold.retries.min(8)).min(PERSIST_MAX_US);
         cold.retries = cold.retries.saturating_add(1);
-        hot.transmit_at = Stamp::of(now).plus_us(wait);
+        let wait = (cold.rtt.rto_us() << cold.retries.min(8)).min(PERSIST_MAX_US);
+        hot.transmit_at = not_after(now, Stamp::of(now).plus_us(wait), cold.stalled_at, patience);
         out.counters.count(Counter::TcpWindowProbes);
         self.probe_window(now, i, out);
         self.touch(i);
@@ -259,7 +266,8 @@ impl Tcp {
             hot.marks.clear(Marks::PERSIST);
             hot.marks.set(Marks::TRANSMIT_ARMED);
             let (_, at) = flight.recovery.deadline(&cold.rtt).expect("something is under way");
-            hot.transmit_at = at;
+            let patience = cold.options.user_timeout.unwrap_or(GIVE_UP);
+            hot.transmit_at = not_after(now, at, cold.stalled_at, patience);
             return;
         }
         let fin_due = hot.marks.has(Marks::CLOSED) && !hot.marks.has(Marks::FIN_SENT);

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   script text --parse--> Script --run--> Target: kernel   Linux, in a network namespace with a TUN device
-//!                            |     <-----          engine   ours, in virtual time
+//!                            |     <-----          engine   the data plane's worker, in virtual time
 //!                       packet: segments as bytes and as words
 //! ```
 //! # The language
@@ -39,6 +39,7 @@
 //! It sees: `app connected`, `accepted`, `not open`, `read N ["text"]` (these bytes, consumed), `receives N` (so many are there, not
 //! consumed), `eof`, `closed graceful|reset|refused|timeout|unreachable`, `state NAME`.
 
+mod engine;
 mod kernel;
 mod packet;
 mod parse;
@@ -48,6 +49,7 @@ mod target;
 pub use parse::{Script, parse};
 pub use target::Family;
 
+use engine::Engine;
 use kernel::Kernel;
 use parse::Needs;
 
@@ -65,7 +67,7 @@ impl Kind {
     pub fn missing(self) -> Option<String> {
         match self {
             Self::Kernel => kernel::missing(),
-            Self::Engine => Some("the engine is not there yet".into()),
+            Self::Engine => None,
         }
     }
 
@@ -84,13 +86,17 @@ impl Kind {
 /// # Errors
 /// The target could not be made, or the first step that did not go as it should.
 pub fn play(kind: Kind, script: &Script, family: Family) -> Result<Vec<String>, String> {
+    let said = |failure: run::Failure| failure.to_string();
     let in_kernel = || {
         let mut kernel = Kernel::new(script, family).map_err(|e| format!("{e:#}"))?;
-        run::run(script, &mut kernel).map_err(|failure| failure.to_string())
+        run::run(script, &mut kernel).map_err(said)
     };
     match kind {
         // The thread's network namespace ends with it.
         Kind::Kernel => std::thread::scope(|scope| scope.spawn(in_kernel).join().expect("no panic")),
-        Kind::Engine => Err("the engine is not there yet".into()),
+        Kind::Engine => {
+            let mut engine = Engine::new(script, family).map_err(|e| format!("{e:#}"))?;
+            run::run(script, &mut engine).map_err(said)
+        }
     }
 }

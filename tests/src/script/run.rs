@@ -45,7 +45,7 @@ pub(super) fn run(script: &Script, target: &mut dyn Target) -> Result<Vec<String
     }
     let end = run.last + run.target.tolerance();
     let rest = run.wait(end).and_then(|()| match run.queue.pop_front() {
-        None => Ok(()),
+        None => run.target.end(),
         Some(sent) => Err(format!("not expected: {}", run.words(&sent))),
     });
     match rest {
@@ -178,7 +178,10 @@ impl<'a> Run<'a> {
                 self.consume(flow, unread.len(), &unread, None)?;
             }
         }
-        Ok(())
+        match self.target.broken() {
+            Some(what) => Err(format!("broken: {what}")),
+            None => Ok(()),
+        }
     }
 
     fn wait(&mut self, time: Duration) -> Result<(), String> {

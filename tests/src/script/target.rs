@@ -130,4 +130,16 @@ pub(super) trait Target {
     fn state(&mut self, flow: Flow) -> Option<String>;
     /// A counter's value, or a drop's with `drop.` before its name. None when the target has none of that name.
     fn counter(&mut self, name: &str) -> Option<u64>;
+
+    /// What has gone wrong inside, whatever the script expects.
+    fn broken(&self) -> Option<&str> {
+        None
+    }
+    /// The last look, after the script.
+    ///
+    /// # Errors
+    /// What was left behind.
+    fn end(&mut self) -> Result<(), String> {
+        Ok(())
+    }
 }

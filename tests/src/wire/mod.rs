@@ -17,6 +17,11 @@ use std::net::Ipv6Addr;
 /// A hardware address.
 pub type Mac = smoltcp::wire::EthernetAddress;
 
+/// A hardware address that nobody has bought (IEEE 802c, locally administered).
+pub const fn mac(n: u8) -> Mac {
+    smoltcp::wire::EthernetAddress([2, 0, 0, 0, 0, n])
+}
+
 /// EtherTypes (IEEE 802 numbers).
 pub mod ethertype {
     /// RFC 894.

@@ -56,6 +56,12 @@ pub(super) fn apply(script: &Script, family: Family) -> anyhow::Result<TunTapInt
             "retries" => sysctl("ipv4/tcp_retries2", value)?,
             "fin_timeout" => sysctl("ipv4/tcp_fin_timeout", value)?,
             "receive_buffer" => sysctl("ipv4/tcp_rmem", &format!("4096 {value} {value}"))?,
+            // Without room for half-open connections there are cookies.
+            "half_open" if value == "0" => sysctl("ipv4/tcp_syncookies", "2")?,
+            "challenge_interval" => {
+                let us: u32 = value.parse().context("set challenge_interval")?;
+                sysctl("ipv4/tcp_invalid_ratelimit", &(us / 1_000).to_string())?;
+            }
             "challenge_acks" => sysctl("ipv4/tcp_challenge_ack_limit", value)?,
             "kernel" => {
                 let (name, value) = value.split_once('=').context("set kernel NAME=VALUE")?;
