@@ -158,12 +158,13 @@ fn listener_of(raw: &RawListener, place: Option<(u64, u64)>, findings: &mut Find
         Some("echo") => Service::Echo,
         Some("discard") => Service::Discard,
         Some("chargen") => Service::Chargen,
+        Some("quote") => Service::Quote,
         Some(other) => {
-            findings.add(place, format!("{path}.service: {other:?} is none of echo, discard, chargen"));
+            findings.add(place, format!("{path}.service: {other:?} is none of echo, discard, chargen, quote"));
             return None;
         }
         None => {
-            let message = "without a service (echo, discard, chargen) is not supported in this version";
+            let message = "without a service (echo, discard, chargen, quote) is not supported in this version";
             findings.add(place, format!("{path}: a TCP listener {message}"));
             return None;
         }

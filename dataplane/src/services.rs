@@ -1,5 +1,5 @@
 //! Small services over TCP that a data plane can offer by itself, to try a network and to test it: echo (RFC 862), discard (RFC 863), character
-//! generator (RFC 864).
+//! generator (RFC 864), quote (RFC 865).
 
 use crate::{
     application::Application,
@@ -23,6 +23,8 @@ pub enum Service {
     Discard,
     /// Sends lines of characters until the peer closes; takes what comes and ignores it.
     Chargen,
+    /// Says one sentence and closes; takes what still comes.
+    Quote,
 }
 
 /// One service and where it is.
@@ -94,7 +96,7 @@ impl Services {
                 client.waiting.push_back(frame);
                 self.held += 1;
             }
-            Service::Discard | Service::Chargen => {
+            Service::Discard | Service::Chargen | Service::Quote => {
                 out.consume(frame);
                 tcp.consume(id, len);
             }
@@ -121,6 +123,9 @@ impl Services {
         if client.service == Service::Chargen && !client.peer_closed {
             client.generate(tcp, out);
         }
+        if client.service == Service::Quote && client.sent == 0 {
+            client.quote(tcp, out);
+        }
         if client.peer_closed && client.waiting.is_empty() {
             tcp.close(id, out);
         }
@@ -139,6 +144,18 @@ impl Services {
 }
 
 impl Client {
+    fn quote(&mut self, tcp: &mut Tcp, out: &mut Outbox) {
+        // Without a frame for it the sentence is left out.
+        if let Some(mut frame) = out.make() {
+            frame.append_slice(QUOTE.as_bytes()).expect("a fresh frame has room for it");
+            self.sent = QUOTE.len() as u64;
+            if let Err(frame) = tcp.send(self.id, frame, out) {
+                out.consume(frame);
+            }
+        }
+        tcp.close(self.id, out);
+    }
+
     fn generate(&mut self, tcp: &mut Tcp, out: &mut Outbox) {
         while tcp.send_room(self.id) > 0 {
             let Some(mut frame) = out.make() else { return tcp.wants_room(self.id) };
@@ -156,6 +173,10 @@ impl Client {
         tcp.wants_room(self.id);
     }
 }
+
+/// rfc865: a sentence or two, of no more than 512 characters.
+pub const QUOTE: &str = "Be conservative in what you do, be liberal in what you accept from others.\r\n";
+const _: () = assert!(QUOTE.len() <= 512);
 
 /// Bytes that are generated at once.
 const CHUNK: usize = MTU_MIN as usize;

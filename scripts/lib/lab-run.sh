@@ -49,13 +49,31 @@ dataplane:
 YAML
 }
 
-# With or without a file of the user's; the lab's own dataplane block is added where that has none.
+has_listeners() { grep -qE '^listeners:' "$1"; }
+
+write_services_yaml() { # FILE
+    cat >"$1" <<'YAML'
+apiVersion: weirgate/v1
+kind: GatewayConfig
+listeners:
+- {name: echo, port: 7, protocol: TCP, service: echo}
+- {name: discard, port: 9, protocol: TCP, service: discard}
+- {name: quote, port: 17, protocol: TCP, service: quote}
+- {name: chargen, port: 19, protocol: TCP, service: chargen}
+YAML
+}
+
+# With or without a file of the user's; the lab's own dataplane block and its services are added where that has none.
 compile_snapshot() { # DEVICE WORKERS CONFIG
     local device=$1 workers=$2 config=$3
     local -a files=()
     if [[ ! $config ]] || ! has_dataplane_block "$config"; then
         write_lab_yaml "$device" "$workers" "$dir/lab.yaml"
         files+=("$dir/lab.yaml")
+    fi
+    if [[ ! $config ]] || ! has_listeners "$config"; then
+        write_services_yaml "$dir/services.yaml"
+        files+=("$dir/services.yaml")
     fi
     if [[ $config ]]; then files+=("$config"); fi
     "$bin/weirgate" compile "${files[@]}" -o "$dir/snapshot.json" >"$dir/compile.log" 2>&1 || {

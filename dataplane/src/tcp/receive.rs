@@ -132,8 +132,9 @@ impl Tcp {
         let window = hot.rcv_adv.since(hot.rcv_nxt);
         let (seq, len) = (segment.seq, segment.len());
         let acceptable = match (len, window) {
-            (0, 0) => seq == hot.rcv_nxt,
-            (0, _) => seq.within(hot.rcv_nxt, window),
+            // One more than the RFC has: behind a hole, a peer that has filled our window acknowledges from its very edge, and if that did not
+            // count, each side would wait for the other.
+            (0, _) => seq - hot.rcv_nxt <= window,
             // rfc9293 3.4 MUST-66: with a closed window its acknowledgment and its reset still count, if it comes next.
             (_, 0) => seq == hot.rcv_nxt,
             _ => seq.within(hot.rcv_nxt, window) || (seq.before(hot.rcv_nxt) && segment.end().after(hot.rcv_nxt)),

@@ -124,7 +124,12 @@ impl Lab {
     pub(crate) fn shared(device: &str) -> Arc<Self> {
         let mut shared = SHARED.lock().expect("no test panics while it holds the lock");
         let up = || Arc::new(Self::up(&device.replace('_', ""), device, &[]).expect("the lab comes up"));
-        Arc::clone(shared.entry(device.to_owned()).or_insert_with(up))
+        let lab = shared.entry(device.to_owned()).or_insert_with(up);
+        // One test that ends the data plane fails, and not all after it.
+        if lab.gauge_sum("turns").is_err() {
+            lab.up_again().expect("the lab comes up again");
+        }
+        Arc::clone(lab)
     }
 
     /// Takes the shared labs down.
@@ -174,6 +179,11 @@ impl Lab {
         }
     }
 
+    /// A namespace's name: of the client, the backend or the gateway.
+    pub(crate) fn namespace(&self, who: &str) -> String {
+        format!("weir-{}-{who}", self.name)
+    }
+
     fn run_dir(&self) -> String {
         format!("/run/weirgate/lab-{}", self.name)
     }
@@ -208,19 +218,25 @@ impl Lab {
         Ok(std::fs::read_to_string(format!("{}/dataplane.pid", self.run_dir()))?.trim().to_owned())
     }
 
-    /// The sum of a value over all workers.
-    pub(crate) fn gauge_sum(&self, name: &str) -> Result<u64, Failed> {
+    /// Every value, each the sum over all workers.
+    pub(crate) fn values(&self) -> Result<BTreeMap<String, u64>, Failed> {
         let weirgate = binary("weirgate").display().to_string();
         let said = run(&[&weirgate, "stat", "--run-dir", &self.run_dir(), "--output", "json"])?;
         let statistics: Value = serde_json::from_str(&said)?;
         let workers = statistics["columns"].as_array().ok_or("columns")?.iter().filter(|c| c["scope"] == "worker");
-        let mut sum = 0;
+        let mut sums = BTreeMap::new();
         for worker in workers {
-            let values = worker["values"].as_array().ok_or("values")?;
-            let value = values.iter().find(|v| v["name"] == name).ok_or(format!("no value {name}"))?;
-            sum += value["value"].as_u64().ok_or("a number")?;
+            for value in worker["values"].as_array().ok_or("values")? {
+                let name = value["name"].as_str().ok_or("a name")?;
+                *sums.entry(name.to_owned()).or_default() += value["value"].as_u64().ok_or("a number")?;
+            }
         }
-        Ok(sum)
+        Ok(sums)
+    }
+
+    /// One of them.
+    pub(crate) fn gauge_sum(&self, name: &str) -> Result<u64, Failed> {
+        Ok(*self.values()?.get(name).ok_or(format!("no value {name}"))?)
     }
 
     pub(crate) fn counter(&self, name: &str) -> Result<u64, Failed> {

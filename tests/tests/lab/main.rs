@@ -3,9 +3,11 @@
 //! Needs root, DPDK and the release binaries (`./scripts/test` sees to that); otherwise every test says that it is skipped. One lab stands
 //! for each device while its tests run. Nothing here depends on how fast the machine is: a test waits for a condition.
 
-mod lab_world;
+mod peer;
+mod tcp;
+mod world;
 
-use lab_world::{Lab, first_missing, run, wait_for};
+use world::{Lab, first_missing, run, wait_for};
 use libtest_mimic::{Arguments, Failed, Trial};
 use std::process::ExitCode;
 
@@ -36,10 +38,14 @@ fn main() -> ExitCode {
         for (name, check) in CHECKS {
             trials.push(Trial::test(format!("{device}::{name}"), move || check(&Lab::shared(device))));
         }
+        for (name, check) in tcp::CHECKS {
+            trials.push(Trial::test(format!("{device}::{name}"), move || check(&Lab::shared(device))));
+        }
         trials.push(Trial::test(format!("{device}::two_workers"), move || two_workers(device)));
     }
+    trials.push(Trial::test("tcp::a_stopped_gateway_resets_its_connections", tcp::a_stopped_gateway_resets));
     let vlan = Trial::test("a_vlan_is_an_interface", a_vlan_is_an_interface);
-    let no_vlan = missing.is_none() && !lab_world::kernel_has_vlans();
+    let no_vlan = missing.is_none() && !world::kernel_has_vlans();
     if no_vlan {
         eprintln!("a_vlan_is_an_interface is skipped: this kernel makes no VLAN interfaces (8021q)");
     }
@@ -150,11 +156,12 @@ fn two_workers(device: &str) -> Result<(), Failed> {
             }
         }
     }
-    every_frame_is_accounted_for(&lab)
+    every_frame_is_accounted_for(&lab)?;
+    tcp::with_two_workers(&lab)
 }
 
 fn a_vlan_is_an_interface() -> Result<(), Failed> {
-    let config = lab_world::dataplane("af_packet", "vlans: [{id: 7, addresses: [10.78.0.10/24, fd78::10/64]}]");
+    let config = world::dataplane("af_packet", "vlans: [{id: 7, addresses: [10.78.0.10/24, fd78::10/64]}]");
     let lab = Lab::up_with("vlan", &config)?;
     lab.client(&["ip", "link", "add", "link", "eth0", "name", "eth0.7", "type", "vlan", "id", "7"])?;
     lab.client(&["ip", "addr", "add", "10.78.0.2/24", "dev", "eth0.7"])?;
@@ -168,7 +175,7 @@ fn a_vlan_is_an_interface() -> Result<(), Failed> {
 }
 
 fn a_static_route_is_taken() -> Result<(), Failed> {
-    let config = lab_world::dataplane("af_packet", "gateway: [10.77.0.2, fd77::2]");
+    let config = world::dataplane("af_packet", "gateway: [10.77.0.2, fd77::2]");
     let lab = Lab::up_with("route", &config)?;
     lab.client(&["ip", "addr", "add", "192.0.2.1/32", "dev", "lo"])?;
     lab.client(&["ip", "addr", "add", "2001:db8::1/128", "dev", "lo", "nodad"])?;
@@ -216,22 +223,22 @@ fn what_cannot_start_says_why() -> Result<(), Failed> {
     for (ports, cores, wants) in rows {
         let snapshot =
             format!(r#"{{"format": 1, "name": "t", "dataplane": {{"cores": {cores}, "ports": [{ports}]}}}}"#);
-        let (code, said, leftovers) = lab_world::start_dataplane(&snapshot, &["--no-huge"])?;
+        let (code, said, leftovers) = world::start_dataplane(&snapshot, &["--no-huge"])?;
         expect(code == Some(1) && said.contains(wants), wants, &format!("exit {code:?}: {said}"))?;
         expect(leftovers.is_empty(), "nothing left behind", &leftovers)?;
     }
     let pci =
         format!(r#"{{"format": 1, "name": "t", "dataplane": {{"cores": [0], "ports": [{}]}}}}"#, port("0000:ff:1f.7"));
-    let (code, said, _) = lab_world::start_dataplane(&pci, &[])?;
+    let (code, said, _) = world::start_dataplane(&pci, &[])?;
     expect(code == Some(1) && said.contains("no such PCI device"), "the device that is missing", &said)?;
     // More memory than any machine of ours has in hugepages.
     let greedy = format!(
         r#"{{"format": 1, "name": "t", "dataplane": {{"cores": [0], "framesPerWorker": 4000000, "ports": [{}]}}}}"#,
         port("null")
     );
-    let (code, said, _) = lab_world::start_dataplane(&greedy, &[])?;
+    let (code, said, _) = world::start_dataplane(&greedy, &[])?;
     expect(code == Some(1) && said.contains("of free hugepages are needed"), "the hugepages that are missing", &said)?;
-    let (code, said, _) = lab_world::start_dataplane("{}", &["--no-huge"])?;
+    let (code, said, _) = world::start_dataplane("{}", &["--no-huge"])?;
     expect(code == Some(1) && said.contains("not a snapshot of format"), "a refusal", &said)
 }
 
