@@ -103,7 +103,8 @@ impl Tcp {
         match hot.state {
             State::FinWait1 => {
                 hot.state = State::FinWait2;
-                cold.close_at = if hot.marks.has(Marks::RELEASED) { now + self.options.fin_wait } else { Instant::NEVER };
+                cold.close_at =
+                    if hot.marks.has(Marks::RELEASED) { now + self.options.fin_wait } else { Instant::NEVER };
             }
             // rfc9293 3.10.7.4: both sides are done, and ours was first.
             State::Closing => self.enter_time_wait(now, i, out),

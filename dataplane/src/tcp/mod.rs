@@ -60,8 +60,8 @@ mod window;
 pub use connection::{ConnectionId, End, State};
 pub use inspect::ConnectionReport;
 pub use options::{
-    CongestionChoice, Connect, ConnectError, ConnectionOptions, EcnChoice, GIVE_UP, GIVE_UP_SYN, Keepalive, Listen, ListenError,
-    ListenerId, TcpOptions,
+    CongestionChoice, Connect, ConnectError, ConnectionOptions, EcnChoice, GIVE_UP, GIVE_UP_SYN, Keepalive, Listen,
+    ListenError, ListenerId, TcpOptions,
 };
 
 use crate::{

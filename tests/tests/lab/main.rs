@@ -7,9 +7,9 @@ mod peer;
 mod tcp;
 mod world;
 
-use world::{Lab, first_missing, run, wait_for};
 use libtest_mimic::{Arguments, Failed, Trial};
 use std::process::ExitCode;
+use world::{Lab, first_missing, run, wait_for};
 
 const DEVICES: [&str; 3] = ["af_packet", "af_xdp", "tap"];
 

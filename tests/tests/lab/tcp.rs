@@ -56,7 +56,11 @@ fn leaving_nothing(
     let after = lab.values()?;
     let gained = gained(&before, &after);
     eprintln!("  {}: {took:.1?}; {}", lab.device, story(&gained));
-    expect(frames_after <= frames.max(lab.ring_frames()), &format!("{frames} frames in use"), &frames_after.to_string())?;
+    expect(
+        frames_after <= frames.max(lab.ring_frames()),
+        &format!("{frames} frames in use"),
+        &frames_after.to_string(),
+    )?;
     let unexpected = gained.iter().find(|(name, _)| {
         name.starts_with("drop.") && !expected.iter().any(|allowed| name["drop.".len()..].starts_with(allowed))
     });
@@ -231,7 +235,11 @@ fn a_reset_ends_it(lab: &Lab) -> Result<(), Failed> {
             Ok(peer::abort(stream)?)
         })
     })?;
-    expect(lab.counter("tcp_end.reset")? >= resets + 6, "six resets", &(lab.counter("tcp_end.reset")? - resets).to_string())
+    expect(
+        lab.counter("tcp_end.reset")? >= resets + 6,
+        "six resets",
+        &(lab.counter("tcp_end.reset")? - resets).to_string(),
+    )
 }
 
 fn a_slow_reader_is_waited_for(lab: &Lab) -> Result<(), Failed> {
@@ -299,8 +307,9 @@ fn losses_are_made_good(lab: &Lab) -> Result<(), Failed> {
         let rule = format!("numgen random mod 1000 < {per_mille} drop");
         for (to_gateway, to_client) in [(&*rule, ""), ("", &*rule), (&*rule, &*rule)] {
             let _faults = Faults::new(lab, to_gateway, to_client)?;
-            leaving_nothing(lab, LATE, || each_family(|address| all_ways(address, bytes / 4)))
-                .map_err(|failed| named(&format!("to the gateway: {to_gateway:?}, to the client: {to_client:?}"), failed))?;
+            leaving_nothing(lab, LATE, || each_family(|address| all_ways(address, bytes / 4))).map_err(|failed| {
+                named(&format!("to the gateway: {to_gateway:?}, to the client: {to_client:?}"), failed)
+            })?;
         }
     }
     Ok(())
@@ -356,7 +365,8 @@ pub(crate) fn with_two_workers(lab: &Lab) -> Result<(), Failed> {
 pub(crate) fn a_stopped_gateway_resets() -> Result<(), Failed> {
     let lab = Lab::up("stop", "af_packet", &[])?;
     within(&lab.namespace("client"), || {
-        let streams: Vec<TcpStream> = FAMILIES.iter().map(|address| connect(address, ECHO)).collect::<Result<_, _>>()?;
+        let streams: Vec<TcpStream> =
+            FAMILIES.iter().map(|address| connect(address, ECHO)).collect::<Result<_, _>>()?;
         streams.iter().try_for_each(|stream| exchange(stream, 0, 10))?;
         run(&["kill", "-TERM", &lab.pid()?])?;
         streams.iter().try_for_each(|mut stream| {

@@ -13,8 +13,7 @@ mod ranges;
 #[cfg(test)]
 mod tests;
 
-use super::deque::Deque;
-use super::{seq::Seq, stamp::Stamp};
+use super::{deque::Deque, seq::Seq, stamp::Stamp};
 use crate::{counters::Counter, limits::SENT_MAX};
 use ranges::Ranges;
 
@@ -159,10 +158,10 @@ impl Scoreboard {
     pub(super) fn index_of(&self, seq: Seq) -> usize {
         self.sent.partition_point(|sent| sent.end.up_to(seq))
     }
-    /// The record that begins at `seq`.
-    pub(super) fn at(&self, seq: Seq) -> Option<(usize, &Sent)> {
+    /// The same, and where it is.
+    pub(super) fn find(&self, seq: Seq) -> Option<(usize, &Sent)> {
         let index = self.index_of(seq);
-        self.get(index).filter(|sent| sent.seq == seq).map(|sent| (index, sent))
+        self.get(index).map(|sent| (index, sent))
     }
 
     /// A new segment, which begins at SND.NXT.
