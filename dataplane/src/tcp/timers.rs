@@ -205,6 +205,9 @@ impl Tcp {
                 }
             }
             Action::RtoExpired => {
+                if hot.marks.has(Marks::ECN) {
+                    hot.marks.set(Marks::CWR);
+                }
                 cold.retries = cold.retries.saturating_add(1);
                 // rfc9293 3.8.3 SHLD-9, SHLD-10: R1 is three timeouts; the application hears of it.
                 if cold.retries == R1 && cold.options.reports_trouble {
