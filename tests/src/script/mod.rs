@@ -20,6 +20,7 @@
 //!   > S. 0:0(0) ack 1 <mss *,*>                expected from it. `win`, `urg` and options are compared if they are written; `P` too.
 //!                                              Options: in any order, without padding; `*` is any others, `no TS` none of that kind
 //!   >? . 1:1(0) ack 1                          may come, or not
+//!   >> . 1:1(0) ack 5001                       comes, and before it whatever acknowledges less
 //!   < . 1:5001(5000) ack 1 win 1000 each 1000  five segments, likewise expected
 //!   < . 1:4(3) ack 1 win 1000 data "abc"       content that is not the stream's: each byte of a stream follows from its place
 //!   <TS val 100 ecr last-1>                    `last`: what the target sent last; `@name` binds a value when first seen and is it later

@@ -75,8 +75,8 @@ pub(super) enum When {
 pub(super) enum Event {
     /// The script sends.
     Inject(Pattern),
-    /// The target must send; if optional, then nothing or this.
-    Expect { pattern: Pattern, optional: bool },
+    /// The target must send this.
+    Expect { pattern: Pattern, how: How },
     /// An ICMP error comes in.
     Icmp(Icmp),
     /// Nothing may be sent for so long.
@@ -89,6 +89,17 @@ pub(super) enum Event {
     Again { isn: u32 },
     /// A counter has gone up by this much since the script's begin.
     Counter { name: String, by: u64 },
+}
+
+/// How it is expected.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum How {
+    /// It comes next.
+    Next,
+    /// It comes next, or does not come.
+    Perhaps,
+    /// It comes after any number of segments that bring nothing and acknowledge less.
+    AfterAcks,
 }
 
 /// A segment as a script writes it.
@@ -352,8 +363,9 @@ fn read_event(text: &str, attributes: Vec<Attribute>) -> anyhow::Result<Event> {
     Ok(match word {
         "<" if rest.trim_start().starts_with("icmp ") => Event::Icmp(icmp(rest, &attributes)?),
         "<" => Event::Inject(pattern(rest, attributes)?),
-        ">" => Event::Expect { pattern: pattern(rest, attributes)?, optional: false },
-        ">?" => Event::Expect { pattern: pattern(rest, attributes)?, optional: true },
+        ">" => Event::Expect { pattern: pattern(rest, attributes)?, how: How::Next },
+        ">?" => Event::Expect { pattern: pattern(rest, attributes)?, how: How::Perhaps },
+        ">>" => Event::Expect { pattern: pattern(rest, attributes)?, how: How::AfterAcks },
         "silence" => Event::Silence(seconds(rest.trim())?),
         "app" => Event::App(app(rest)?),
         "open" => open(rest)?,

@@ -6,7 +6,7 @@ mod send;
 
 use super::{
     packet::{self, Base, Flags, Segment},
-    parse::{App, Event, Number, OptionPattern, Pattern, Point, Role, Script, Sight, Step, When},
+    parse::{App, Event, How, Number, OptionPattern, Pattern, Point, Role, Script, Sight, Step, When},
     target::{CLIENT_PORT, Flow, LISTEN_PORT, SERVER_PORT, Sent, Target},
 };
 use std::{
@@ -121,7 +121,7 @@ impl<'a> Run<'a> {
                 self.wait_for_action(earliest)?;
                 self.inject(step.flow, pattern)
             }
-            Event::Expect { pattern, optional } => self.expect(step.flow, pattern, *optional, earliest, latest),
+            Event::Expect { pattern, how } => self.expect(step.flow, pattern, *how, earliest, latest),
             Event::Icmp(icmp) => {
                 self.wait_for_action(earliest)?;
                 self.icmp(step.flow, *icmp)
@@ -257,22 +257,29 @@ impl<'a> Run<'a> {
         &mut self,
         flow: Flow,
         pattern: &Pattern,
-        optional: bool,
+        how: How,
         earliest: Duration,
         latest: Duration,
     ) -> Result<(), String> {
         let tolerance = self.target.tolerance();
         for piece in pieces(pattern) {
-            while self.queue.is_empty() && self.target.now() < latest + tolerance {
-                self.advance(latest + tolerance)?;
+            loop {
+                while self.queue.is_empty() && self.target.now() < latest + tolerance {
+                    self.advance(latest + tolerance)?;
+                }
+                let brings_nothing = self.queue.front().is_some_and(|sent| self.is_lesser_ack(flow, &piece, sent));
+                if how != How::AfterAcks || !brings_nothing {
+                    break;
+                }
+                self.queue.pop_front();
             }
             let Some(sent) = self.queue.front().cloned() else {
                 let now = self.target.now().as_secs_f64();
-                return if optional { Ok(()) } else { Err(format!("nothing was sent until {now:.6}")) };
+                return if how == How::Perhaps { Ok(()) } else { Err(format!("nothing was sent until {now:.6}")) };
             };
             let differs = self.differs(flow, &piece, &sent);
             match differs {
-                Err(_) if optional => return Ok(()),
+                Err(_) if how == How::Perhaps => return Ok(()),
                 Err(what) => return Err(format!("came:     {}\n  {what}", self.words(&sent))),
                 Ok(()) => {}
             }
@@ -285,6 +292,14 @@ impl<'a> Run<'a> {
             self.last = self.last.max(at);
         }
         Ok(())
+    }
+
+    /// Whether it brings nothing, and acknowledges less than what is waited for.
+    fn is_lesser_ack(&self, flow: Flow, wanted: &Pattern, sent: &Sent) -> bool {
+        self.relative(sent).is_ok_and(|(of, segment)| {
+            let less = (segment.ack.wrapping_sub(wanted.ack) as i32) < 0;
+            of == flow && segment.flags == Flags(Flags::ACK) && segment.payload.is_empty() && less
+        })
     }
 
     fn silence(&mut self, until: Duration) -> Result<(), String> {
@@ -337,16 +352,16 @@ impl<'a> Run<'a> {
             }
             self.inject(flow, &sends(segment(Flags::SYN, 0, ours)))?;
             let answer = Pattern { ack: 1, ..segment(Flags::SYN | Flags::ACK, 0, None) };
-            self.expect(flow, &answer, false, self.last, self.last)?;
+            self.expect(flow, &answer, How::Next, self.last, self.last)?;
             self.wait_for_action(self.last + rtt)?;
             self.inject(flow, &sends(segment(Flags::ACK, 1, last)))?;
             self.sees(flow, &Sight::Accepted, When::Point(Point::After(Duration::ZERO)), self.last, self.last)
         } else {
             self.act(flow, &App::Connect).map_err(|e| format!("{e:#}"))?;
-            self.expect(flow, &segment(Flags::SYN, 0, None), false, self.last, self.last)?;
+            self.expect(flow, &segment(Flags::SYN, 0, None), How::Next, self.last, self.last)?;
             self.wait_for_action(self.last + rtt)?;
             self.inject(flow, &sends(Pattern { ack: 1, ..segment(Flags::SYN | Flags::ACK, 0, ours) }))?;
-            self.expect(flow, &segment(Flags::ACK, 1, None), false, self.last, self.last)?;
+            self.expect(flow, &segment(Flags::ACK, 1, None), How::Next, self.last, self.last)?;
             self.sees(flow, &Sight::Connected, When::Point(Point::After(Duration::ZERO)), self.last, self.last)
         }
     }

@@ -408,7 +408,7 @@ impl Recovery {
             }
             newly.on_delivered(&mut self.rack, &sent, ack, min_rtt_us);
         }
-        self.board.trim(ack.ack);
+        newly.bytes += self.board.trim(ack.ack);
     }
 
     /// SND.UNA has advanced.

@@ -190,14 +190,18 @@ impl Scoreboard {
         Some(sent)
     }
 
-    /// Ends an acknowledgement, after the last [`pop_acked`](Self::pop_acked): `ack` may lie in the middle of a record.
+    /// Ends an acknowledgement, after the last [`pop_acked`](Self::pop_acked): `ack` may lie in the middle of a record. Returns how many of its
+    /// bytes are now known to have arrived, and were not before.
     #[inline]
-    pub(super) fn trim(&mut self, ack: Seq) {
+    pub(super) fn trim(&mut self, ack: Seq) -> u32 {
+        let mut bytes = 0;
         if let Some(sent) = self.sent.front_mut().filter(|sent| sent.seq.before(ack)) {
             let gone = ack - sent.seq;
             sent.seq = ack;
             if sent.sacked {
                 self.sacked -= gone;
+            } else {
+                bytes = gone;
             }
             if sent.lost {
                 self.lost -= gone;
@@ -205,6 +209,7 @@ impl Scoreboard {
             self.una = ack;
         }
         self.ranges.advance(ack);
+        bytes
     }
 
     /// The peer holds `left..right`, which must lie within what is outstanding. `newly` sees each record that this makes SACKED.
