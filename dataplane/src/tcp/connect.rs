@@ -209,6 +209,7 @@ impl Tcp {
             hot.snd_una = iss + 1;
             hot.snd_wnd = u32::from(segment.window); // rfc7323 2.2 d: never scaled in a SYN
             cold.snd_wnd_max = hot.snd_wnd;
+            cold.snd_limit = segment.ack + hot.snd_wnd;
             (hot.snd_wl1, hot.snd_wl2) = (segment.seq, segment.ack);
             if lost {
                 cold.rtt.syn_was_lost();
