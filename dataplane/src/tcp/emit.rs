@@ -134,11 +134,12 @@ pub(super) fn answer(key: &FlowKey, interface: InterfaceIndex, traffic_class: u8
 impl Hot {
     /// What our next segment acknowledges and announces, with the window that the receive side has settled on.
     #[inline]
-    pub(super) fn header(&self, seq: Seq, flags: u8) -> Header {
-        // Rounded up: an edge that was announced does not move left because the scale is coarse.
+    pub(super) fn header(&mut self, seq: Seq, flags: u8) -> Header {
+        // Rounded up: an edge that was announced does not move left because the scale is coarse. What the peer reads then is the edge.
         let window = self.rcv_adv.since(self.rcv_nxt);
-        let scaled = (window + (1 << self.rcv_wscale) - 1) >> self.rcv_wscale;
-        Header { seq, ack: self.rcv_nxt, flags: Flags(flags | Flags::ACK), window: scaled.min(0xffff) as u16 }
+        let scaled = ((window + (1 << self.rcv_wscale) - 1) >> self.rcv_wscale).min(0xffff);
+        self.rcv_adv = self.rcv_adv.max(self.rcv_nxt + (scaled << self.rcv_wscale));
+        Header { seq, ack: self.rcv_nxt, flags: Flags(flags | Flags::ACK), window: scaled as u16 }
     }
 }
 

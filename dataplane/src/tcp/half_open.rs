@@ -84,6 +84,14 @@ impl HalfOpen {
     }
 }
 
+impl HalfOpen {
+    /// Whether this is the record of a flow, and not one that was forgotten.
+    #[inline]
+    pub(super) fn is_of(&self, key: &FlowKey) -> bool {
+        self.used && self.key == *key
+    }
+}
+
 /// rfc6298 2.1 and 5.5: one second, then twice as long each time: 1, 2, 4, 8, 16 s; 31 s in all before the record is given up.
 const REPEATS_MAX: usize = 4;
 

@@ -297,8 +297,8 @@ impl Tcp {
             Kind::Connection => {
                 self.connections.hot.get(index).is_some_and(|h| h.key == *key && h.state != State::Closed)
             }
-            Kind::HalfOpen => self.half_open.record(index as u32).key == *key,
-            Kind::TimeWait => self.time_waits.record(index as u32).key == *key,
+            Kind::HalfOpen => self.half_open.record(index as u32).is_of(key),
+            Kind::TimeWait => self.time_waits.record(index as u32).is_of(key),
         }
     }
 

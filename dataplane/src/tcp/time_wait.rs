@@ -29,6 +29,14 @@ pub(super) struct TimeWait {
     pub(super) used: bool,
 }
 
+impl TimeWait {
+    /// Whether this is the record of a flow, and not one that was forgotten.
+    #[inline]
+    pub(super) fn is_of(&self, key: &FlowKey) -> bool {
+        self.used && self.key == *key
+    }
+}
+
 /// Every such connection of a worker.
 pub(super) struct TimeWaits {
     records: Vec<TimeWait>,

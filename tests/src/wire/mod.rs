@@ -3,6 +3,7 @@
 mod build;
 mod checksum;
 mod read;
+pub mod tcp;
 mod words;
 
 pub use build::{
@@ -10,6 +11,7 @@ pub use build::{
 };
 pub use checksum::{checksum, seal, transport_sum};
 pub use read::{Ip, Link, ip_packet, link};
+pub use tcp::{Tcp, flag};
 pub use words::words;
 
 use std::net::Ipv6Addr;

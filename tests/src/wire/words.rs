@@ -1,6 +1,6 @@
 //! A frame in one line, for people and for tests that read as a conversation.
 
-use super::{ethertype, ip_packet, link, protocol};
+use super::{Tcp, ethertype, ip_packet, link, protocol};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// What a frame says, such as `arp who-has 10.0.0.2 tell 10.0.0.1` or `10.0.0.1 > 10.0.0.2 echo reply 7, 56 bytes`.
@@ -40,6 +40,7 @@ fn ip_words(packet: &[u8]) -> Option<String> {
             let port = |at: usize| u16::from_be_bytes([h[at], h[at + 1]]);
             format!("udp {} > {}, {} bytes", port(0), port(2), message.len() - 8)
         }),
+        protocol::TCP => Tcp::read(message).map(|segment| segment.to_string()),
         _ => None,
     };
     let said = said.unwrap_or_else(|| format!("protocol {}, {} bytes", ip.protocol, message.len()));

@@ -3,13 +3,16 @@
 //! Each step turns every worker once, in an order that the seed decides; some are late. After each turn the checkers look.
 
 use super::{
-    checker::{Answers, Books, sent},
+    checker::{Answers, Books, Flows, Watched, sent},
+    client::port,
     host::{Host, Wires},
+    peer::Mood,
     seed::{GatewayPlan, Spread, Verdict},
+    tenant::{Calls, Dialer, Target, Tenant},
 };
 use crate::wire::{self, checksum, ethertype};
 use fastrand::Rng;
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 use weirgate_dataplane::{
     counters::Counter,
     drops::Drop,
@@ -19,6 +22,7 @@ use weirgate_dataplane::{
         Capabilities, Checksum, Frame, Offloads, Pool, RxMeta, SimPort,
         rss::{PortsHashed, Rss},
     },
+    services::{Service, ServiceListener, Services},
     time::{Duration, Instant},
     worker::{Mailboxes, Worker, WorkerOptions},
 };
@@ -30,6 +34,7 @@ pub struct Gateway {
     devices: Vec<Capabilities>,
     workers: Vec<Member>,
     answers: Answers,
+    mood: Mood,
     random: Rng,
     /// Frames that a device had no buffer or no place for.
     missed: u64,
@@ -43,9 +48,10 @@ const CONNECTIONS_MAX: usize = 4_096;
 
 /// One worker and what is known of it from outside.
 struct Member {
-    worker: Worker<SimPort>,
+    worker: Worker<SimPort, Watched<Tenant>>,
     pool: Pool,
     books: Books,
+    flows: Flows,
     /// The machine does something else until then.
     stalled_until: Instant,
 }
@@ -61,17 +67,18 @@ impl Gateway {
             answers: Answers::new(&topology, plan.workers),
             topology,
             devices,
+            mood: Mood::Busy,
             workers: Vec::new(),
             random,
             missed: 0,
             counts: vec![vec![0; Counter::COUNT + Drop::COUNT]; plan.workers],
             failure: None,
         };
-        gateway.start();
+        gateway.start(Instant::ZERO);
         gateway
     }
 
-    fn start(&mut self) {
+    fn start(&mut self, now: Instant) {
         let mailboxes = Mailboxes::new(self.plan.workers);
         for index in 0..self.plan.workers {
             let pool = Pool::heap(self.plan.frames);
@@ -90,10 +97,32 @@ impl Gateway {
                 services: Vec::new(),
                 verify_rss: self.plan.spread == Spread::Toeplitz,
             };
-            let worker = Worker::new(ports.collect(), options);
-            let books = Books::new(ICMP_ERRORS_PER_SECOND, ICMP_ERRORS_BURST);
-            self.workers.push(Member { worker, pool, books, stalled_until: Instant::ZERO });
+            let wild = self.plan.spread == Spread::Random;
+            let mut dialer = Dialer::new(self.targets(), index, wild, now, self.random.fork());
+            if let Some(bytes) = self.plan.bulk {
+                dialer.set_bulk(bytes);
+            }
+            let tenant = Watched::new(Tenant::new(Services::new(listeners()), dialer));
+            let worker = Worker::with(ports.collect(), options, tenant);
+            let segments = if self.plan.segments { SEGMENTS_MAX } else { 1 };
+            let books = Books::new(ICMP_ERRORS_PER_SECOND, ICMP_ERRORS_BURST, segments);
+            let flows = Flows::default();
+            self.workers.push(Member { worker, pool, books, flows, stalled_until: Instant::ZERO });
         }
+    }
+
+    /// The peers' echo servers, as far as there are any.
+    fn targets(&self) -> Vec<Target> {
+        let mut targets = Vec::new();
+        for (network, host) in &self.plan.targets {
+            let (own, remote) = (network.gateway(), network.host(*host));
+            let rss = self.devices[usize::from(network.port)].rss.as_ref().expect("every device here has it");
+            for ipv6 in [false, true] {
+                let remote = SocketAddr::new(remote.of(ipv6), port::ECHO);
+                targets.push(Target { remote, local: own.of(ipv6), rss: rss.clone() });
+            }
+        }
+        targets
     }
 
     /// Stops every worker and looks whether anything was left behind.
@@ -114,7 +143,7 @@ impl Gateway {
     pub fn restart(&mut self, now: Instant) {
         self.stop(now);
         self.answers.restart(now);
-        self.start();
+        self.start(now);
     }
 
     /// Each worker's counters and then drops, with those of workers that were stopped.
@@ -142,10 +171,31 @@ impl Gateway {
     }
 
     /// Its device has learned how to choose queues, and its workers are in time.
-    pub fn calm(&mut self) {
+    pub fn calm(&mut self, now: Instant) {
         self.plan.spread = Spread::Toeplitz;
         self.plan.lag = 0;
         self.workers.iter_mut().for_each(|member| member.stalled_until = Instant::ZERO);
+        self.set_mood(now, Mood::Settling);
+    }
+
+    /// Its own connections behave otherwise from now on.
+    pub fn set_mood(&mut self, now: Instant, mood: Mood) {
+        self.mood = mood;
+        for member in &mut self.workers {
+            member.worker.application_mut().0.inner.dialer.set_mood(now, mood);
+        }
+    }
+    /// A connection of its own that has not ended.
+    pub fn complaint(&mut self) -> Option<String> {
+        self.workers.iter_mut().find_map(|m| m.worker.application_mut().0.inner.dialer.complaint())
+    }
+    /// What became of its own connections, in this life.
+    pub fn calls(&mut self) -> Calls {
+        let mut all = Calls::default();
+        for member in &mut self.workers {
+            all.add(&member.worker.application_mut().0.inner.dialer.score());
+        }
+        all
     }
 
     /// What broke first.
@@ -157,7 +207,7 @@ impl Gateway {
         self.missed
     }
     /// The workers, to look at.
-    pub fn workers(&self) -> impl ExactSizeIterator<Item = &Worker<SimPort>> {
+    pub fn workers(&self) -> impl ExactSizeIterator<Item = &Worker<SimPort, Watched<Tenant>>> {
         self.workers.iter().map(|member| &member.worker)
     }
 
@@ -202,10 +252,13 @@ impl Gateway {
 
     /// One turn of one worker. Says when it wants the next.
     fn turn(&mut self, now: Instant, index: usize, wires: &mut Wires) -> Instant {
-        let Member { worker, pool, books, .. } = &mut self.workers[index];
+        let Member { worker, pool, books, flows, .. } = &mut self.workers[index];
         let moved = worker.turn(now).moved;
         let ports = self.devices.len();
-        if let Err(what) = books.check(now, worker, pool, ports) {
+        let checked = books.check(now, worker, pool, ports).and_then(|()| flows.check(worker.counters()));
+        let tenant = worker.application_mut().0;
+        let failure = tenant.failure().or_else(|| tenant.inner.dialer.failure()).map(str::to_owned);
+        if let Some(what) = checked.err().or(failure) {
             self.fail(format!("worker {index}: {what}"));
         }
         self.transmit(now, index, wires);
@@ -229,7 +282,12 @@ impl Gateway {
                 self.workers[index].books.note_taken();
                 let bytes = self.complete(&frame);
                 let said = sent::check(&self.topology, PortIndex(u8::try_from(port).expect("few ports")), &bytes)
-                    .and_then(|said| self.answers.note_sent(now, &said));
+                    .and_then(|said| {
+                        if let sent::Said::Segment { from, to, segment } = &said {
+                            self.workers[index].flows.note_sent(*from, *to, segment)?;
+                        }
+                        self.answers.note_sent(now, &said)
+                    });
                 if let Err(what) = said {
                     self.fail(format!("worker {index} sent {}: {what}", wire::words(&bytes)));
                 }
@@ -285,6 +343,13 @@ impl Host for Gateway {
         }
         next
     }
+}
+
+/// What the gateway serves.
+fn listeners() -> Vec<ServiceListener> {
+    let services = [(port::ECHO, Service::Echo), (port::DISCARD, Service::Discard), (port::CHARGEN, Service::Chargen)];
+    let listener = |(port, service)| ServiceListener { name: format!("{service:?}"), address: None, port, service };
+    services.map(listener).to_vec()
 }
 
 /// A device's receive buffers, filled one after the other.

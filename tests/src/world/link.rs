@@ -1,6 +1,7 @@
 //! A cable with everything that can go wrong in one.
 
 use super::clock::{Agenda, Event, HostIndex, LinkIndex};
+use crate::wire::{self, protocol};
 use fastrand::Rng;
 use std::{collections::VecDeque, fmt};
 use weirgate_dataplane::time::{Duration, Instant};
@@ -49,6 +50,20 @@ impl fmt::Display for Faults {
         )?;
         if *jitter_us > 0 { write!(f, " to {} us", delay_us + jitter_us) } else { Ok(()) }
     }
+}
+
+/// Flipped bits that cancel out in the Internet checksum. A real link's own checksum finds any three; nobody above it could.
+fn is_deceptive(before: &[u8], after: &[u8]) -> bool {
+    let segment = |frame: &[u8]| {
+        let link = wire::link(frame)?;
+        let packet = &frame[link.payload_at..];
+        let ip = wire::ip_packet(packet)?;
+        let message = &packet[ip.transport_at..ip.end];
+        let right =
+            ip.protocol == protocol::TCP && wire::transport_sum(ip.source, ip.destination, protocol::TCP, message) == 0;
+        right.then(|| (ip.source, ip.destination, message.to_vec()))
+    };
+    segment(after).is_some_and(|after| Some(after) != segment(before))
 }
 
 /// Frames that a clogged direction keeps.
@@ -145,9 +160,14 @@ impl Link {
         }
         if self.happens(self.faults.corrupt) && !frame.is_empty() {
             self.tally.corrupted += 1;
+            let before = frame.clone();
             for _ in 0..self.random.usize(1..=3) {
                 let at = self.random.usize(0..frame.len());
                 frame[at] ^= 1 << self.random.u8(0..8);
+            }
+            if is_deceptive(&before, &frame) {
+                self.tally.lost += 1;
+                return;
             }
         }
         if self.happens(self.faults.truncate) {

@@ -14,6 +14,7 @@
 
 mod capture;
 pub mod checker;
+pub mod client;
 pub mod clock;
 pub mod gateway;
 pub mod host;
@@ -23,6 +24,7 @@ pub mod peer;
 pub mod seed;
 mod story;
 mod switch;
+pub mod tenant;
 
 pub use capture::Capture;
 pub use story::{Outcome, rows};
@@ -85,7 +87,7 @@ impl Node {
 /// The gateway's place.
 const GATEWAY: HostIndex = 0;
 /// Frames still under way, and timers, find their end in this time.
-const REST: Duration = Duration::from_secs(10);
+const REST: Duration = Duration::from_secs(20);
 
 impl World {
     /// A world at its beginning.
@@ -219,10 +221,14 @@ impl World {
         assert!(at >= self.now, "time goes on");
         self.now = at;
         self.events += 1;
+        let event = match event {
+            Event::Arrive { link, end, frame } => return self.arrive(link, end, frame),
+            other => other,
+        };
         match event {
             Event::Wake(host) if self.hosts[host].wake_at == at => self.step_host(host),
             Event::Wake(_) => {} // an earlier wake came between
-            Event::Arrive { link, end, frame } => self.arrive(link, end, frame),
+            Event::Arrive { .. } => unreachable!("taken above"),
             Event::Clog(link, end) => self.links[link].clog(end),
             Event::Clear(link, end) => {
                 self.links[link].clear(at, end, &mut self.agenda);
@@ -231,6 +237,11 @@ impl World {
             Event::Restart(host) => {
                 if let Node::Gateway(gateway) = &mut self.hosts[host].node {
                     gateway.restart(at);
+                }
+                for place in &mut self.hosts {
+                    if let Node::Peer(peer) = &mut place.node {
+                        peer.clients_mut().forget();
+                    }
                 }
                 self.wake(host, at);
             }
@@ -241,6 +252,12 @@ impl World {
         }
         if let Some(what) = self.gateway().failure() {
             self.failure = Some(what.to_owned());
+        }
+        if let Event::Wake(host) = event
+            && let Node::Peer(peer) = &self.hosts[host].node
+            && let Some(what) = peer.failure()
+        {
+            self.failure.get_or_insert(what.to_owned());
         }
     }
 
@@ -277,7 +294,7 @@ impl World {
         }
         for place in &mut self.hosts {
             match &mut place.node {
-                Node::Gateway(gateway) => gateway.calm(),
+                Node::Gateway(gateway) => gateway.calm(self.now),
                 Node::Hostile(hostile) => hostile.silence(),
                 Node::Peer(_) | Node::Switch(_) => {}
             }
@@ -287,10 +304,12 @@ impl World {
 
     fn set_mood(&mut self, mood: Mood) {
         for host in 0..self.hosts.len() {
-            if let Node::Peer(peer) = &mut self.hosts[host].node {
-                peer.set_mood(self.now, mood);
-                self.wake(host, self.now);
+            match &mut self.hosts[host].node {
+                Node::Peer(peer) => peer.set_mood(self.now, mood),
+                Node::Gateway(gateway) => gateway.set_mood(self.now, mood),
+                _ => continue,
             }
+            self.wake(host, self.now);
         }
     }
 
@@ -298,7 +317,11 @@ impl World {
         self.ended = true;
         let complaints: Vec<_> =
             self.peers().enumerate().filter_map(|(i, p)| Some(format!("peer {i}: {}", p.complaint()?))).collect();
-        self.failure = self.failure.take().or_else(|| complaints.into_iter().next());
+        let complaints = complaints.into_iter().next().or_else(|| match &mut self.hosts[GATEWAY].node {
+            Node::Gateway(gateway) => gateway.complaint(),
+            _ => None,
+        });
+        self.failure = self.failure.take().or(complaints);
         if let Node::Gateway(gateway) = &mut self.hosts[GATEWAY].node {
             gateway.end(self.now);
         }

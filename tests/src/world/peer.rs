@@ -1,8 +1,9 @@
 //! A foreign host: smoltcp's interface, ARP, neighbour discovery and sockets. It asks the gateway all the time and keeps book of the answers.
 
 use super::{
+    client::{Clients, Connections},
     host::{Host, Wires},
-    seed::{GatewayPlan, Network},
+    seed::{GatewayPlan, Network, Spread},
 };
 use crate::wire;
 use fastrand::Rng;
@@ -51,6 +52,8 @@ pub struct Score {
     pub refusals: u64,
     /// Answers with another payload than was sent.
     pub mismatches: u64,
+    /// TCP connections.
+    pub connections: Connections,
 }
 
 impl Score {
@@ -61,6 +64,7 @@ impl Score {
         self.datagrams += other.datagrams;
         self.refusals += other.refusals;
         self.mismatches += other.mismatches;
+        self.connections.add(&other.connections);
     }
 }
 
@@ -73,6 +77,7 @@ pub struct Peer {
     echo: SocketHandle,
     refused: SocketHandle,
     datagrams: SocketHandle,
+    clients: Clients,
     gateway: [IpAddr; 2],
     mood: Mood,
     ask_at: Instant,
@@ -122,6 +127,8 @@ impl Peer {
         let buffer = || udp::PacketBuffer::new(vec![udp::PacketMetadata::EMPTY; 8], vec![0; 4096]);
         let mut datagrams = udp::Socket::new(buffer(), buffer());
         datagrams.bind(PORT).expect("a fresh socket");
+        let gateway = [gateway.v4.into(), gateway.v6.into()];
+        let clients = Clients::new(gateway, plan.spread == Spread::Random, &mut sockets, random.fork());
         Self {
             vlan: network.vlan,
             interface,
@@ -130,7 +137,8 @@ impl Peer {
             refused: sockets.add(refused),
             datagrams: sockets.add(datagrams),
             sockets,
-            gateway: [gateway.v4.into(), gateway.v6.into()],
+            clients,
+            gateway,
             mood: Mood::Busy,
             ask_at: Instant::from_ns(random.u64(0..500_000_000)),
             asked: 0,
@@ -145,11 +153,20 @@ impl Peer {
     /// Behaves otherwise from now on.
     pub fn set_mood(&mut self, now: Instant, mood: Mood) {
         self.mood = mood;
+        self.clients.set_mood(now, mood);
         self.ask_at = now + Duration::from_ms(self.random.u64(0..500));
     }
     /// What was asked and answered.
     pub fn score(&self) -> Score {
-        self.score
+        Score { connections: self.clients.score(), ..self.score }
+    }
+    /// Its TCP connections.
+    pub fn clients_mut(&mut self) -> &mut Clients {
+        &mut self.clients
+    }
+    /// What was wrong first.
+    pub fn failure(&self) -> Option<&str> {
+        self.clients.failure()
     }
     /// What counted and was not answered.
     pub fn complaint(&self) -> Option<String> {
@@ -158,6 +175,7 @@ impl Peer {
             format!("ping {seq} of {} bytes, sent at {:?}, was not answered", question.payload.len(), question.at)
         });
         ping.or_else(|| (self.unrefused > 0).then(|| format!("{} datagrams were not refused", self.unrefused)))
+            .or_else(|| self.clients.complaint(&self.sockets))
     }
 
     fn interval(&mut self) -> Duration {
@@ -291,8 +309,10 @@ impl Host for Peer {
             self.ask_at = now + self.interval();
         }
         self.device.room = wires.room[0];
+        self.clients.step(now, self.interface.context(), &mut self.sockets);
         let clock = smoltcp::time::Instant::from_micros(i64::try_from(now.as_ns() / 1000).unwrap_or(i64::MAX));
         self.interface.poll(clock, &mut self.device, &mut self.sockets);
+        self.clients.step(now, self.interface.context(), &mut self.sockets);
         self.read_answers();
         for frame in self.device.sent.drain(..) {
             wires.send(0, tagged(self.vlan, frame));
@@ -303,7 +323,7 @@ impl Host for Peer {
         // A clogged link has no room for what smoltcp wants to send at once; a cleared one wakes its ends.
         let poll_at =
             if wires.has_room(0) { poll_at.max(now + Duration::from_us(1)) } else { now + Duration::from_secs(1) };
-        poll_at.min(self.ask_at)
+        poll_at.min(self.ask_at).min(self.clients.next_deadline().max(now + Duration::from_us(1)))
     }
 }
 

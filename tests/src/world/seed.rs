@@ -111,6 +111,10 @@ pub struct GatewayPlan {
     pub default_route: bool,
     /// Where it is.
     pub networks: Vec<Network>,
+    /// Whom it opens connections to.
+    pub targets: Vec<(Network, u8)>,
+    /// Each of its workers makes one transfer of so many bytes, and nothing else.
+    pub bulk: Option<u64>,
 }
 
 /// What is joined to one port of the gateway.
@@ -169,9 +173,10 @@ impl Plan {
                 networks.push(Network { number: 1 + u8::try_from(networks.len()).expect("few"), port, vlan });
             }
         }
-        let gateway = GatewayPlan::choose(networks, &mut random);
+        let mut gateway = GatewayPlan::choose(networks, &mut random);
         let faulty = random.u8(0..8) > 0;
         let segments: Vec<_> = (0..ports).map(|port| Segment::choose(port, &gateway, faulty, &mut random)).collect();
+        gateway.targets = segments.iter().flat_map(|s| &s.peers).copied().collect();
         let chaos = Duration::from_ms(random.u64(2_000..20_000));
         let links: usize = segments.iter().map(|s| s.faults.len()).sum();
         let within = |random: &mut Rng| Duration::from_ns(random.u64(0..chaos.as_ns()));
@@ -203,6 +208,8 @@ impl Plan {
             lag: 0,
             default_route: false,
             networks: vec![network],
+            targets: Vec::new(),
+            bulk: None,
         };
         let peers: Vec<_> = (0..peers).map(|n| (network, n + 2)).collect();
         let faults = vec![Faults { delay_us: 50, ..Faults::default() }; 1 + peers.len()];
@@ -247,6 +254,8 @@ impl GatewayPlan {
             lag: if random.bool() { 0 } else { random.u8(1..128) },
             default_route: random.bool(),
             networks,
+            targets: Vec::new(),
+            bulk: None,
         }
     }
 }

@@ -100,6 +100,9 @@ impl World {
                 writeln!(to, "  hostile: {}", sent.join(", "))?;
             }
         }
+        let mut connections = super::client::Connections::default();
+        self.peers().for_each(|peer| connections.add(&peer.score().connections));
+        writeln!(to, "  connections: {connections:?}")?;
         self.tell_counters(to)?;
         if self.failure.is_some() {
             writeln!(to, "the last frames:")?;

@@ -1,11 +1,11 @@
 //! Every answer has its question: each question that came in buys one answer, and nothing else does.
 
 use super::sent::Said;
-use crate::wire::{self, Mac, ethertype, protocol};
+use crate::wire::{self, Mac, Tcp, ethertype, flag, protocol};
 use std::{
     collections::BTreeMap,
     hash::{DefaultHasher, Hash, Hasher},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
 use weirgate_dataplane::{
     net::Topology,
@@ -73,6 +73,18 @@ impl Answers {
             (protocol::ICMP, Some(8)) | (protocol::ICMPV6, Some(128)) if message.len() >= 8 => {
                 self.ask(echo(ip.destination, ip.source, &message[4..]));
             }
+            (protocol::TCP, _) => {
+                if let Some(segment) = Tcp::read(message)
+                    && !segment.has(flag::RST)
+                {
+                    let (source, destination) = segment.ports;
+                    let ends = (SocketAddr::new(ip.destination, destination), SocketAddr::new(ip.source, source));
+                    // rfc9293 3.5.2: a refusal has the number that was acknowledged, or acknowledges what came.
+                    let acknowledges = segment.has(flag::ACK);
+                    let number = if acknowledges { segment.ack } else { segment.end() };
+                    self.ask(refusal(ends.0, ends.1, acknowledges, number));
+                }
+            }
             (protocol::ICMPV6, Some(135)) if message.len() >= 24 => {
                 let target = Ipv6Addr::from_octets(*message[8..].first_chunk().expect("just looked"));
                 if ip.source.is_unspecified() {
@@ -97,6 +109,12 @@ impl Answers {
             Said::Here { to, mac, target } => here(to, mac, target),
             Said::Echo { from, to, body } => echo(from, to, body),
             Said::Error(quote) => error(quote),
+            Said::Segment { from, to, segment } if segment.has(flag::RST) => match segment.has(flag::ACK) {
+                false => refusal(from, to, true, segment.seq),
+                true if segment.seq == 0 => refusal(from, to, false, segment.ack),
+                true => return Ok(()), // a connection's own, which needs no question
+            },
+            Said::Segment { .. } => return Ok(()),
         };
         match self.open.get_mut(&key) {
             Some(1) => self.open.remove(&key).map(|_| ()),
@@ -123,6 +141,9 @@ fn here(to: IpAddr, mac: Option<Mac>, target: IpAddr) -> u64 {
 }
 fn echo(from: IpAddr, to: IpAddr, body: &[u8]) -> u64 {
     hash((1, from, to, body))
+}
+fn refusal(from: SocketAddr, to: SocketAddr, acknowledged: bool, number: u32) -> u64 {
+    hash((3, from, to, acknowledged, number))
 }
 fn error(quote: &[u8]) -> u64 {
     hash((2, quote))

@@ -1,6 +1,7 @@
 //! The books of one worker: what came in, what went out, what is left.
 
 use weirgate_dataplane::{
+    application::Application,
     counters::Counter,
     drops::Drop,
     limits::{NEIGHBORS_MAX, NEIGHBORS_PENDING_MAX, TX_BACKLOG_MAX},
@@ -13,7 +14,7 @@ use weirgate_dataplane::{
 pub struct Books {
     arrived: u64,
     taken: u64,
-    /// Buffers that any one frame took; most devices give one.
+    /// Buffers that any one frame took; most devices give one. Where a device sends from several, segments are made of as many.
     segments_max: usize,
     /// Counters, then drops, at the last look.
     before: Vec<u64>,
@@ -22,9 +23,9 @@ pub struct Books {
 
 impl Books {
     /// Of a worker that has done nothing, and may send so many ICMP errors in a second and at once.
-    pub fn new(errors_per_second: u32, errors_burst: u32) -> Self {
+    pub fn new(errors_per_second: u32, errors_burst: u32, segments_max: usize) -> Self {
         let before = vec![0; Counter::COUNT + Drop::COUNT];
-        Self { arrived: 0, taken: 0, segments_max: 1, before, errors: Allowance::new(errors_per_second, errors_burst) }
+        Self { arrived: 0, taken: 0, segments_max, before, errors: Allowance::new(errors_per_second, errors_burst) }
     }
     /// A frame of so many buffers was put into one of its receive queues.
     pub fn note_arrival(&mut self, segments: usize) {
@@ -37,21 +38,22 @@ impl Books {
     }
 
     /// After a turn.
-    pub fn check(
+    pub fn check<A: Application>(
         &mut self,
         now: Instant,
-        worker: &mut Worker<SimPort>,
+        worker: &mut Worker<SimPort, A>,
         pool: &Pool,
         ports: usize,
     ) -> Result<(), String> {
-        let queued = |worker: &mut Worker<SimPort>, len: fn(&SimPort) -> usize| -> usize {
+        let queued = |worker: &mut Worker<SimPort, A>, len: fn(&SimPort) -> usize| -> usize {
             (0..ports).map(|port| len(worker.port_mut(port))).sum()
         };
         let arrived = queued(worker, SimPort::arrived_len);
         let sent = queued(worker, SimPort::sent_len);
         self.check_growth(worker)?;
-        let of = |counter| worker.counters().counter(counter);
         let held = worker.held();
+        let above = worker.tcp().held() + worker.application_mut().0.held();
+        let of = |counter| worker.counters().counter(counter);
 
         equal("frames that came", self.arrived, of(Counter::RxFrames) + arrived as u64)?;
         equal("frames that left", self.taken + sent as u64, of(Counter::TxFrames))?;
@@ -72,7 +74,8 @@ impl Books {
         }
         bound("buffers in use", used, pool.capacity())?;
         bound("frames that wait for neighbours", worker.net().held(), NEIGHBORS_PENDING_MAX)?;
-        bound("frames in the backlog", held - worker.net().held(), ports * TX_BACKLOG_MAX)?;
+        bound("frames in the backlog", held - worker.net().held() - above, ports * TX_BACKLOG_MAX)?;
+        worker.tcp().check(now)?;
         bound("neighbours", worker.net().neighbor_count(), NEIGHBORS_MAX)?;
         if !self.errors.take(now, of(Counter::IcmpErrorsSent)) {
             return Err(format!("too many ICMP errors: {}", of(Counter::IcmpErrorsSent)));
@@ -80,7 +83,7 @@ impl Books {
         Ok(())
     }
 
-    fn check_growth(&mut self, worker: &Worker<SimPort>) -> Result<(), String> {
+    fn check_growth<A: Application>(&mut self, worker: &Worker<SimPort, A>) -> Result<(), String> {
         let counters = worker.counters();
         let values = Counter::ALL.iter().map(|&c| (c.name(), counters.counter(c)));
         let drops = Drop::ALL.iter().map(|&d| (d.name(), counters.drops(d)));

@@ -1,7 +1,7 @@
 //! Every frame that we send, looked at with other eyes: by the RFCs, from the bytes alone.
 
-use crate::wire::{self, ALL_LISTENER_ROUTERS, ALL_NODES, Ip, Mac, ethertype, protocol};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use crate::wire::{self, ALL_LISTENER_ROUTERS, ALL_NODES, Ip, Mac, Tcp, ethertype, flag, protocol};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use weirgate_dataplane::net::{Cidr, Interface, PortIndex, Topology};
 
 /// What a good frame of ours says, as far as it answers anybody.
@@ -33,6 +33,15 @@ pub enum Said<'a> {
     },
     /// An ICMP error with what it quotes.
     Error(&'a [u8]),
+    /// A TCP segment.
+    Segment {
+        /// From us.
+        from: SocketAddr,
+        /// To the peer.
+        to: SocketAddr,
+        /// What it says.
+        segment: Tcp<'a>,
+    },
 }
 
 macro_rules! ensure {
@@ -131,6 +140,11 @@ fn check_ipv4<'a>(ours: &Ours<'_>, to: Mac, packet: &'a [u8]) -> Result<Said<'a>
     ensure!(ip.hop_limit == 64, "TTL {}", ip.hop_limit);
     check_ends(ours, to, &ip)?;
     let message = &packet[20..];
+    if ip.protocol == protocol::TCP {
+        ensure!(matches!(packet[1], 0 | 2), "a type of service of {}", packet[1]);
+        return check_segment(&ip, message);
+    }
+    ensure!(packet[1] == 0, "a type of service of {}", packet[1]);
     ensure!(ip.protocol == protocol::ICMP, "protocol {}", ip.protocol);
     ensure!(message.len() >= 8, "cut short");
     ensure!(wire::checksum(message) == 0, "a wrong ICMP checksum");
@@ -149,10 +163,19 @@ fn check_ipv6<'a>(ours: &Ours<'_>, to: Mac, packet: &'a [u8]) -> Result<Said<'a>
     let (IpAddr::V6(source), IpAddr::V6(destination)) = (ip.source, ip.destination) else {
         return Err("not an IPv6 packet".into());
     };
-    ensure!(packet[..4] == [0x60, 0, 0, 0], "a traffic class or flow label");
+    let capable = ip.protocol == protocol::TCP && packet[1] == 0x20;
+    ensure!(
+        packet[..4] == [0x60, 0, 0, 0] || (capable && packet[..4] == [0x60, 0x20, 0, 0]),
+        "a traffic class or flow label"
+    );
     ensure!(40 + usize::from(u16::from_be_bytes([packet[4], packet[5]])) == packet.len(), "a wrong payload length");
-    ensure!(ip.protocol == protocol::ICMPV6, "protocol {}", ip.protocol);
     let message = &packet[ip.transport_at..];
+    if ip.protocol == protocol::TCP {
+        ensure!(ip.transport_at == 40 && ip.hop_limit == 64, "extension headers, or hop limit {}", ip.hop_limit);
+        check_ends(ours, to, &ip)?;
+        return check_segment(&ip, message);
+    }
+    ensure!(ip.protocol == protocol::ICMPV6, "protocol {}", ip.protocol);
     ensure!(message.len() >= 8, "cut short");
     let sum = wire::transport_sum(ip.source, ip.destination, protocol::ICMPV6, message);
     ensure!(sum == 0, "a wrong ICMPv6 checksum");
@@ -224,6 +247,40 @@ fn check_ends(ours: &Ours<'_>, to: Mac, ip: &Ip) -> Result<(), String> {
     ensure!(ours.is_host(ip.destination), "to {}, where no host can be", ip.destination);
     ensure!(to.is_unicast(), "to one host in the frame of a group");
     Ok(())
+}
+
+/// rfc9293 3.1: a segment that makes sense by itself. Whether it does in its connection is for others.
+fn check_segment<'a>(ip: &Ip, message: &'a [u8]) -> Result<Said<'a>, String> {
+    let segment = Tcp::read(message).ok_or("a segment whose lengths make no sense")?;
+    let sum = wire::transport_sum(ip.source, ip.destination, protocol::TCP, message);
+    ensure!(sum == 0, "a wrong TCP checksum");
+    ensure!(message[12] & 0x0f == 0 && message[18..20] == [0, 0] && !segment.has(0x20), "reserved or urgent bits");
+    ensure!(segment.ports.0 != 0 && segment.ports.1 != 0, "port 0");
+    let options = segment.option_list().ok_or("a list of options that makes no sense")?;
+    let syn = segment.has(flag::SYN);
+    for (kind, body) in &options {
+        let fits = match kind {
+            2 => syn && body.len() == 2,
+            3 => syn && body.len() == 1 && body[0] <= 14,
+            4 => syn && body.is_empty(),
+            5 => !syn && !segment.has(flag::RST) && body.len() % 8 == 0 && (8..=32).contains(&body.len()),
+            8 => body.len() == 8,
+            _ => false,
+        };
+        ensure!(fits, "option {kind} of {} bytes", body.len());
+        ensure!(options.iter().filter(|(k, _)| k == kind).count() == 1, "option {kind} twice");
+    }
+    for block in options.iter().filter(|(kind, _)| *kind == 5).flat_map(|(_, body)| body.chunks_exact(8)) {
+        let word = |at: usize| u32::from_be_bytes([block[at], block[at + 1], block[at + 2], block[at + 3]]);
+        let len = word(4).wrapping_sub(word(0));
+        ensure!(len > 0 && len < 1 << 30, "a SACK block from {} to {}", word(0), word(4));
+    }
+    let clash = segment.has(flag::RST) && segment.has(flag::SYN | flag::FIN) || syn && segment.has(flag::FIN);
+    ensure!(!clash, "flags {:02x}", segment.flags);
+    ensure!(segment.has(flag::ACK | flag::SYN | flag::RST), "neither SYN, RST nor ACK");
+    ensure!(segment.payload.is_empty() || !segment.has(flag::SYN | flag::RST), "text in a SYN or RST");
+    let (from, to) = (SocketAddr::new(ip.source, segment.ports.0), SocketAddr::new(ip.destination, segment.ports.1));
+    Ok(Said::Segment { from, to, segment })
 }
 
 /// rfc1122 3.2.2, rfc4443 2.4 e: what an error may be about.
