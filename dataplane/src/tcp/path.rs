@@ -76,7 +76,11 @@ impl Tcp {
         match error.cause {
             Cause::TooBig { mtu } => self.narrow(now, i, mtu),
             // rfc9293 3.9.2.2 MUST-56, SHLD-26; rfc5927 5.2: neither soft nor hard errors end an open connection; anybody could send them.
-            // An open that is not over believes what says that nobody is there, when its time is over.
+            // Before it is open the peer itself may say that nobody listens, and then there is nothing to wait for.
+            cause if hot.state == State::SynSent && is_refusal(cause, hot.key.is_ipv6()) => {
+                self.end(now, i, End::Refused, out);
+            }
+            // What a router says of the way may change; it is believed when the time is over.
             Cause::Unreachable { .. } if hot.state == State::SynSent => {
                 self.connections.cold[i].closed_by = Some(End::Unreachable);
             }
@@ -139,6 +143,14 @@ impl Tcp {
         cold.path_mtu = mtu;
         hot.marks.clear(Marks::NARROW);
         self.set_mss(i as u32);
+    }
+}
+
+/// Port unreachable, and for IPv4 protocol unreachable (RFC 792, RFC 4443 section 3.1): only the host that was asked sends these.
+fn is_refusal(cause: Cause, ipv6: bool) -> bool {
+    match cause {
+        Cause::Unreachable { code } => code == if ipv6 { 4 } else { 3 } || (code == 2 && !ipv6),
+        _ => false,
     }
 }
 
