@@ -8,10 +8,7 @@
 //! ```
 
 use super::{Tcp, connection::Marks, stamp::Stamp};
-use crate::{
-    limits::{TCP_WINDOW_INITIAL, TCP_WINDOW_MAX},
-    time::Instant,
-};
+use crate::{limits::TCP_WINDOW_MAX, time::Instant};
 
 impl Tcp {
     /// The scale of the windows that we announce: the smallest that can say the largest one.
@@ -27,8 +24,7 @@ impl Tcp {
         if hot.marks.has(Marks::PEER_CLOSED) {
             return; // nothing comes any more
         }
-        let max = if hot.rcv_wscale == 0 { 0xffff } else { TCP_WINDOW_MAX };
-        let room = hot.rcv_buffer.min(max).saturating_sub(hot.rcv_unconsumed);
+        let room = hot.rcv_buffer.saturating_sub(hot.rcv_unconsumed);
         let edge = hot.rcv_nxt + room;
         let gain = edge.since(hot.rcv_adv);
         // rfc9293 3.8.6.2.2 MUST-39: by a full segment or half the buffer at least, or a slow reader would be sent crumbs.
@@ -61,8 +57,10 @@ impl Tcp {
         let took = stamp.since(cold.tune_at);
         let round_trip = cold.rtt.srtt_us().unwrap_or(0).max(1_000);
         // In a longer time it says nothing of what the path carries.
-        if took <= round_trip.saturating_mul(2) && hot.rcv_buffer < TCP_WINDOW_MAX {
-            let wanted = came.saturating_mul(4).clamp(TCP_WINDOW_INITIAL, TCP_WINDOW_MAX);
+        // rfc7323 2.2: without a scale no more can be said than 16 bits hold.
+        let max = if hot.rcv_wscale == 0 { 0xffff } else { TCP_WINDOW_MAX };
+        if took <= round_trip.saturating_mul(2) && hot.rcv_buffer < max {
+            let wanted = came.saturating_mul(4).min(max);
             hot.rcv_buffer = hot.rcv_buffer.max(wanted);
         }
         if took >= round_trip {
