@@ -100,8 +100,12 @@ impl Tcp {
         if ack.before(hot.snd_una) {
             return;
         }
-        // rfc9293 3.10.7.4: by its number, then by what it acknowledges.
-        if hot.snd_wl1.before(segment.seq) || (hot.snd_wl1 == segment.seq && hot.snd_wl2.up_to(ack)) {
+        // rfc9293 3.10.7.4: by its number, then by what it acknowledges. What acknowledges more than anything before is surely new, though its
+        // number may be lower than that of data which came out of order.
+        if ack.after(hot.snd_una)
+            || hot.snd_wl1.before(segment.seq)
+            || (hot.snd_wl1 == segment.seq && hot.snd_wl2.up_to(ack))
+        {
             // rfc7323 2.3 d: shifted, in all but a SYN.
             let window = u32::from(segment.window) << hot.snd_wscale;
             if window > hot.snd_wnd && hot.marks.has(Marks::PERSIST) {

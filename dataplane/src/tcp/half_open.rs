@@ -39,6 +39,8 @@ pub(super) struct HalfOpen {
     pub(super) ts_recent: u32,
     pub(super) ts_offset: u32,
     pub(super) sent_at: Stamp,
+    /// When its SYN last came, or an acknowledgment of ours that says no more.
+    pub(super) heard_at: Stamp,
     /// No challenge before that.
     pub(super) challenge_at: Stamp,
     pub(super) offer: Offer,
@@ -73,6 +75,7 @@ impl HalfOpen {
             ts_recent,
             ts_offset,
             sent_at: now,
+            heard_at: now,
             challenge_at,
             offer,
             listener,
@@ -94,6 +97,8 @@ impl HalfOpen {
 
 /// rfc6298 2.1 and 5.5: one second, then twice as long each time: 1, 2, 4, 8, 16 s; 31 s in all before the record is given up.
 const REPEATS_MAX: usize = 4;
+/// The longest of these waits.
+const REPEAT_WAIT_MAX_US: u32 = 1_000_000 << REPEATS_MAX;
 
 /// Every half-open connection of a worker.
 pub(super) struct HalfOpens {
@@ -178,6 +183,11 @@ impl HalfOpens {
                     continue;
                 }
                 if repeats == REPEATS_MAX {
+                    // A peer that was heard since the last repetition waits for an answer, and would be refused if it were forgotten now.
+                    if Stamp::of(now).since(record.heard_at) < REPEAT_WAIT_MAX_US {
+                        self.queue(now, index);
+                        return Some(Due::Repeat(index));
+                    }
                     return Some(Due::GiveUp(index));
                 }
                 record.repeats += 1;
@@ -222,6 +232,18 @@ mod tests {
         }
         assert_eq!(seen, [1, 3, 7, 15, 31]);
         assert_eq!(half_opens.len(), 0);
+    }
+
+    #[test]
+    fn whoever_asks_again_is_not_forgotten() {
+        let mut half_opens = HalfOpens::new(1);
+        let index = half_opens.insert(at(0), record(1));
+        while half_opens.next_deadline() < at(31) {
+            half_opens.pop_due(half_opens.next_deadline());
+        }
+        half_opens.record_mut(index).heard_at = Stamp::of(at(30));
+        assert!(matches!(half_opens.pop_due(at(31)), Some(Due::Repeat(i)) if i == index));
+        assert!(matches!(half_opens.pop_due(at(47)), Some(Due::GiveUp(i)) if i == index));
     }
 
     #[test]

@@ -302,6 +302,15 @@ impl Tcp {
         // Our SYN-ACK was lost, or is late.
         if flags.has(Flags::SYN) && !flags.has(Flags::ACK) && segment.seq == record.irs {
             out.consume(frame);
+            let stored = self.half_open.record_mut(index);
+            stored.heard_at = Stamp::of(now);
+            if let Some((value, _)) = segment.timestamps
+                && record.offer.timestamps
+                && value.wrapping_sub(record.ts_recent).cast_signed() > 0
+            {
+                stored.ts_recent = value;
+            }
+            let record = *stored;
             return self.send_syn_ack(now, &record, out);
         }
         let expected = record.irs + 1;
@@ -309,6 +318,10 @@ impl Tcp {
             || (segment.seq.before(expected) && segment.end().after(expected));
         let old_timestamp = record.offer.timestamps
             && segment.timestamps.is_some_and(|(value, _)| (value.wrapping_sub(record.ts_recent) as i32) < 0);
+        if flags.has(Flags::ACK) && !flags.has(Flags::RST) && segment.ack == record.iss + 1 {
+            // It has our SYN-ACK, whatever else is wrong (it may be a keepalive: its acknowledgment was lost).
+            self.half_open.record_mut(index).heard_at = Stamp::of(now);
+        }
         if !in_window || (old_timestamp && !flags.has(Flags::RST)) {
             let reason = if in_window { Drop::TcpPaws } else { Drop::TcpOutOfWindow };
             if !flags.has(Flags::RST) {
@@ -356,7 +369,9 @@ impl Tcp {
         if record.offer.timestamps {
             options.timestamps(timestamp(now).wrapping_add(record.ts_offset), record.ts_recent);
         }
-        let window = TCP_WINDOW_INITIAL.min(0xffff) as u16;
+        // rfc7323 2.2: scaled, as in everything but a SYN; rounded down, which the next acknowledgment makes good.
+        let shift = record.offer.wscale.map_or(0, |_| self.rcv_wscale());
+        let window = (TCP_WINDOW_INITIAL.min(0xffff) >> shift) as u16;
         let header = Header { seq: record.iss + 1, ack: record.irs + 1, flags: Flags(Flags::ACK), window };
         self.emit_bare(&record.key, &header, &options, record.interface, out);
     }

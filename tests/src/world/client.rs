@@ -63,6 +63,7 @@ struct Client {
     handle: SocketHandle,
     task: Task,
     remote: SocketAddr,
+    local_port: u16,
     salt: u8,
     total: u64,
     sent: u64,
@@ -275,13 +276,8 @@ impl Clients {
         let slow = busy && random.u8(0..5) == 0;
         let mut socket = socket(random, if self.bulk.is_some() { 1 << 18 } else { 1 << 16 });
         let local = self.next_port;
-        if self.clients.iter().any(|c| {
-            c.remote == remote && {
-                let other = sockets.get::<tcp::Socket<'_>>(c.handle).local_endpoint();
-                other.is_some_and(|end| end.port == local)
-            }
-        }) || socket.connect(context, remote, local).is_err()
-        {
+        let taken = self.clients.iter().any(|c| c.remote == remote && c.local_port == local);
+        if taken || socket.connect(context, remote, local).is_err() {
             return;
         }
         let dribbles = self.bulk.is_none() && total < 3_000 && random.u8(0..4) == 0;
@@ -290,6 +286,7 @@ impl Clients {
             handle: sockets.add(socket),
             task,
             remote,
+            local_port: local,
             salt: random.u8(..),
             total,
             sent: 0,
@@ -336,12 +333,12 @@ impl Clients {
 
 impl std::fmt::Display for Client {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { task, remote, sent, total, received, closed, finished, .. } = self;
+        let Self { task, remote, local_port, sent, total, received, closed, finished, .. } = self;
         let ends = if *closed { ", closed by us" } else { "" };
         let theirs = if *finished { ", closed by it" } else { "" };
         write!(
             f,
-            "a connection to {remote} ({task:?}: {sent} of {total} bytes sent, {received} received{ends}{theirs})"
+            "a connection from port {local_port} to {remote} ({task:?}: {sent} of {total} bytes sent, {received} received{ends}{theirs})"
         )
     }
 }
@@ -355,7 +352,7 @@ impl Client {
         let socket = sockets.get_mut::<tcp::Socket<'_>>(self.handle);
         self.established |= matches!(socket.state(), State::Established | State::CloseWait);
         if self.abort_at.is_some_and(|at| self.established && self.received.max(self.sent) >= at) {
-            (self.abort_at, self.aborted, self.read_at) = (None, true, Instant::NEVER);
+            (self.abort_at, self.aborted) = (None, true);
             socket.abort();
             return Ok(());
         }
@@ -387,10 +384,12 @@ impl Client {
     }
 
     fn read(&mut self, now: Instant, socket: &mut tcp::Socket<'static>) -> Result<(), String> {
-        if now < self.read_at {
+        // What had come before the end can be read after it, but not after TIME-WAIT: smoltcp forgets it then.
+        let over = matches!(socket.state(), State::Closed | State::TimeWait);
+        if now < self.read_at && !over {
             return Ok(());
         }
-        let mut left = self.read;
+        let mut left = if over { usize::MAX } else { self.read };
         while left > 0 {
             let (mut taken, mut wrong) = (0, None);
             let result = socket.recv(|bytes| {
@@ -418,8 +417,7 @@ impl Client {
             return Err(format!("{self}: more came than was sent"));
         }
         // A slow reader comes again, as long as something may come.
-        let over = self.finished || socket.state() == State::Closed;
-        self.read_at = if over { Instant::NEVER } else { now + self.read_every };
+        self.read_at = if over || self.finished { Instant::NEVER } else { now + self.read_every };
         Ok(())
     }
 
