@@ -14,6 +14,8 @@ pub const PORTS_MAX: usize = 8;
 pub const BURST_MAX: usize = 32;
 /// Frames of a worker that wait for room in one port's transmit ring.
 pub const TX_BACKLOG_MAX: usize = 256;
+/// Of these, places that TCP's data leaves free, for acknowledgments and everything that is not TCP.
+pub const TX_BACKLOG_SPARED: usize = 64;
 /// Descriptors asked for in each receive and transmit ring; a device may say fewer.
 pub const RING_DESCRIPTORS: u16 = 1024;
 
@@ -171,6 +173,7 @@ pub const PUBLISH_EVERY: Duration = Duration::from_ms(1);
 const _: () = {
     assert!(HEADROOM >= 18 + 40 + 60, "a segment with every header fits before the payload");
     assert!(FRAME_ROOM >= MTU_MIN as usize + 18);
+    assert!(TX_BACKLOG_SPARED < TX_BACKLOG_MAX);
     assert!(SEGMENTS_MAX * FRAME_ROOM >= MTU_MAX as usize + 18, "a jumbo frame fits the longest chain");
     assert!(NEIGHBORS_INCOMPLETE_MAX < NEIGHBORS_MAX, "strangers cannot crowd out the neighbours we know");
     assert!(NEIGHBOR_PENDING_MAX <= NEIGHBORS_PENDING_MAX);

@@ -4,7 +4,7 @@
 use crate::{
     counters::{Counter, Counters},
     drops::Drop,
-    limits::NOTICES_MAX,
+    limits::{NOTICES_MAX, TX_BACKLOG_MAX},
     net::{Notice, PortIndex},
     port::{Frame, FrameQueue, Pool},
 };
@@ -98,6 +98,12 @@ impl Outbox {
     /// The queue towards a port.
     pub fn queue(&mut self, port: usize) -> &mut FrameQueue {
         &mut self.transmit[port]
+    }
+
+    /// Frames that a port's queue still takes.
+    #[inline]
+    pub fn room(&self, port: PortIndex) -> usize {
+        TX_BACKLOG_MAX - self.transmit[usize::from(port.0)].len()
     }
 
     /// Frames that wait for a port.

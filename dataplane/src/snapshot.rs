@@ -183,6 +183,11 @@ impl Snapshot {
             if let Some(other) = services[..i].iter().find(|other| other.name == one.name) {
                 return Err(format!("two listeners are named {:?}", other.name));
             }
+            if let Some(address) = one.address
+                && !self.has_address(address)
+            {
+                return Err(format!("listener {:?}: no port has the address {address}", one.name));
+            }
             let clash = |other: &&ServiceListener| (other.port, other.address) == (one.port, one.address);
             if let Some(other) = services[..i].iter().find(clash) {
                 let (a, b, port) = (&other.name, &one.name, one.port);
@@ -190,6 +195,14 @@ impl Snapshot {
             }
         }
         Ok(())
+    }
+
+    fn has_address(&self, address: IpAddr) -> bool {
+        let has = |port: &PortConfig| {
+            let tagged = port.vlans.iter().map(|vlan| &vlan.interface);
+            std::iter::once(&port.untagged).chain(tagged).any(|i| i.addresses.iter().any(|own| own.address == address))
+        };
+        self.dataplane.ports.iter().any(has)
     }
 
     /// Everything that can be checked without the devices.

@@ -61,6 +61,8 @@ make_host() { # WHO MAC (IPV4 IPV6)..
     # Nothing waits for duplicate address detection, and nothing chatters: the first frame on the wire is the test's.
     ip netns exec "$ns" sysctl -qw net.ipv6.conf.default.accept_dad=0 net.ipv6.conf.default.accept_ra=0 \
         net.ipv6.conf.default.router_solicitations=0
+    # The same opponent everywhere, whatever the machine prefers.
+    ip netns exec "$ns" sysctl -qw net.ipv4.tcp_congestion_control=cubic 2>/dev/null || true
     ip -n "$ns" link set lo up
     ip -n "$gateway" link add name "port-$who" type veth peer name eth0 address "$mac" netns "$ns"
     whole_frames "$gateway" "port-$who"

@@ -81,6 +81,58 @@ fn findings_say_where_and_what() {
     }
 }
 
+const LISTENERS: &str = "\
+listeners:
+- {name: echo, port: 7, protocol: TCP, service: echo}
+- {name: quote, port: 17, protocol: TCP, service: quote, address: 192.0.2.10}
+";
+
+#[test]
+fn listeners_become_services() {
+    let snapshot = compiled(&format!("{SMALL}{LISTENERS}")).unwrap();
+    let [echo, quote] = &snapshot.services[..] else { panic!("two of them: {:?}", snapshot.services) };
+    assert_eq!((echo.name.as_str(), echo.port, echo.service, echo.address), ("echo", 7, Service::Echo, None));
+    assert_eq!((quote.port, quote.service, quote.address), (17, Service::Quote, Some([192, 0, 2, 10].into())));
+    assert_eq!(Snapshot::from_json(&snapshot.to_json()).unwrap(), snapshot);
+    // They may lie in a file of their own, beside the data plane's.
+    let head = "apiVersion: weirgate/v1\nkind: GatewayConfig\n";
+    let files = [("a".to_owned(), SMALL.to_owned()), ("b".to_owned(), format!("{head}{LISTENERS}"))];
+    assert_eq!(compile(&files).unwrap(), snapshot);
+}
+
+/// Each row: what is replaced in the listeners, by what, and what the finding says. They begin in line 14.
+#[test]
+fn findings_name_the_listener() {
+    for (from, to, wants) in [
+        ("TCP", "HTTP", "a.yaml:15:3: listeners[echo].protocol: HTTP is not supported in this version"),
+        ("TCP", "UDP", "listeners[echo].protocol: UDP is not supported in this version"),
+        ("TCP", "tcp", "listeners[echo].protocol: \"tcp\" is none of HTTP, HTTPS, TLS, TCP, UDP"),
+        ("service: echo", "service: daytime", "listeners[echo].service: \"daytime\" is none of echo"),
+        (", service: echo", "", "listeners[echo]: a TCP listener without a service"),
+        ("service: echo", "servise: echo", "servise"),
+        ("service: echo", "service: echo, tls: {}", "listeners.tls is not supported in this version"),
+        ("service: echo", "service: echo, alpn: [h2]", "listeners.alpn is not supported in this version"),
+        ("service: echo", "service: echo, proxyProtocol: true", "listeners.proxyProtocol is not supported"),
+        ("192.0.2.10", "localhost", "a.yaml:16:3: listeners[quote].address: \"localhost\" is not an address"),
+        ("192.0.2.10", "192.0.2.11", "listener \"quote\": no port has the address 192.0.2.11"),
+        ("port: 7", "port: 70000", "a.yaml:15"),
+        ("port: 7", "port: 0", "port 0"),
+        ("name: quote, port: 17", "name: quote, port: 7", ""),
+        ("name: quote", "name: echo", "named \"echo\""),
+    ] {
+        let text = format!("{SMALL}{}", LISTENERS.replacen(from, to, 1));
+        let found = compiled(&text);
+        if wants.is_empty() {
+            found.expect("one of all addresses, and one of an address of its own");
+            continue;
+        }
+        let found = found.expect_err(to);
+        assert!(found.iter().any(|f| f.contains(wants)), "{to}: {found:?}");
+    }
+    let twice = LISTENERS.replace("17", "7").replace(", address: 192.0.2.10", "");
+    assert!(compiled(&format!("{SMALL}{twice}")).unwrap_err()[0].contains("port 7"));
+}
+
 #[test]
 fn all_findings_come_at_once() {
     let text =

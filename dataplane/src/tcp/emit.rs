@@ -136,8 +136,11 @@ impl Hot {
     #[inline]
     pub(super) fn header(&mut self, seq: Seq, flags: u8) -> Header {
         // Rounded up: an edge that was announced does not move left because the scale is coarse. What the peer reads then is the edge.
-        let window = self.rcv_adv.since(self.rcv_nxt);
-        let scaled = ((window + (1 << self.rcv_wscale) - 1) >> self.rcv_wscale).min(0xffff);
+        // But not for ever, or whoever sends byte by byte would never see the window close.
+        let (window, unit) = (self.rcv_adv.since(self.rcv_nxt), 1 << self.rcv_wscale);
+        let room = (self.rcv_buffer + unit).saturating_sub(self.rcv_unconsumed);
+        let up = (window + unit - 1) >> self.rcv_wscale;
+        let scaled = if up << self.rcv_wscale <= room { up } else { window >> self.rcv_wscale }.min(0xffff);
         self.rcv_adv = self.rcv_adv.max(self.rcv_nxt + (scaled << self.rcv_wscale));
         Header { seq, ack: self.rcv_nxt, flags: Flags(flags | Flags::ACK), window: scaled as u16 }
     }

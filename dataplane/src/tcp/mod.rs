@@ -206,6 +206,8 @@ pub struct Tcp {
     wheel: Wheel,
     /// Connections to look at before the turn ends.
     touched: Vec<u32>,
+    /// An empty list.
+    touched_spare: Vec<u32>,
     events: VecDeque<Event>,
     transmits: VecDeque<(Answer, Frame)>,
     /// Frames inside queued events and segments are counted when asked for; those of send queues here.
@@ -231,6 +233,7 @@ impl Tcp {
             listeners: Listeners::new(),
             wheel: Wheel::new(max, Instant::ZERO),
             touched: Vec::new(),
+            touched_spare: Vec::new(),
             events: VecDeque::new(),
             transmits: VecDeque::new(),
             queued_frames: 0,
@@ -410,7 +413,8 @@ impl Tcp {
     /// Does what all touched connections have to do: data, acknowledgments, timers. The end of a turn.
     pub fn flush(&mut self, now: Instant, out: &mut Outbox) {
         self.now = now;
-        let mut touched = std::mem::take(&mut self.touched);
+        // Whoever is touched meanwhile (the port has no more room) is looked at in the next turn. Both lists keep their memory.
+        let mut touched = std::mem::replace(&mut self.touched, std::mem::take(&mut self.touched_spare));
         for index in touched.drain(..) {
             let i = index as usize;
             self.connections.hot[i].marks.clear(Marks::TOUCHED);
@@ -421,10 +425,7 @@ impl Tcp {
                 }
             }
         }
-        // The list keeps its memory. Nothing was touched meanwhile: what ends here is not looked at again.
-        if self.touched.is_empty() {
-            self.touched = touched;
-        }
+        self.touched_spare = touched;
     }
 
     /// Bytes will be under way.

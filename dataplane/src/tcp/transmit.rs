@@ -10,7 +10,7 @@ use super::{
     seq::Seq,
     stamp::Stamp,
 };
-use crate::{counters::Counter, limits::TSO_MAX, outbox::Outbox, port::Frame, time::Instant};
+use crate::{counters::Counter, limits::{TSO_MAX, TX_BACKLOG_SPARED}, outbox::Outbox, port::Frame, time::Instant};
 
 /// Bytes of options that a SACK block takes, with what comes before the first.
 const SACK_ROOM: u32 = 4 + 8;
@@ -39,6 +39,18 @@ impl Tcp {
         }
     }
 
+    /// Whether the port takes another segment with data. If not, the connection's turn comes again: what its port cannot take now would be lost,
+    /// and congestion control would take that for the network's word.
+    #[inline]
+    fn has_room(&mut self, i: usize, out: &Outbox) -> bool {
+        let port = self.topology.interface(self.connections.hot[i].interface).port;
+        let has_room = out.room(port) > self.transmits.len() + TX_BACKLOG_SPARED;
+        if !has_room {
+            self.touch(i);
+        }
+        has_room
+    }
+
     /// Lost segments go first.
     fn resend_lost(&mut self, now: Instant, i: usize, out: &mut Outbox) {
         loop {
@@ -50,7 +62,7 @@ impl Tcp {
             if recovery.quota(&cold.congestion) < len.min(u32::from(hot.mss)) {
                 return;
             }
-            if !self.resend(now, i, seq, seq + len, out) {
+            if !self.has_room(i, out) || !self.resend(now, i, seq, seq + len, out) {
                 return;
             }
         }
@@ -114,6 +126,10 @@ impl Tcp {
             if !fin && !worth_sending(hot, len, unsent, mss, cold.snd_wnd_max) {
                 return;
             }
+            if !self.has_room(i, out) {
+                return;
+            }
+            let (hot, flight) = (&self.connections.hot[i], self.flights.at(index));
             let frame =
                 if len > 0 { flight.queue.gather(hot.snd_nxt, len, offloads.segments, out) } else { out.make() };
             let Some(frame) = frame else { return };
