@@ -136,6 +136,9 @@ pub const TCP_SEND_FRAMES_MAX: usize = 2 * TCP_SEND_BUFFER_MAX as usize / 1_448;
 /// Payloads up to this many bytes are copied: when they are sent (longer ones go by reference where the port can do that), and when they are
 /// held (a frame's buffer is several times as much).
 pub const TCP_COPY_MAX: usize = 512;
+/// Connections whose timers are looked at in one turn. When the clock has jumped, those of all are due at once; what each of them sends
+/// needs a frame, and what has arrived meanwhile must be read before more is sent again.
+pub const TCP_TIMERS_MAX: usize = 256;
 /// Bytes of a segment that a device cuts for us.
 pub const TSO_MAX: u32 = 8_192;
 /// Segments of one connection that are sent and not acknowledged; beyond them no new ones are sent.

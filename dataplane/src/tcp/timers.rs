@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     counters::Counter,
-    limits::TCP_RETRIES_BLACK_HOLE,
+    limits::{TCP_RETRIES_BLACK_HOLE, TCP_TIMERS_MAX},
     outbox::Outbox,
     time::{Duration, Instant},
 };
@@ -73,10 +73,11 @@ impl Tcp {
         self.wheel.next_deadline().min(self.half_open.next_deadline()).min(self.time_waits.next_deadline())
     }
 
-    /// Does what is due. Whoever calls this flushes afterwards.
+    /// Does what is due, or a part of it that a turn has time for. Whoever calls this flushes afterwards.
     pub fn handle_timers(&mut self, now: Instant, out: &mut Outbox) {
         self.now = now;
-        while let Some(index) = self.wheel.pop_due(now) {
+        for _ in 0..TCP_TIMERS_MAX {
+            let Some(index) = self.wheel.pop_due(now) else { break };
             self.handle_due(now, index as usize, out);
         }
         while let Some(due) = self.half_open.pop_due(now) {

@@ -144,6 +144,9 @@ struct Episode {
     reduced_at: Stamp,
 }
 
+/// The timestamp clock's tick: what an echo leaves open.
+const ECHO_TICK_US: u32 = 1_000;
+
 /// What one acknowledgement found delivered.
 struct Newly {
     bytes: u32,
@@ -399,10 +402,16 @@ impl Recovery {
             }
             if sent.resent {
                 newly.resent = true;
-                // rfc6298 3 (Karn): only the timestamp can tell that it was the last transmission that arrived.
-                let us = ack.now.since(sent.at);
-                let is_last = us >= min_rtt_us && ack.echo.is_some_and(|echo| !sent.at.is_after(echo));
-                newly.acked_us = is_last.then_some(us);
+                // rfc6298 3 (Karn): only the timestamp can tell which transmission it was that arrived.
+                newly.acked_us = ack.echo.and_then(|echo| {
+                    let us = ack.now.since(sent.at);
+                    if sent.at.is_after(echo) {
+                        // rfc7323 4.1, rfc4015 3.3: an earlier one, sent in the tick that is echoed. A path that has become longer than the
+                        // timeout would be measured never otherwise, and each flight sent twice.
+                        return Some(ack.now.since(echo) + ECHO_TICK_US);
+                    }
+                    (us >= min_rtt_us).then_some(us)
+                });
             } else if !newly.resent && newly.acked_us.is_none() {
                 newly.acked_us = Some(ack.now.since(sent.at));
             }

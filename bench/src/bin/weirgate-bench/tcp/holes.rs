@@ -6,6 +6,7 @@ use super::{
     peer::{BURST, Peer, Server},
 };
 use weirgate_bench::{Figure, median};
+use weirgate_dataplane::time::Duration;
 
 const CONNECTIONS: u32 = 32;
 /// Of each connection. Every other byte of a window: 20,000 bytes, which any window holds.
@@ -40,9 +41,9 @@ pub(super) fn measure<S: Server>(mut server: impl FnMut() -> S) -> anyhow::Resul
 
 /// Nanoseconds of a segment of one byte, `offset(n)` bytes after what the client has sent; the median of the connections.
 fn cost(server: &mut impl Server, offset: impl Fn(u32) -> u32) -> anyhow::Result<f64> {
-    let clock = Clock::start();
+    let mut clock = Clock::start();
     let mut peer = Peer::new(0..CONNECTIONS, 1);
-    peer.connect(|| clock.now(), server)?;
+    peer.connect(&mut clock, Duration::ZERO, server)?;
     peer.exchange(clock.now(), server)?;
     let mut costs = Vec::new();
     for client in 0..CONNECTIONS as usize {

@@ -14,11 +14,11 @@ const SILENCE: Duration = Duration::from_secs(10);
 
 /// Resident bytes of a connection: all that the server has grown by since before it was there, its tables included.
 pub(super) fn bytes<S: Server>(server: impl FnOnce() -> S) -> anyhow::Result<f64> {
-    let clock = Clock::start();
+    let mut clock = Clock::start();
     let mut peer = Peer::new(0..CONNECTIONS, 1);
     let before = resident()?;
     let mut server = server();
-    peer.connect(|| clock.now(), &mut server)?;
+    peer.connect(&mut clock, Duration::ZERO, &mut server)?;
     let mut exchanged = 0;
     while exchanged < peer.count() {
         exchanged += peer.exchange(clock.now(), &mut server)?;

@@ -14,6 +14,7 @@ mod goodput;
 mod holes;
 mod idle;
 mod netns;
+mod ours;
 mod path;
 mod peer;
 mod smoltcp;
@@ -70,15 +71,15 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     // Others on this machine build and test; without the right to go before them the figures are only noisier.
     let _ = setpriority_process(None, -20);
     let mut figures: Vec<Figure> = Vec::new();
+    let memories = ours::Memories::start(options.core)?;
+    let ours = || ours::Ours::new(memories.pool.clone(), 1);
     for part in Part::value_variants() {
         if options.only.is_empty() || options.only.contains(part) {
             figures.extend(match part {
-                Part::Exchange => exchange::measure(options.rounds, options.seconds)?,
-                Part::Idle => {
-                    vec![Figure::at_most("tcp.idle_bytes", idle::bytes(peer::NoServer::new)?, "bytes", 512.0)]
-                }
-                Part::Flood => flood::measure(peer::NoServer::new())?,
-                Part::Holes => holes::measure(peer::NoServer::new)?,
+                Part::Exchange => exchange::measure(&memories.pool, options.rounds, options.seconds)?,
+                Part::Idle => vec![Figure::at_most("tcp.idle_bytes", idle::bytes(ours)?, "bytes", 512.0)],
+                Part::Flood => flood::measure(ours())?,
+                Part::Holes => holes::measure(ours)?,
                 Part::Goodput => goodput::measure(&goodput::GoodputOptions {
                     seeds: options.paths,
                     seconds: options.path_seconds,

@@ -14,9 +14,10 @@
 //! goes off between them. Each request acknowledges the response before it. Packets are IPv4, their checksums are zero: nobody computes or
 //! checks them.
 
+use super::exchange::Clock;
 use anyhow::{bail, ensure};
 use std::{array, ops::Range};
-use weirgate_dataplane::time::Instant;
+use weirgate_dataplane::time::{Duration, Instant};
 
 /// Requests that arrive together.
 pub(super) const BURST: usize = 32;
@@ -68,10 +69,15 @@ impl Peer {
         Self { clients, next: 0, packets: Box::new(array::from_fn(|_| request())), strays: 0, random }
     }
 
-    /// All of them connect, in the order of their ids; then their turns are shuffled.
-    pub(super) fn connect(&mut self, clock: impl Fn() -> Instant, server: &mut impl Server) -> anyhow::Result<()> {
+    /// All of them connect, in the order of their ids, each in a round trip; then their turns are shuffled.
+    pub(super) fn connect(
+        &mut self,
+        clock: &mut Clock,
+        round_trip: Duration,
+        server: &mut impl Server,
+    ) -> anyhow::Result<()> {
         for burst in self.clients.chunks_mut(BURST) {
-            handshake(burst, &clock, server)?;
+            handshake(burst, clock, round_trip, server)?;
         }
         self.random.shuffle(&mut self.clients);
         Ok(())
@@ -216,8 +222,13 @@ fn syn_timestamp(mut options: &[u8]) -> Option<u32> {
 }
 
 /// SYN, the answer, ACK.
-fn handshake(burst: &mut [Client], clock: &impl Fn() -> Instant, server: &mut impl Server) -> anyhow::Result<()> {
-    let now = clock();
+fn handshake(
+    burst: &mut [Client],
+    clock: &mut Clock,
+    round_trip: Duration,
+    server: &mut impl Server,
+) -> anyhow::Result<()> {
+    let now = clock.now();
     let syns: Vec<Vec<u8>> = burst.iter().map(|client| syn(tuple(client.id), client.snd_nxt, now)).collect();
     let arrived: Vec<&[u8]> = syns.iter().map(Vec::as_slice).collect();
     let mut established = 0;
@@ -242,7 +253,8 @@ fn handshake(burst: &mut [Client], clock: &impl Fn() -> Instant, server: &mut im
     }
     ensure!(established == burst.len(), "{established} answers to {} SYNs", burst.len());
 
-    let now = clock();
+    clock.skip(round_trip);
+    let now = clock.now();
     let acks: Vec<Vec<u8>> = burst.iter().map(|client| ack(client, millis(now))).collect();
     let arrived: Vec<&[u8]> = acks.iter().map(Vec::as_slice).collect();
     let mut answers = 0;
@@ -335,7 +347,7 @@ mod tests {
     fn every_client_gets_its_turn_once_in_a_round() {
         let mut server = NoServer::new();
         let mut peer = Peer::new(0..70, 1);
-        peer.connect(|| Instant::from_ns(1), &mut server).unwrap();
+        peer.connect(&mut Clock::start(), Duration::ZERO, &mut server).unwrap();
         let before: u32 = peer.clients.iter().fold(0, |sum, client| sum.wrapping_add(client.snd_nxt));
         let bursts: Vec<usize> = (0..6).map(|_| peer.exchange(Instant::from_ns(1), &mut server).unwrap()).collect();
         assert_eq!(bursts, [32, 32, 6, 32, 32, 6]);
@@ -359,7 +371,7 @@ mod tests {
         }
         let mut server = Twice(NoServer::new());
         let mut peer = Peer::new(0..3, 1);
-        peer.connect(|| Instant::from_ns(1), &mut server).unwrap();
+        peer.connect(&mut Clock::start(), Duration::ZERO, &mut server).unwrap();
         assert_eq!(peer.exchange(Instant::from_ns(1), &mut server).unwrap(), 3);
         assert_eq!(peer.strays, 3);
     }
