@@ -11,7 +11,9 @@
 //!   family ipv4|ipv6|both      for which families (both)
 //!   needs any|kernel|engine    for which targets (any); a comment gives the reason when it is not any
 //!   role passive|active        whether the target listens or connects (passive)
-//!   set NAME VALUE             an option of the target: mss, window, congestion, timestamps, sack, wscale, ecn, syn_retries, ..
+//!   set NAME VALUE             an option of the target. Both have mss, congestion, ecn, fin_timeout (s), challenge_interval (us), half_open
+//!                              (0: cookies); Linux has window, timestamps, sack, wscale, retries, any sysctl as kernel NAME=VALUE, ..;
+//!                              the engine has seed, half_open, time_wait and connections as numbers of records
 //! ```
 //! The others are `TIME EVENT`. A time is `0.1` since the begin, `+0.1` since the event before, or `*` for whenever; what is expected may
 //! have a range, `+0.2~+0.3`. Without a time it is `+0`. Numbers of a segment are relative to each side's ISN, as in packetdrill:
