@@ -94,6 +94,8 @@ impl Tcp {
                     }
                 }
                 Some(_) => {}
+                // A peer that has forgotten the connection asks anew, perhaps without them.
+                None if flags.has(Flags::SYN) => {}
                 // rfc7323 3.2: once agreed, each segment but a reset has them; others are dropped.
                 None => return Verdict::Drop(Drop::TcpTimestampMissing),
             }

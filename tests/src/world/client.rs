@@ -79,7 +79,10 @@ struct Client {
     established: bool,
     closed: bool,
     finished: bool,
+    /// When the gateway last acknowledged something, and what waited then.
+    progress: (Instant, usize),
     aborted: bool,
+    vanishes: bool,
     wild: bool,
     counts: bool,
 }
@@ -121,7 +124,10 @@ thread_local! {
 /// Connections of one host at a time.
 const CLIENTS_MAX: usize = 10;
 /// Connections that its echo server takes at a time.
-const SERVERS: usize = 8;
+const SERVERS: usize = 24;
+
+/// smoltcp's longest wait before it sends something again, and some more.
+const PATIENCE: Duration = Duration::from_secs(70);
 
 /// What stands at a place of what we send.
 #[allow(clippy::cast_possible_truncation)] // on purpose
@@ -138,11 +144,7 @@ pub fn one_of_log(random: &mut Rng, bits: u32) -> u64 {
 impl Clients {
     /// None yet. `wild`: the gateway's device puts frames anywhere.
     pub fn new(gateway: [IpAddr; 2], wild: bool, sockets: &mut SocketSet<'static>, mut random: Rng) -> Self {
-        let servers = (0..SERVERS).map(|_| {
-            let mut socket = socket(&mut random, 1 << 14);
-            socket.listen(port::ECHO).expect("a fresh socket");
-            sockets.add(socket)
-        });
+        let servers = (0..SERVERS).map(|_| sockets.add(socket(&mut random, 1 << 14)));
         Self {
             clients: Vec::new(),
             servers: servers.collect(),
@@ -182,8 +184,8 @@ impl Clients {
         self.failure.as_deref()
     }
     /// A connection that has not ended.
-    pub fn complaint(&self, sockets: &SocketSet<'static>) -> Option<String> {
-        let client = self.clients.iter().find(|client| !client.is_over(sockets))?;
+    pub fn complaint(&self, now: Instant, sockets: &SocketSet<'static>) -> Option<String> {
+        let client = self.clients.iter().find(|client| !client.is_over(sockets) && !client.is_patient(now))?;
         let state = sockets.get::<tcp::Socket<'_>>(client.handle).state();
         Some(format!("{client} is {state} and has not ended"))
     }
@@ -206,13 +208,36 @@ impl Clients {
             }
         }
         for index in (0..self.clients.len()).rev() {
-            if sockets.get::<tcp::Socket<'_>>(self.clients[index].handle).state() == State::Closed {
+            let socket = sockets.get::<tcp::Socket<'_>>(self.clients[index].handle);
+            // One that was aborted has a reset to send, unless it vanishes without a word.
+            if socket.state() == State::Closed && (socket.remote_endpoint().is_none() || self.clients[index].vanishes) {
                 let client = self.clients.swap_remove(index);
                 sockets.remove(client.handle);
                 self.end(&client);
             }
         }
-        self.servers.iter().for_each(|server| serve(sockets.get_mut(*server)));
+        self.serve(sockets);
+    }
+
+    /// The echo server. One socket listens at a time, behind all that are in use: smoltcp asks them in order, and one that listens would take
+    /// the repeated SYN of a connection that another one has.
+    fn serve(&mut self, sockets: &mut SocketSet<'static>) {
+        let mut listens = 0;
+        for (index, handle) in self.servers.iter().enumerate() {
+            let socket = sockets.get_mut::<tcp::Socket<'_>>(*handle);
+            serve(socket);
+            if !matches!(socket.state(), State::Closed | State::Listen) {
+                listens = index + 1;
+            }
+        }
+        for (index, handle) in self.servers.iter().enumerate() {
+            let socket = sockets.get_mut::<tcp::Socket<'_>>(*handle);
+            match socket.state() {
+                State::Closed if index == listens => socket.listen(port::ECHO).expect("a closed socket"),
+                State::Listen if index != listens => socket.close(),
+                _ => {}
+            }
+        }
     }
 
     fn open(&mut self, now: Instant, context: &mut Context, sockets: &mut SocketSet<'static>) {
@@ -300,7 +325,9 @@ impl Clients {
             established: false,
             closed: false,
             finished: false,
+            progress: (now, 0),
             aborted: false,
+            vanishes: random.u8(0..4) == 0,
             wild: self.wild,
             counts: self.mood == Mood::Examining || self.bulk.is_some(),
         });
@@ -348,8 +375,18 @@ impl Client {
         matches!(sockets.get::<tcp::Socket<'_>>(self.handle).state(), State::Closed | State::TimeWait)
     }
 
+    /// smoltcp takes its time: it sends a hole again after a minute, and then the next one.
+    fn is_patient(&self, now: Instant) -> bool {
+        let (at, waiting) = self.progress;
+        !self.counts && waiting > 0 && now < at + PATIENCE
+    }
+
     fn step(&mut self, now: Instant, sockets: &mut SocketSet<'static>) -> Result<(), String> {
         let socket = sockets.get_mut::<tcp::Socket<'_>>(self.handle);
+        let waiting = socket.send_queue() + usize::from(socket.state() == State::SynSent);
+        if waiting != self.progress.1 {
+            self.progress = (now, waiting);
+        }
         self.established |= matches!(socket.state(), State::Established | State::CloseWait);
         if self.abort_at.is_some_and(|at| self.established && self.received.max(self.sent) >= at) {
             (self.abort_at, self.aborted) = (None, true);
@@ -444,10 +481,6 @@ fn socket(random: &mut Rng, buffer_max: usize) -> tcp::Socket<'static> {
 
 /// Sends back what came, and closes after the peer.
 fn serve(socket: &mut tcp::Socket<'static>) {
-    if !socket.is_open() {
-        socket.listen(port::ECHO).expect("a closed socket");
-        return;
-    }
     while socket.can_recv() && socket.can_send() {
         let free = socket.send_capacity() - socket.send_queue();
         let bytes = socket.recv(|bytes| {

@@ -315,8 +315,11 @@ impl World {
 
     fn end(&mut self) {
         self.ended = true;
-        let complaints: Vec<_> =
-            self.peers().enumerate().filter_map(|(i, p)| Some(format!("peer {i}: {}", p.complaint()?))).collect();
+        let complaints: Vec<_> = self
+            .peers()
+            .enumerate()
+            .filter_map(|(i, p)| Some(format!("peer {i}: {}", p.complaint(self.now)?)))
+            .collect();
         let complaints = complaints.into_iter().next().or_else(|| match &mut self.hosts[GATEWAY].node {
             Node::Gateway(gateway) => gateway.complaint(),
             _ => None,

@@ -169,13 +169,13 @@ impl Peer {
         self.clients.failure()
     }
     /// What counted and was not answered.
-    pub fn complaint(&self) -> Option<String> {
+    pub fn complaint(&self, now: Instant) -> Option<String> {
         let missing = self.open.iter().find(|(_, question)| question.counts);
         let ping = missing.map(|(seq, question)| {
             format!("ping {seq} of {} bytes, sent at {:?}, was not answered", question.payload.len(), question.at)
         });
         ping.or_else(|| (self.unrefused > 0).then(|| format!("{} datagrams were not refused", self.unrefused)))
-            .or_else(|| self.clients.complaint(&self.sockets))
+            .or_else(|| self.clients.complaint(now, &self.sockets))
     }
 
     fn interval(&mut self) -> Duration {

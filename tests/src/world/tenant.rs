@@ -82,6 +82,7 @@ pub struct Dialer {
 
 struct Call {
     id: ConnectionId,
+    local_port: u16,
     remote: SocketAddr,
     salt: u8,
     total: u64,
@@ -144,10 +145,11 @@ impl Dialer {
     }
     /// A connection that has not ended.
     pub fn complaint(&self) -> Option<String> {
-        let call = self.calls.values().next()?;
+        // Where a device put frames anywhere, a SYN's port was chosen for nothing.
+        let call = self.calls.values().find(|call| !call.wild)?;
         Some(format!(
-            "a connection to {}, {} of {} bytes sent, {} back, closed {} and {}, has not ended",
-            call.remote, call.sent, call.total, call.received, call.closed, call.peer_closed
+            "a connection from port {} to {}, {} of {} bytes sent, {} back, closed {} and {}, has not ended",
+            call.local_port, call.remote, call.sent, call.total, call.received, call.closed, call.peer_closed
         ))
     }
     fn fail(&mut self, what: String) {
@@ -184,8 +186,10 @@ impl Dialer {
         let chunk = if self.bulk.is_some() || self.random.bool() { 2_048 } else { self.random.usize(1..600) };
         let abort_at = (busy && self.random.u8(0..6) == 0).then(|| self.random.u64(0..=total));
         let slow = busy && self.random.u8(0..4) == 0;
+        let local_port = tcp.conn(now, id).map_or(0, |report| report.local.port());
         let call = Call {
             id,
+            local_port,
             remote: target.remote,
             salt: self.random.u8(..),
             total,
@@ -308,7 +312,8 @@ impl Dialer {
             _ => {
                 self.score.broken += 1;
                 self.fail(format!(
-                    "the connection to {} ended ({}) after {} of {} bytes",
+                    "the connection from port {} to {} ended ({}) after {} of {} bytes",
+                    call.local_port,
                     call.remote,
                     reason.name(),
                     call.received,
