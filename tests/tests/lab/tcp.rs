@@ -41,7 +41,11 @@ pub(crate) const CHECKS: [(&str, fn(&Lab) -> Result<(), Failed>); 13] = [
 
 const MIB: u64 = 1 << 20;
 
-/// Does something and sees that nothing of it is left. `expected`: drops that may have happened.
+/// Segments that came twice or too late, or acknowledge what was acknowledged long since. There are always some: the client's kernel sends bulk
+/// faster than a device's ring takes it, and on a busy machine it sends again what has arrived.
+const LATE: [&str; 5] = ["tcp_duplicate", "tcp_out_of_window", "tcp_paws", "tcp_time_wait", "tcp_ack_unacceptable"];
+
+/// Does something and sees that nothing of it is left. `expected`: drops that may have happened, beside those of late segments.
 fn leaving_nothing(
     lab: &Lab,
     expected: &[&str],
@@ -62,9 +66,9 @@ fn leaving_nothing(
         &frames_after.to_string(),
     )?;
     let unexpected = gained.iter().find(|(name, _)| {
-        name.starts_with("drop.") && !expected.iter().any(|allowed| name["drop.".len()..].starts_with(allowed))
+        name.strip_prefix("drop.").is_some_and(|drop| !LATE.contains(&drop) && !expected.contains(&drop))
     });
-    expect(unexpected.is_none(), &format!("no drops but {expected:?}"), &format!("{unexpected:?}"))
+    expect(unexpected.is_none(), &format!("no drops but of late segments and {expected:?}"), &format!("{unexpected:?}"))
 }
 
 /// Waits until every connection is over and nothing moves; gives the frames that are in use.
@@ -153,7 +157,7 @@ fn connections_come_and_go(lab: &Lab) -> Result<(), Failed> {
     // Else the client runs out of ports for a minute.
     lab.client(&["sysctl", "-qw", "net.ipv4.tcp_tw_reuse=1", "net.ipv4.ip_local_port_range=1024 65000"])?;
     let began = now();
-    leaving_nothing(lab, TIME_WAIT, || {
+    leaving_nothing(lab, &[], || {
         storm(count, |n| {
             let address = FAMILIES[n as usize % 2];
             let stream = connect(address, ECHO)?;
@@ -163,11 +167,8 @@ fn connections_come_and_go(lab: &Lab) -> Result<(), Failed> {
     })?;
     let rate = 2.0 * count as f64 / began.elapsed().as_secs_f64();
     eprintln!("  {}: {rate:.0} connections/s", lab.device);
-    leaving_nothing(lab, TIME_WAIT, || same_ports(500))
+    leaving_nothing(lab, &[], || same_ports(500))
 }
-
-/// The client may have forgotten a connection of which the gateway still hears, in TIME-WAIT there.
-const TIME_WAIT: &[&str] = &["tcp_time_wait"];
 
 /// So many connections, several at a time.
 fn storm(count: u64, one: impl Fn(u64) -> Result<(), Failed> + Sync) -> Result<(), Failed> {
@@ -223,7 +224,7 @@ fn each_side_may_close_first(lab: &Lab) -> Result<(), Failed> {
 fn a_reset_ends_it(lab: &Lab) -> Result<(), Failed> {
     let resets = lab.counter("tcp_end.reset")?;
     // What was on the way to the client finds nobody, and its resets find nobody either.
-    leaving_nothing(lab, &["tcp_reset_unacceptable"], || {
+    leaving_nothing(lab, &["tcp_reset_unacceptable", "tcp_data_after_close"], || {
         each_family(|address| {
             peer::abort(connect(address, ECHO)?)?;
             let stream = connect(address, ECHO)?;
@@ -284,7 +285,7 @@ fn a_closed_port_refuses(lab: &Lab) -> Result<(), Failed> {
 
 fn keepalive_is_answered(lab: &Lab) -> Result<(), Failed> {
     use rustix::net::sockopt::{set_socket_keepalive, set_tcp_keepcnt, set_tcp_keepidle, set_tcp_keepintvl};
-    leaving_nothing(lab, &["tcp_duplicate", "tcp_out_of_window"], || {
+    leaving_nothing(lab, &[], || {
         each_family(|address| {
             let stream = connect(address, ECHO)?;
             exchange(&stream, 0, 1)?;
@@ -299,15 +300,14 @@ fn keepalive_is_answered(lab: &Lab) -> Result<(), Failed> {
     })
 }
 
-/// Segments that came twice or too late, or acknowledge what was acknowledged long since.
-const LATE: &[&str] = &["tcp_duplicate", "tcp_out_of_window", "tcp_paws", "tcp_time_wait", "tcp_ack_unacceptable"];
-
 fn losses_are_made_good(lab: &Lab) -> Result<(), Failed> {
     for (per_mille, bytes) in [(1, 64 * MIB), (10, 16 * MIB), (50, 4 * MIB)] {
         let rule = format!("numgen random mod 1000 < {per_mille} drop");
-        for (to_gateway, to_client) in [(&*rule, ""), ("", &*rule), (&*rule, &*rule)] {
+        let ways = [(&*rule, &*rule), (&*rule, ""), ("", &*rule)];
+        // One direction alone says more of a failure, not more of a device.
+        for (to_gateway, to_client) in ways.into_iter().take(if lab.device == "af_packet" { 3 } else { 1 }) {
             let _faults = Faults::new(lab, to_gateway, to_client)?;
-            leaving_nothing(lab, LATE, || each_family(|address| all_ways(address, bytes / 4))).map_err(|failed| {
+            leaving_nothing(lab, &[], || each_family(|address| all_ways(address, bytes / 4))).map_err(|failed| {
                 named(&format!("to the gateway: {to_gateway:?}, to the client: {to_client:?}"), failed)
             })?;
         }
@@ -330,23 +330,23 @@ fn duplicates_and_detours(lab: &Lab) -> Result<(), Failed> {
     let detour = "numgen random mod 1000 < 50 fwd to \"detour\"".to_owned();
     for (to_gateway, to_client) in [(twice(there), twice(here)), (detour.clone(), detour)] {
         let _faults = Faults::new(lab, &to_gateway, &to_client)?;
-        leaving_nothing(lab, LATE, || each_family(|address| all_ways(address, 16 * MIB)))
+        leaving_nothing(lab, &[], || each_family(|address| all_ways(address, 16 * MIB)))
             .map_err(|failed| named(&to_gateway, failed))?;
     }
     Ok(())
 }
 
 fn a_limited_rate_is_found(lab: &Lab) -> Result<(), Failed> {
-    // Some 30 Mbit/s of full segments; what goes beyond it is lost in a row.
-    let rule = "limit rate over 2500/second burst 40 packets drop";
+    // Some 240 Mbit/s of full segments; what goes beyond it is lost, many in a row.
+    let rule = "limit rate over 20000/second burst 50 packets drop";
     let _faults = Faults::new(lab, rule, rule)?;
-    leaving_nothing(lab, LATE, || each_family(|address| all_ways(address, 2 * MIB)))
+    leaving_nothing(lab, &[], || each_family(|address| all_ways(address, 8 * MIB)))
 }
 
 /// Two workers: flows of either, and what a flow's segments do when its worker is busy with another's.
 pub(crate) fn with_two_workers(lab: &Lab) -> Result<(), Failed> {
     lab.client(&["sysctl", "-qw", "net.ipv4.tcp_tw_reuse=1", "net.ipv4.ip_local_port_range=1024 65000"])?;
-    leaving_nothing(lab, TIME_WAIT, || {
+    leaving_nothing(lab, &[], || {
         each_family(|address| {
             std::thread::scope(|scope| {
                 let bulk: Vec<_> = (0..4).map(|_| scope.spawn(|| peer::echo(address, 16 * MIB))).collect();
@@ -358,7 +358,7 @@ pub(crate) fn with_two_workers(lab: &Lab) -> Result<(), Failed> {
     })?;
     let rule = "numgen random mod 1000 < 10 drop";
     let _faults = Faults::new(lab, rule, rule)?;
-    leaving_nothing(lab, LATE, || each_family(|address| all_ways(address, 2 * MIB)))
+    leaving_nothing(lab, &[], || each_family(|address| all_ways(address, 2 * MIB)))
 }
 
 /// The gateway says goodbye to those who are connected.
