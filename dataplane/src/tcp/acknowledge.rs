@@ -43,6 +43,10 @@ impl Tcp {
         if hot.marks.has(Marks::ECN) {
             take_congestion_marks(hot, segment);
         }
+        if hot.marks.has(Marks::LONE) && self.acknowledge_lone(now, i, segment, out) {
+            return self.tell_room(i);
+        }
+        let hot = &mut self.connections.hot[i];
         if let Some(index) = hot.flight.get()
             && hot.snd_nxt != una
         {
@@ -177,20 +181,27 @@ impl Tcp {
         let all = hot.snd_una == hot.snd_nxt;
         let fin_acked = all && hot.marks.has(Marks::FIN_SENT);
         let done = fin_acked || (all && flight.queued_end == hot.snd_una && !hot.marks.has(Marks::CLOSED));
-        let wants_room = hot.marks.has(Marks::WANTS_ROOM);
         if done {
             self.end_flight(i, index);
         }
-        if wants_room && self.room(i) >= TCP_SEND_BUFFER_MIN as usize / 2 {
-            self.connections.hot[i].marks.clear(Marks::WANTS_ROOM);
-            self.events.push_back(Event::Writable { id });
-        }
+        self.tell_room(i);
         if fin_acked {
             self.fin_acknowledged(now, i, out);
             // It may be over now; what the segment brings besides would come to nobody.
             if self.connections.find(id).is_none() {
                 return Acknowledged::Ended;
             }
+        }
+        Acknowledged::Taken
+    }
+
+    /// There may be room again for an application that had none.
+    #[inline]
+    fn tell_room(&mut self, i: usize) -> Acknowledged {
+        if self.connections.hot[i].marks.has(Marks::WANTS_ROOM) && self.room(i) >= TCP_SEND_BUFFER_MIN as usize / 2 {
+            let id = self.connections.id(i as u32);
+            self.connections.hot[i].marks.clear(Marks::WANTS_ROOM);
+            self.events.push_back(Event::Writable { id });
         }
         Acknowledged::Taken
     }

@@ -47,8 +47,10 @@ impl Tcp {
         if let Some(linger) = cold.options.linger {
             cold.close_at = now + linger;
         }
+        self.become_flight(i, out);
+        let hot = &self.connections.hot[i];
         if hot.flight.is_none() {
-            self.begin_flight(i);
+            self.begin_flight(i, hot.snd_nxt);
         }
         self.touch(i);
     }
@@ -151,6 +153,7 @@ impl Tcp {
     /// Gives back everything that a connection has.
     fn finish(&mut self, i: usize, reason: End, out: &mut Outbox) {
         let id = self.connections.id(i as u32);
+        self.discard_lone(i, out);
         let hot = &mut self.connections.hot[i];
         if let Some(index) = hot.flight.get() {
             let flight = self.flights.at_mut(index);

@@ -23,6 +23,7 @@ use crate::{
     drops::{Drop, named},
     limits::TCP_WINDOW_INITIAL,
     net::InterfaceIndex,
+    port::Frame,
     time::Instant,
 };
 
@@ -172,6 +173,8 @@ impl Marks {
     pub(super) const ACTIVE: u32 = 1 << 21;
     /// The application has heard of it, so it hears of its end.
     pub(super) const ANNOUNCED: u32 = 1 << 22;
+    /// A small segment is under way, or will be, with nothing else.
+    pub(super) const LONE: u32 = 1 << 24;
     /// The path carries less than the interface, as far as we know.
     pub(super) const NARROW: u32 = 1 << 23;
 
@@ -267,37 +270,51 @@ pub(super) struct Hot {
 
 const _: () = assert!(size_of::<Hot>() == 128, "two cache lines");
 
-/// What few segments need.
+/// What an exchange needs comes first, and what few segments need after that.
+#[repr(C, align(64))]
 pub(super) struct Cold {
-    pub(super) congestion: Congestion,
+    // First line: what is under way.
+    /// A small segment that is under way, or will be, with nothing else (see `lone`).
+    pub(super) lone: Option<Frame>,
     pub(super) rtt: Rtt,
-    /// What this path was seen to do with the order of segments.
-    pub(super) reordering: Reordering,
-    pub(super) iss: Seq,
-    pub(super) irs: Seq,
-    pub(super) options: ConnectionOptions,
-    pub(super) opened_at: Instant,
-    /// Since when the peer has acknowledged nothing of what it should.
-    pub(super) stalled_at: Instant,
-    /// When the last segment came.
-    pub(super) heard_at: Instant,
-    /// When a linger, FIN-WAIT-2 or SYN-RECEIVED time is over.
-    pub(super) close_at: Instant,
-    /// When a path that was found narrow is tried wider again.
-    pub(super) widen_at: Instant,
-    pub(super) received_bytes: u64,
-    pub(super) acked_bytes: u64,
-    /// Receive buffer tuning: a round trip began here.
-    pub(super) tune_seq: Seq,
-    pub(super) tune_at: Stamp,
-    /// No challenge before that.
-    pub(super) challenge_at: Stamp,
     /// When new data was last sent.
     pub(super) sent_at: Stamp,
     /// The largest window of the peer so far, in bytes.
     pub(super) snd_wnd_max: u32,
     /// The furthest number that any window of the peer has allowed.
     pub(super) snd_limit: Seq,
+    /// SYNs, retransmission timeouts or window probes in a row.
+    pub(super) retries: u8,
+    /// Keepalive probes in a row.
+    pub(super) keepalive_probes: u8,
+    /// What this path was seen to do with the order of segments.
+    pub(super) reordering: Reordering,
+
+    // Second line.
+    pub(super) congestion: Congestion,
+    /// When the last segment came.
+    pub(super) heard_at: Instant,
+
+    // Third line.
+    /// Since when the peer has acknowledged nothing of what it should.
+    pub(super) stalled_at: Instant,
+    pub(super) received_bytes: u64,
+    pub(super) acked_bytes: u64,
+    /// Receive buffer tuning: a round trip began here.
+    pub(super) tune_seq: Seq,
+    pub(super) tune_at: Stamp,
+
+    // What few segments need.
+    pub(super) iss: Seq,
+    pub(super) irs: Seq,
+    pub(super) options: ConnectionOptions,
+    pub(super) opened_at: Instant,
+    /// When a linger, FIN-WAIT-2 or SYN-RECEIVED time is over.
+    pub(super) close_at: Instant,
+    /// When a path that was found narrow is tried wider again.
+    pub(super) widen_at: Instant,
+    /// No challenge before that.
+    pub(super) challenge_at: Stamp,
     /// A duplicate that came, for the next acknowledgment.
     pub(super) dsack: (Seq, Seq),
     /// Where the newest out-of-order data lies.
@@ -311,12 +328,17 @@ pub(super) struct Cold {
     pub(super) path_mtu: u16,
     /// Whom it came to.
     pub(super) listener: u16,
-    /// SYNs, retransmission timeouts or window probes in a row.
-    pub(super) retries: u8,
-    /// Keepalive probes in a row.
-    pub(super) keepalive_probes: u8,
     pub(super) last_drop: Option<Drop>,
     pub(super) closed_by: Option<End>,
+}
+
+impl Cold {
+    /// Reads each line that an exchange needs, so that the misses of a whole burst overlap. What is read means nothing.
+    #[inline]
+    pub(super) fn touch(&self) -> u64 {
+        let frame = self.lone.as_ref().map_or(0, Frame::touch);
+        u64::from(self.snd_wnd_max) ^ self.heard_at.as_ns() ^ self.acked_bytes ^ frame
+    }
 }
 
 impl Hot {
@@ -358,6 +380,7 @@ impl Cold {
     pub(super) fn new(congestion: CongestionChoice, options: ConnectionOptions, now: Instant, mtu: u16) -> Self {
         let stamp = Stamp::of(now);
         Self {
+            lone: None,
             congestion: match congestion {
                 CongestionChoice::Cubic => Congestion::Cubic(Cubic::new(MSS_MIN)),
                 CongestionChoice::NewReno => Congestion::NewReno(NewReno::new(MSS_MIN)),

@@ -94,7 +94,8 @@ impl Tcp {
 
     fn report(&self, now: Instant, i: usize) -> ConnectionReport {
         let (hot, cold) = (&self.connections.hot[i], &self.connections.cold[i]);
-        let end = hot.flight.get().map_or(hot.snd_nxt, |f| self.flights.at(f).queued_end);
+        let lone = cold.lone.as_ref().map_or(0, |frame| frame.len() as u32);
+        let end = hot.flight.get().map_or(hot.snd_una + lone, |f| self.flights.at(f).queued_end);
         ConnectionReport {
             id: Some(self.connections.id(i as u32)),
             cwnd: cold.congestion.cwnd(),
@@ -154,6 +155,10 @@ impl Tcp {
             if hot.rcv_adv.before(hot.rcv_nxt) {
                 return wrong("the announced window lies before what came");
             }
+            if cold.lone.is_some() != hot.marks.has(Marks::LONE) || (cold.lone.is_some() && !hot.flight.is_none()) {
+                return wrong("a lone segment that is not alone, or not marked");
+            }
+            queued += usize::from(cold.lone.is_some());
             if let Some(index) = hot.flight.get() {
                 let flight = self.flights.at(index);
                 queued += flight.queue.frames();

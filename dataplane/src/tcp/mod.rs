@@ -39,6 +39,7 @@ mod flight;
 mod half_open;
 mod inspect;
 mod listen;
+mod lone;
 mod options;
 mod path;
 mod queue;
@@ -268,6 +269,13 @@ impl Tcp {
             // This reads the record, which is what it is for.
             staged.candidate = staged.candidate.filter(|place| self.is_flow(*place, &staged.key));
         }
+        let mut read = 0;
+        for place in staged.iter().filter_map(|staged| staged.candidate) {
+            if place.kind() == Kind::Connection {
+                read ^= self.connections.cold[place.index() as usize].touch();
+            }
+        }
+        std::hint::black_box(read);
         for ((packet, frame), staged) in burst.drain(..).zip(staged) {
             self.handle_segment(now, &staged, &packet, frame, out);
         }
@@ -333,7 +341,11 @@ impl Tcp {
         if hot.marks.has(Marks::CLOSED) {
             return 0;
         }
-        let (queued, frames) = hot.flight.get().map_or((0, 0), |f| self.flights.queued(f, hot.snd_una));
+        let (queued, frames) = match hot.flight.get() {
+            Some(flight) => self.flights.queued(flight, hot.snd_una),
+            None if hot.marks.has(Marks::LONE) => (u32::from(hot.mss), 1),
+            None => (0, 0),
+        };
         if frames >= TCP_SEND_FRAMES_MAX {
             return 0;
         }
@@ -356,10 +368,16 @@ impl Tcp {
             }
             return Err(frame);
         }
+        if Self::may_be_lone(&self.connections.hot[i], frame.len()) {
+            self.keep_lone(i, frame);
+            self.touch(i);
+            return Ok(());
+        }
+        self.become_flight(i, out);
         let index = match self.connections.hot[i].flight.get() {
             Some(index) => index,
             None => {
-                self.begin_flight(i);
+                self.begin_flight(i, self.connections.hot[i].snd_nxt);
                 self.connections.hot[i].flight.get().expect("just begun")
             }
         };
@@ -428,10 +446,10 @@ impl Tcp {
         self.touched_spare = touched;
     }
 
-    /// Bytes will be under way.
-    fn begin_flight(&mut self, i: usize) {
+    /// Bytes from `next` on will be under way.
+    fn begin_flight(&mut self, i: usize, next: Seq) {
         let (hot, cold) = (&mut self.connections.hot[i], &self.connections.cold[i]);
-        let index = self.flights.begin(hot.snd_nxt, hot.marks.has(Marks::SACK), cold.reordering);
+        let index = self.flights.begin(next, hot.marks.has(Marks::SACK), cold.reordering);
         hot.flight = MaybeIndex::some(index as u32);
     }
 

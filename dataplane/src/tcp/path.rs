@@ -74,7 +74,7 @@ impl Tcp {
             return true;
         }
         match error.cause {
-            Cause::TooBig { mtu } => self.narrow(now, i, mtu),
+            Cause::TooBig { mtu } => self.narrow(now, i, mtu, out),
             // rfc9293 3.9.2.2 MUST-56, SHLD-26; rfc5927 5.2: neither soft nor hard errors end an open connection; anybody could send them.
             // Before it is open the peer itself may say that nobody listens, and then there is nothing to wait for.
             cause if hot.state == State::SynSent && is_refusal(cause, hot.key.is_ipv6()) => {
@@ -97,7 +97,7 @@ impl Tcp {
     }
 
     /// A router says that a packet of ours was too long.
-    fn narrow(&mut self, now: Instant, i: usize, mtu: u16) {
+    fn narrow(&mut self, now: Instant, i: usize, mtu: u16, out: &mut Outbox) {
         let (hot, cold) = (&self.connections.hot[i], &mut self.connections.cold[i]);
         let least = if hot.key.is_ipv6() { MTU6_MIN } else { MTU4_MIN };
         // rfc1191 5: an old router does not say what it carries; the next lower plateau.
@@ -111,6 +111,7 @@ impl Tcp {
         cold.path_mtu = narrower;
         cold.widen_at = now + WIDEN_AFTER;
         self.set_mss(i as u32);
+        self.become_flight(i, out);
         // What was sent too long is gone: no congestion, but to be sent again in smaller pieces.
         if let Some(index) = self.connections.hot[i].flight.get() {
             self.flights.at_mut(index).recovery.path_narrowed(Stamp::of(now), u32::from(self.connections.hot[i].mss));

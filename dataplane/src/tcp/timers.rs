@@ -112,8 +112,10 @@ impl Tcp {
             Timer::DelayedAck => hot.marks.has(Marks::ACK_DELAYED).then(|| hot.ack_at.near(now)),
             Timer::Keepalive => {
                 // rfc9293 3.8.4 MUST-26: only while nothing is under way.
-                let keepalive =
-                    cold.options.keepalive.filter(|_| hot.state.is_synchronized() && hot.flight.is_none())?;
+                let keepalive = cold
+                    .options
+                    .keepalive
+                    .filter(|_| hot.state.is_synchronized() && hot.snd_una == hot.snd_nxt && hot.flight.is_none())?;
                 let wait = if cold.keepalive_probes == 0 {
                     u64::from(keepalive.idle_s)
                 } else {
@@ -186,8 +188,9 @@ impl Tcp {
     }
 
     fn handle_transmit_timer(&mut self, now: Instant, i: usize, out: &mut Outbox) {
+        self.connections.hot[i].marks.clear(Marks::TRANSMIT_ARMED);
+        self.become_flight(i, out);
         let (hot, cold) = (&mut self.connections.hot[i], &mut self.connections.cold[i]);
-        hot.marks.clear(Marks::TRANSMIT_ARMED);
         let Some(index) = hot.flight.get() else { return };
         let patience = cold.options.user_timeout.unwrap_or(GIVE_UP);
         // rfc9293 3.8.3 MUST-20, SHLD-11: so long without an acknowledgment, and the connection is over.

@@ -10,7 +10,13 @@ use super::{
     seq::Seq,
     stamp::Stamp,
 };
-use crate::{counters::Counter, limits::{TSO_MAX, TX_BACKLOG_SPARED}, outbox::Outbox, port::Frame, time::Instant};
+use crate::{
+    counters::Counter,
+    limits::{TSO_MAX, TX_BACKLOG_SPARED},
+    outbox::Outbox,
+    port::Frame,
+    time::Instant,
+};
 
 /// Bytes of options that a SACK block takes, with what comes before the first.
 const SACK_ROOM: u32 = 4 + 8;
@@ -27,6 +33,9 @@ impl Tcp {
             return;
         }
         self.open_window(i);
+        if self.connections.hot[i].marks.has(Marks::LONE) {
+            self.send_lone(now, i, out);
+        }
         if self.connections.hot[i].flight.get().is_some() {
             self.resend_lost(now, i, out);
             self.send_new(now, i, out);
@@ -42,7 +51,7 @@ impl Tcp {
     /// Whether the port takes another segment with data. If not, the connection's turn comes again: what its port cannot take now would be lost,
     /// and congestion control would take that for the network's word.
     #[inline]
-    fn has_room(&mut self, i: usize, out: &Outbox) -> bool {
+    pub(super) fn has_room(&mut self, i: usize, out: &Outbox) -> bool {
         let port = self.topology.interface(self.connections.hot[i].interface).port;
         let has_room = out.room(port) > self.transmits.len() + TX_BACKLOG_SPARED;
         if !has_room {
@@ -220,7 +229,7 @@ impl Tcp {
 
     /// A segment with data or a FIN leaves. Acknowledgment and window travel with it.
     #[allow(clippy::too_many_arguments)] // what a segment is made of
-    fn emit_data(
+    pub(super) fn emit_data(
         &mut self,
         now: Instant,
         i: usize,

@@ -38,7 +38,9 @@ pub(super) use rack::Reordering;
 use rack::{DUP_THRESH, Rack};
 use std::collections::VecDeque;
 use timers::Tlp;
-pub(super) use timers::{Action, Timer};
+#[cfg(test)]
+use timers::Timer;
+pub(super) use timers::{Action, lone_deadline};
 use undo::Undo;
 
 /// What an acceptable acknowledgement says: SND.UNA <= SEG.ACK <= SND.NXT.

@@ -89,6 +89,17 @@ impl Tlp {
     }
 }
 
+/// The deadline of a segment that was sent at `sent_at` and has nothing else beside it: what [`Recovery::deadline`] would say of it.
+#[inline]
+pub(in crate::tcp) fn lone_deadline(sent_at: Stamp, sack: bool, rtt: &Rtt) -> Stamp {
+    let probe_us = match rtt.srtt_us() {
+        _ if !sack => u32::MAX,
+        None => PTO_INITIAL_US,
+        Some(srtt_us) => (2 * srtt_us).max(PTO_MIN_US) + MAX_ACK_DELAY_US,
+    };
+    sent_at.plus_us(rtt.rto_us().min(probe_us))
+}
+
 impl Recovery {
     /// When [`on_timer`](Self::on_timer) is to be called, and what is waited for until then. While anything is outstanding a timer runs.
     #[inline]
