@@ -93,15 +93,18 @@ pub(super) fn emit(
         if offloads.l4_checksum || frame.is_empty() { Sum::default() } else { Sum::default().add_frame(frame, 0) };
     let bytes = frame.prepend(header_len).expect("every frame of ours has room for headers");
     let bytes = &mut bytes[..header_len];
-    bytes[..2].copy_from_slice(&((key.ports >> 16) as u16).to_be_bytes());
-    bytes[2..4].copy_from_slice(&(key.ports as u16).to_be_bytes());
+    bytes[..4].copy_from_slice(&key.ports.to_be_bytes());
     bytes[4..8].copy_from_slice(&header.seq.0.to_be_bytes());
     bytes[8..12].copy_from_slice(&header.ack.0.to_be_bytes());
     bytes[12] = ((header_len / 4) as u8) << 4;
     bytes[13] = header.flags.0;
     bytes[14..16].copy_from_slice(&header.window.to_be_bytes());
     bytes[16..20].fill(0);
-    bytes[HEADER_LEN..].copy_from_slice(&options.0);
+    match options.0.first_chunk::<TIMESTAMPS_ALIGNED_LEN>() {
+        // Nearly always these twelve bytes, copied as such.
+        Some(timestamps) if options.len() == TIMESTAMPS_ALIGNED_LEN => bytes[HEADER_LEN..].copy_from_slice(timestamps),
+        _ => bytes[HEADER_LEN..].copy_from_slice(&options.0),
+    }
     // rfc9293 3.1 MUST-2: every segment has a checksum, whoever computes it.
     let pseudo = key.pseudo_sum().add(&segment_len.to_be_bytes()).add_u16(u16::from(protocol::TCP));
     let checksum = if offloads.l4_checksum {

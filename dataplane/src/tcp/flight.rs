@@ -33,16 +33,15 @@ impl Flights {
 
     /// A flight whose first byte will be `next`.
     pub(super) fn begin(&mut self, next: Seq, sack: bool, reordering: Reordering) -> usize {
-        let recovery = Recovery::new(next, sack, reordering);
         match self.free.pop() {
             Some(index) => {
                 let flight = &mut self.flights[index as usize];
-                flight.recovery = recovery;
+                flight.recovery = Recovery::new(next, sack, reordering);
                 (flight.queued_end, flight.last_begins) = (next, next);
                 index as usize
             }
             None => {
-                let queue = SendQueue::default();
+                let (recovery, queue) = (Recovery::new(next, sack, reordering), SendQueue::default());
                 self.flights.push(Flight { recovery, queue, queued_end: next, last_begins: next });
                 self.flights.len() - 1
             }

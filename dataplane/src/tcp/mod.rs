@@ -89,8 +89,33 @@ use table::{FlowKey, Kind, Place, Table};
 use time_wait::TimeWaits;
 use wheel::Wheel;
 
-/// Segments of one burst, as the net layer gives them.
-pub type Segments = ArrayVec<(Packet, Frame), BURST_MAX>;
+/// Segments of one burst, as the net layer gives them. Packets stay where they are written: copying one at once would wait for its parts.
+#[derive(Default)]
+pub struct Segments {
+    packets: ArrayVec<Packet, BURST_MAX>,
+    frames: ArrayVec<Frame, BURST_MAX>,
+}
+
+impl Segments {
+    /// None yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+    /// Adds one; there is room for as many as a burst has.
+    #[inline]
+    pub fn push(&mut self, (packet, frame): (Packet, Frame)) {
+        self.packets.push(packet);
+        self.frames.push(frame);
+    }
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.frames.len()
+    }
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.frames.is_empty()
+    }
+}
 
 /// What the application must know.
 #[derive(Debug)]
@@ -260,7 +285,7 @@ impl Tcp {
         self.now = now;
         out.counters.add(Counter::TcpRxSegments, burst.len() as u64);
         let mut staged: ArrayVec<Staged, BURST_MAX> = ArrayVec::new();
-        for (packet, frame) in burst.iter() {
+        for (packet, frame) in burst.packets.iter().zip(&burst.frames) {
             let key = key_of(packet, frame);
             let hash = self.table.hash(&key);
             staged.push(Staged { key, hash, candidate: self.table.candidate(hash) });
@@ -276,18 +301,20 @@ impl Tcp {
             }
         }
         std::hint::black_box(read);
-        for ((packet, frame), staged) in burst.drain(..).zip(staged) {
-            self.handle_segment(now, &staged, &packet, frame, out);
+        for ((packet, frame), staged) in burst.packets.iter().zip(burst.frames.drain(..)).zip(&staged) {
+            self.handle_segment(now, staged, packet, frame, out);
         }
+        burst.packets.clear();
     }
 
     #[inline]
     fn handle_segment(&mut self, now: Instant, staged: &Staged, packet: &Packet, frame: Frame, out: &mut Outbox) {
-        let segment =
-            match Segment::parse(&frame.head()[packet.transport_at..], packet.transport_len, packet.traffic_class) {
-                Ok(segment) => segment,
-                Err(reason) => return out.drop(frame, reason),
-            };
+        // Filled in place: a result would be copied as soon as it is written.
+        let mut segment = Segment::default();
+        let header = &frame.head()[packet.transport_at..];
+        if let Err(reason) = segment.read(header, packet.transport_len, packet.traffic_class) {
+            return out.drop(frame, reason);
+        }
         // What came earlier in the burst may have ended the candidate, or begun the flow.
         let place = staged.candidate.filter(|place| self.is_flow(*place, &staged.key));
         let place = place.or_else(|| self.table.find(staged.hash, |place| self.is_flow(place, &staged.key)));

@@ -37,6 +37,7 @@ impl Flags {
 pub(super) type Block = (Seq, Seq);
 
 /// A segment's header and the options that any segment may carry.
+#[derive(Default)]
 pub(super) struct Segment {
     pub(super) seq: Seq,
     /// Meaningless without the ACK flag.
@@ -66,36 +67,32 @@ impl Segment {
         self.seq + self.len()
     }
 
-    /// Reads a header of `transport_len` bytes with its payload; `header` has at least the first 20 bytes.
+    /// Reads a header of `transport_len` bytes with its payload into a fresh segment; `header` has at least the first 20 bytes.
     #[inline]
-    pub(super) fn parse(header: &[u8], transport_len: usize, traffic_class: u8) -> Result<Self, Drop> {
+    pub(super) fn read(&mut self, header: &[u8], transport_len: usize, traffic_class: u8) -> Result<(), Drop> {
         let fixed: &[u8; HEADER_LEN] = header.first_chunk().ok_or(Drop::HeadersSplit)?;
         let word = |at: usize| u32::from_be_bytes([fixed[at], fixed[at + 1], fixed[at + 2], fixed[at + 3]]);
         let payload_at = usize::from(fixed[12] >> 4) * 4;
-        let mut segment = Self {
-            seq: Seq(word(4)),
-            ack: Seq(word(8)),
-            // rfc9293 3.1: reserved bits are ignored; the urgent pointer is too (see `recv`).
-            flags: Flags(fixed[13]),
-            window: u16::from_be_bytes([fixed[14], fixed[15]]),
-            payload_at,
-            payload_len: (transport_len - payload_at) as u32,
-            timestamps: None,
-            blocks: ArrayVec::new(),
-            ce: traffic_class & 3 == 3,
-        };
+        self.seq = Seq(word(4));
+        self.ack = Seq(word(8));
+        // rfc9293 3.1: reserved bits are ignored; the urgent pointer is too (see `receive`).
+        self.flags = Flags(fixed[13]);
+        self.window = u16::from_be_bytes([fixed[14], fixed[15]]);
+        self.payload_at = payload_at;
+        self.payload_len = (transport_len - payload_at) as u32;
+        self.ce = traffic_class & 3 == 3;
         // Nearly every segment of an open connection has timestamps alone, laid out as RFC 7323 appendix A recommends.
         if payload_at == TIMESTAMPS_ALIGNED_LEN + HEADER_LEN
             && let Some(aligned) = header[HEADER_LEN..].first_chunk::<TIMESTAMPS_ALIGNED_LEN>()
             && aligned[..4] == TIMESTAMPS_ALIGNED
         {
             let word = |at: usize| u32::from_be_bytes([aligned[at], aligned[at + 1], aligned[at + 2], aligned[at + 3]]);
-            segment.timestamps = Some((word(4), word(8)));
+            self.timestamps = Some((word(4), word(8)));
         } else if payload_at > HEADER_LEN {
             let options = header.get(HEADER_LEN..payload_at).ok_or(Drop::HeadersSplit)?;
-            segment.parse_options(options)?;
+            return self.parse_options(options);
         }
-        Ok(segment)
+        Ok(())
     }
 
     fn parse_options(&mut self, options: &[u8]) -> Result<(), Drop> {
@@ -198,6 +195,15 @@ impl SynOptions {
             }
         }
         syn
+    }
+}
+
+#[cfg(any(test, fuzzing))]
+impl Segment {
+    /// The same, into a new one.
+    pub(super) fn parse(header: &[u8], transport_len: usize, traffic_class: u8) -> Result<Self, Drop> {
+        let mut segment = Self::default();
+        segment.read(header, transport_len, traffic_class).map(|()| segment)
     }
 }
 

@@ -37,9 +37,9 @@ use prr::Prr;
 pub(super) use rack::Reordering;
 use rack::{DUP_THRESH, Rack};
 use std::collections::VecDeque;
-use timers::Tlp;
 #[cfg(test)]
 use timers::Timer;
+use timers::Tlp;
 pub(super) use timers::{Action, lone_deadline};
 use undo::Undo;
 
