@@ -24,9 +24,6 @@ const SEED: u64 = 0x7765_6972;
 pub(super) fn measure(pool: &Pool, rounds: usize, seconds: f64) -> anyhow::Result<Vec<Figure>> {
     let mut figures = Vec::new();
     for (count, name) in COUNTS {
-        if std::env::var("COUNT").is_ok_and(|only| only != name) {
-            continue;
-        }
         figures.extend(measure_at(pool, count, name, rounds, seconds)?);
     }
     Ok(figures)

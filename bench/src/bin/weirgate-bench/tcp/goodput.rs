@@ -1,8 +1,9 @@
 //! Throughput of one sender over a path that loses packets, beside the Linux kernel's CUBIC over the same path to the same receiver.
 //!
 //! ```text
-//!   namespace A             this process, one loop on one core            namespace B
-//!   sources (Linux) -> TUN -> lane 0..n    bottleneck, loss, delay -> TUN -> sinks (Linux)
+//!   namespace A             this process, one loop on one core                       namespace B
+//!   sources (Linux) -> TUN -> lanes 0..n,  seeds 1..n   bottleneck, loss, delay -> TUN -> sinks (Linux)
+//!              our engine -> lanes n..2n, seeds 1..n
 //! ```
 //!
 //! All flows run at the same time, each in its own lanes ([`super::path`]), so that all get the same machine. A path that loses 1 % of the packets
@@ -12,6 +13,7 @@ use super::{
     exchange::Clock,
     netns::Netns,
     path::{Counts, Path, PathOptions},
+    sender::Sender,
 };
 use anyhow::Context;
 use rustix::{
@@ -65,17 +67,26 @@ pub(super) struct GoodputOptions {
 }
 
 pub(super) fn measure(options: &GoodputOptions) -> anyhow::Result<Vec<Figure>> {
-    // Shorter: it is only to show that the loop is no bottleneck.
-    let clean = run(&[0], 0, options.seconds.min(5), options.other_cores)?;
+    // Shorter, and each alone: it is only to show that the loop is no bottleneck.
+    let clean = |linux: &[u64], ours: &[u64]| run(linux, ours, 0, options.seconds.min(5), options.other_cores);
+    let (clean_linux, clean_ours) = (clean(&[0], &[])?, clean(&[], &[0])?);
     let seeds: Vec<u64> = (1..=options.seeds as u64).collect();
-    let lossy = run(&seeds, LOSS_PPM, options.seconds, options.other_cores)?;
+    let lossy = run(&seeds, &seeds, LOSS_PPM, options.seconds, options.other_cores)?;
+    let (linux, ours) = lossy.split_at(seeds.len());
+    for ((seed, ours), linux) in seeds.iter().zip(ours).zip(linux) {
+        eprintln!("path {seed}: ours {:.2}, Linux {:.2} Mbit/s", ours.mbits, linux.mbits);
+    }
+    let ratios = ours.iter().zip(linux).map(|(ours, linux)| ours.mbits / linux.mbits).collect();
     let offered: u64 = lossy.iter().map(|flow| flow.counts.offered).sum();
     let share =
         |count: fn(&Counts) -> u64| lossy.iter().map(|flow| count(&flow.counts)).sum::<u64>() as f64 / offered as f64;
     let middle = |flows: &[Flow]| median(flows.iter().map(|flow| flow.mbits).collect()).context("no flows");
     Ok(vec![
-        Figure::shown("tcp.loss_goodput.linux", middle(&lossy)?, "Mbit/s"),
-        Figure::shown("tcp.loss_goodput.linux_without_loss", middle(&clean)?, "Mbit/s"),
+        Figure::at_least("tcp.loss_goodput_vs_linux", median(ratios).context("no flows")?, "ratio", 0.9),
+        Figure::shown("tcp.loss_goodput.ours", middle(ours)?, "Mbit/s"),
+        Figure::shown("tcp.loss_goodput.linux", middle(linux)?, "Mbit/s"),
+        Figure::shown("tcp.loss_goodput.ours_without_loss", middle(&clean_ours)?, "Mbit/s"),
+        Figure::shown("tcp.loss_goodput.linux_without_loss", middle(&clean_linux)?, "Mbit/s"),
         Figure::shown("tcp.loss_goodput.lost", share(|counts| counts.lost), "ratio"),
         Figure::shown("tcp.loss_goodput.late", share(|counts| counts.late), "ratio"),
     ])
@@ -87,8 +98,8 @@ struct Flow {
     counts: Counts,
 }
 
-/// Flows of the kernel over as many paths as there are seeds.
-fn run(seeds: &[u64], loss_ppm: u32, seconds: u64, cores: CpuSet) -> anyhow::Result<Vec<Flow>> {
+/// Flows of the kernel, then flows of ours, over as many paths as there are seeds.
+fn run(linux: &[u64], ours: &[u64], loss_ppm: u32, seconds: u64, cores: CpuSet) -> anyhow::Result<Vec<Flow>> {
     let (source, sink) = (Netns::create(&SETTINGS)?, Netns::create(&SETTINGS)?);
     let (mut source_tun, mut sink_tun) = (source.tun(SOURCE)?, sink.tun(SINK)?);
     let options = |loss_ppm, seed| PathOptions {
@@ -98,26 +109,46 @@ fn run(seeds: &[u64], loss_ppm: u32, seconds: u64, cores: CpuSet) -> anyhow::Res
         loss_ppm,
         seed,
     };
-    let mut lanes: Vec<Lane> = seeds
+    let mut lanes: Vec<Lane> = linux
         .iter()
+        .chain(ours)
         .map(|seed| Lane { there: Path::new(options(loss_ppm, *seed)), back: Path::new(options(0, *seed)) })
         .collect();
     let sinks: Vec<Sink> =
-        (0..seeds.len()).map(|lane| Sink::start(&sink, cores, lane)).collect::<anyhow::Result<_>>()?;
+        (0..lanes.len()).map(|lane| Sink::start(&sink, cores, lane)).collect::<anyhow::Result<_>>()?;
     let stop = Arc::new(AtomicBool::new(false));
     let sources: Vec<JoinHandle<()>> =
-        (0..seeds.len()).map(|lane| start_source(&source, cores, lane, &stop)).collect::<anyhow::Result<_>>()?;
+        (0..linux.len()).map(|lane| start_source(&source, cores, lane, &stop)).collect::<anyhow::Result<_>>()?;
 
     let clock = Clock::start();
     let end = clock.now() + Duration::from_secs(seconds);
     let started = clock.now();
+    let mut sender = Sender::new(SOURCE);
+    for lane in linux.len()..lanes.len() {
+        sender.connect(started, (Ipv4Addr::from(SINK), PORT + lane as u16).into());
+    }
     let mut now = started;
     while now < end {
         receive(&mut source_tun, |packet| forward(&mut lanes, packet, now));
         receive(&mut sink_tun, |packet| backward(&mut lanes, packet, now));
         for lane in &mut lanes {
             lane.there.due(now, |packet| transmit(&mut sink_tun, packet));
+        }
+        let (linux_lanes, our_lanes) = lanes.split_at_mut(linux.len());
+        for lane in linux_lanes {
             lane.back.due(now, |packet| transmit(&mut source_tun, packet));
+        }
+        let mut sent = Vec::new();
+        for lane in our_lanes {
+            lane.back.due(now, |packet| {
+                if sender.take(packet) {
+                    sender.turn(now, |packet| sent.push(packet.to_vec()));
+                }
+            });
+        }
+        sender.turn(now, |packet| sent.push(packet.to_vec()));
+        for packet in sent {
+            forward(&mut lanes, &packet, now);
         }
         now = clock.now();
     }

@@ -1,4 +1,5 @@
-//! What an idle connection takes of memory: a million of them, established, each having exchanged once, then silent.
+//! What an idle connection takes of memory: a million of them, established, each having exchanged once, the response
+//! acknowledged, then silent.
 
 use super::{
     exchange::Clock,
@@ -22,6 +23,7 @@ pub(super) fn bytes<S: Server>(server: impl FnOnce() -> S) -> anyhow::Result<f64
     let mut exchanged = 0;
     while exchanged < peer.count() {
         exchanged += peer.exchange(clock.now(), &mut server)?;
+        peer.acknowledge(clock.now(), &mut server);
     }
     // Timers in the order and at the pace that a worker sees.
     let mut now = clock.now();

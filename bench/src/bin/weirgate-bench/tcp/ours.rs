@@ -35,14 +35,14 @@ const FRAMES: u32 = 1_000_000 + 64 * 1_024;
 const IP: usize = 20;
 
 /// DPDK's memory. One in a process.
-pub(super) struct Memories {
+pub(super) struct Frames {
     pub(super) pool: Pool,
     // Ends before EAL does.
     _thread: WorkerThread,
     _eal: Eal,
 }
 
-impl Memories {
+impl Frames {
     pub(super) fn start(core: usize) -> anyhow::Result<Self> {
         let bytes = packet_bytes(1, FRAMES, ROOM);
         let cpus = vec![core as u16];
@@ -62,7 +62,8 @@ pub(super) struct Ours {
 
 impl Ours {
     pub(super) fn new(pool: Pool, seed: u64) -> Self {
-        let mut tcp = Tcp::new(Arc::new(topology(SERVER.0)), TcpOptions::new(seed, pool.capacity()));
+        let offloads = Offloads { l4_checksum: true, ipv4_checksum: true, ..Offloads::default() };
+        let mut tcp = Tcp::new(Arc::new(topology(SERVER.0, offloads)), TcpOptions::new(seed, pool.capacity()));
         let port = SERVER.1;
         tcp.listen(Listen { address: None, ports: port..=port, options: ConnectionOptions::default() })
             .expect("nobody else listens");
@@ -110,14 +111,14 @@ impl Server for Ours {
     }
 }
 
-/// An interface of ours that computes checksums.
-pub(super) fn topology(address: [u8; 4]) -> Topology {
+/// An interface of ours.
+pub(super) fn topology(address: [u8; 4], offloads: Offloads) -> Topology {
     let interface = Interface {
         port: PortIndex(0),
         vlan: None,
         mac: EthernetAddress([2, 0, 0, 0, 0, 1]),
         mtu: 1_500,
-        offloads: Offloads { l4_checksum: true, ipv4_checksum: true, ..Offloads::default() },
+        offloads,
         addresses: vec![Cidr { address: IpAddr::from(address), prefix: 8 }],
     };
     Topology::new(vec![interface], Vec::new()).expect("one interface with one address")

@@ -97,6 +97,14 @@ impl Peer {
         self.clients.len()
     }
 
+    /// The clients of the last burst acknowledge their responses and say nothing more.
+    pub(super) fn acknowledge(&mut self, now: Instant, server: &mut impl Server) {
+        let burst = &self.clients[self.next - 1 - (self.next - 1) % BURST..self.next];
+        let acks: Vec<Vec<u8>> = burst.iter().map(|client| ack(client, millis(now))).collect();
+        let arrived: Vec<&[u8]> = acks.iter().map(Vec::as_slice).collect();
+        server.turn(now, &arrived, &mut |_| self.strays += 1);
+    }
+
     /// The next burst of clients (or all that there are) send a request each, and get their responses.
     pub(super) fn exchange(&mut self, now: Instant, server: &mut impl Server) -> anyhow::Result<usize> {
         if self.next == self.clients.len() {
