@@ -27,8 +27,10 @@ use std::net::IpAddr;
 
 /// rfc6335 6: ports for those who need any.
 const PORTS: std::ops::RangeInclusive<u16> = 32_768..=60_999;
-/// Ports that are looked at before a destination counts as full.
-const PORTS_TRIED: u32 = 64;
+/// Ports that are looked at before a destination counts as full. Of 64 workers each takes one of 64.
+const PORTS_TRIED: u32 = 1_024;
+/// From one to the next. Far apart, so that all bits change: which worker takes one depends on them.
+const PORTS_STEP: u32 = 10_007;
 
 impl Tcp {
     /// Begins to open a connection: [`Event::Connected`] or [`Event::Closed`] will follow. `takes`: whether a source port will do (a worker wants
@@ -100,7 +102,7 @@ impl Tcp {
         let (low, range) = (u32::from(*PORTS.start()), u32::from(PORTS.end() - PORTS.start()) + 1);
         let start = self.secrets.port_offset(&flow(0)).wrapping_add((now.as_ns() >> 10) as u32);
         (0..PORTS_TRIED)
-            .map(|n| (low + start.wrapping_add(n * 7) % range) as u16)
+            .map(|n| (low + start.wrapping_add(n * PORTS_STEP) % range) as u16)
             .filter(|candidate| takes(*candidate))
             .find_map(|candidate| {
                 let key = flow(candidate);

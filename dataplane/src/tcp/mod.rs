@@ -550,6 +550,11 @@ impl Tcp {
         self.queued_frames + self.assemblers.held_frames() + events + self.transmits.len()
     }
 
+    /// Of these: out of order, until what comes before them has come, or their connection ends.
+    pub fn held_out_of_order(&self) -> usize {
+        self.assemblers.held_frames()
+    }
+
     /// Sets the gauges that are TCP's.
     pub fn publish(&self, counters: &mut Counters) {
         counters.set(Gauge::TcpConnections, self.connections.len() as u64);

@@ -77,6 +77,8 @@ struct Client {
     dribbles: bool,
     abort_at: Option<u64>,
     established: bool,
+    /// Something came back, be it an acknowledgment: the gateway has surely heard of it.
+    confirmed: bool,
     closed: bool,
     finished: bool,
     /// When the gateway last acknowledged something, and what waited then.
@@ -167,6 +169,9 @@ impl Clients {
     pub fn set_mood(&mut self, now: Instant, mood: Mood) {
         self.mood = mood;
         self.wild &= mood == Mood::Busy;
+        for client in &mut self.clients {
+            (client.read, client.read_every) = (usize::MAX, Duration::ZERO);
+        }
         if self.bulk.is_none() {
             self.open_at = now + Duration::from_ms(self.random.u64(0..1_000));
         }
@@ -210,7 +215,9 @@ impl Clients {
         for index in (0..self.clients.len()).rev() {
             let socket = sockets.get::<tcp::Socket<'_>>(self.clients[index].handle);
             // One that was aborted has a reset to send, unless it vanishes without a word.
-            if socket.state() == State::Closed && (socket.remote_endpoint().is_none() || self.clients[index].vanishes) {
+            if socket.state() == State::Closed
+                && (socket.remote_endpoint().is_none() || self.clients[index].vanishes && socket.send_queue() == 0)
+            {
                 let client = self.clients.swap_remove(index);
                 sockets.remove(client.handle);
                 self.end(&client);
@@ -305,7 +312,7 @@ impl Clients {
         if taken || socket.connect(context, remote, local).is_err() {
             return;
         }
-        let dribbles = self.bulk.is_none() && total < 3_000 && random.u8(0..4) == 0;
+        let dribbles = busy && total < 3_000 && random.u8(0..4) == 0;
         self.score.opened += 1;
         self.clients.push(Client {
             handle: sockets.add(socket),
@@ -323,6 +330,7 @@ impl Clients {
             dribbles,
             abort_at: (busy && random.u8(0..8) == 0).then(|| random.u64(0..=total)),
             established: false,
+            confirmed: false,
             closed: false,
             finished: false,
             progress: (now, 0),
@@ -350,7 +358,7 @@ impl Clients {
             _ => {
                 self.score.broken += 1;
                 // Nobody who does not know its numbers can end a connection.
-                if !client.wild && (client.established || client.counts) {
+                if !client.wild && (client.confirmed || client.counts) {
                     self.failure.get_or_insert(format!("{client} was reset"));
                 }
             }
@@ -387,6 +395,7 @@ impl Client {
         if waiting != self.progress.1 {
             self.progress = (now, waiting);
         }
+        self.confirmed |= self.received > 0 || (socket.send_queue() as u64) < self.sent;
         self.established |= matches!(socket.state(), State::Established | State::CloseWait);
         if self.abort_at.is_some_and(|at| self.established && self.received.max(self.sent) >= at) {
             (self.abort_at, self.aborted) = (None, true);

@@ -12,7 +12,11 @@ use super::{
 };
 use crate::wire::{self, checksum, ethertype};
 use fastrand::Rng;
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    fmt::{self, Write},
+    net::SocketAddr,
+    sync::Arc,
+};
 use weirgate_dataplane::{
     counters::Counter,
     drops::Drop,
@@ -163,8 +167,11 @@ impl Gateway {
         for index in 0..self.workers.len() {
             let Member { worker, pool, .. } = &mut self.workers[index];
             let (held, used) = (worker.held(), pool.in_use());
-            if held > 0 || used > 0 {
+            // A peer that is gone may have left a hole, which nobody will ever fill.
+            let allowed = worker.tcp().held_out_of_order();
+            if held > allowed || (allowed == 0 && used > 0) {
                 self.fail(format!("worker {index} still holds {held} frames after the quiet, {used} in use"));
+                return;
             }
         }
         self.stop(now);
@@ -172,7 +179,11 @@ impl Gateway {
 
     /// Its device has learned how to choose queues, and its workers are in time.
     pub fn calm(&mut self, now: Instant) {
-        self.plan.spread = Spread::Toeplitz;
+        if self.plan.spread == Spread::Random {
+            // What was put on wrong queues would wait there for acknowledgments that come to others now.
+            self.plan.spread = Spread::Toeplitz;
+            self.restart(now);
+        }
         self.plan.lag = 0;
         self.workers.iter_mut().for_each(|member| member.stalled_until = Instant::ZERO);
         self.set_mood(now, Mood::Settling);
@@ -196,6 +207,23 @@ impl Gateway {
             all.add(&member.worker.application_mut().0.inner.dialer.score());
         }
         all
+    }
+
+    /// Its connections, in words.
+    pub(super) fn tell_tcp(&self, to: &mut String, now: Instant) -> fmt::Result {
+        for (index, worker) in self.workers().enumerate() {
+            for c in worker.tcp().conns(now).filter(|c| c.state != "TIME-WAIT") {
+                let (local, remote, state) = (c.local, c.remote, c.state);
+                write!(
+                    to,
+                    "  worker {index}: {local} <- {remote} {state}, {} unacked, {} unsent, ",
+                    c.unacked, c.unsent
+                )?;
+                write!(to, "windows {} and {}, cwnd {}, {} unconsumed, ", c.snd_wnd, c.rcv_wnd, c.cwnd, c.unconsumed)?;
+                writeln!(to, "{} out of order, {} resent, timers {:?}", c.out_of_order, c.resent_segments, c.timers)?;
+            }
+        }
+        Ok(())
     }
 
     /// What broke first.

@@ -1,6 +1,8 @@
 //! A host that sends what nobody should: garbage, lies, valid frames bent a little. It hears what passes, answers questions that were for
 //! others, and sends in bursts.
 
+mod tcp;
+
 use super::{
     host::{Host, Wires},
     seed::{Address, Network},
@@ -31,6 +33,10 @@ struct Forge {
     mac: Mac,
     /// What it heard last; some of it is sent again.
     heard: VecDeque<Vec<u8>>,
+    /// Connections of others.
+    known: VecDeque<tcp::Known>,
+    /// A clock for timestamps.
+    ticks: u32,
     random: Rng,
 }
 
@@ -38,8 +44,11 @@ const HEARD_MAX: usize = 16;
 /// Frames of a flood that come together.
 const FLOOD_AT_ONCE: usize = 24;
 
+const BENT: std::ops::Range<usize> = 3..20;
+
 type Attack = fn(&mut Forge, &Victims<'_>) -> Vec<u8>;
-const ATTACKS: [(&str, Attack); 20] = [
+/// Those that are bent further come between the first and the last ones.
+const ATTACKS: [(&str, Attack); BENT.end + 8] = [
     ("garbage", Forge::garbage),
     ("mutants", Forge::mutant),
     ("replays", Forge::replay),
@@ -60,6 +69,14 @@ const ATTACKS: [(&str, Attack); 20] = [
     ("oversized", Forge::oversized),
     ("other protocols", Forge::other_protocol),
     ("listener queries", Forge::listener_query),
+    ("blind resets", Forge::blind_reset),
+    ("blind syns", Forge::blind_syn),
+    ("blind text", Forge::blind_text),
+    ("window games", Forge::window_game),
+    ("syns", Forge::syn),
+    ("stray segments", Forge::stray_segment),
+    ("bad tcp options", Forge::bad_options),
+    ("icmp about flows", Forge::icmp_about_flow),
 ];
 
 /// Who is in one network.
@@ -74,7 +91,7 @@ impl Hostile {
     pub(super) fn new(networks: Vec<(Network, Vec<Address>)>, mut random: Rng) -> Self {
         let mac = Mac::from_bytes(&[2, 0xba, 0xdd, 0, 0, networks[0].0.port]);
         let burst_at = Instant::from_ns(random.u64(0..1_000_000_000));
-        let forge = Forge { mac, heard: VecDeque::new(), random };
+        let forge = Forge { mac, heard: VecDeque::new(), known: VecDeque::new(), ticks: 0, random };
         Self { forge, networks, burst_at, flood: None, answers: Vec::new(), silent: false, tally: BTreeMap::new() }
     }
     /// Says nothing more.
@@ -162,6 +179,13 @@ impl Host for Hostile {
         }
         if self.forge.random.u8(0..4) == 0 {
             self.usurp(&frame);
+        }
+        self.forge.ticks = u32::try_from(now.as_ns() / 1_000_000 % (1 << 32)).expect("just cut");
+        let networks = &self.networks;
+        let is_peer = |a: IpAddr| networks.iter().any(|(_, peers)| peers.iter().any(|p| p.of(a.is_ipv6()) == a));
+        if let Some(answer) = self.forge.overhear(&frame, is_peer) {
+            *self.tally.entry("own tcp").or_default() += 1;
+            self.answers.push(answer);
         }
         if self.forge.heard.len() == HEARD_MAX {
             self.forge.heard.pop_front();
@@ -257,7 +281,7 @@ impl Forge {
 
     /// A frame of another kind with some bytes changed, its checksums made right or not.
     fn mutant(&mut self, victims: &Victims<'_>) -> Vec<u8> {
-        let (_, make) = ATTACKS[self.random.usize(3..ATTACKS.len())];
+        let (_, make) = ATTACKS[self.random.usize(BENT)];
         let mut frame = make(self, victims);
         for _ in 0..self.random.usize(1..6) {
             let within = if self.random.bool() { frame.len().min(74) } else { frame.len() };

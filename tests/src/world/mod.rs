@@ -86,8 +86,9 @@ impl Node {
 
 /// The gateway's place.
 const GATEWAY: HostIndex = 0;
-/// Frames still under way, and timers, find their end in this time.
-const REST: Duration = Duration::from_secs(20);
+/// Frames still under way, and timers, find their end in this time: a peer that is gone is given up after two minutes, which is noticed with
+/// the timeout after that.
+const REST: Duration = Duration::from_secs(260);
 
 impl World {
     /// A world at its beginning.

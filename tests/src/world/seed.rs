@@ -233,12 +233,15 @@ impl GatewayPlan {
     fn choose(networks: Vec<Network>, random: &mut Rng) -> Self {
         let segments = random.bool();
         // A device with small buffers that cannot send from several of them answers short pings only.
-        let buffer = if random.u8(0..3) == 0 { random.usize(BUFFER_MIN..FRAME_ROOM) } else { FRAME_ROOM };
-        let mtu = match random.u8(0..4) {
+        let mtu: usize = match random.u8(0..4) {
             0 => 1280,
             1 if segments => 4000,
             _ => 1500,
         };
+        // Whatever the MTU allows must fit the longest chain.
+        let least = BUFFER_MIN.max((mtu + 18).div_ceil(SEGMENTS_MAX));
+        let buffer = if random.u8(0..3) == 0 { random.usize(least..FRAME_ROOM) } else { FRAME_ROOM };
+        let mtu = u16::try_from(mtu).expect("one of these");
         Self {
             workers: random.usize(1..=4),
             // What all peers ask at once must fit when nothing is wrong any more.

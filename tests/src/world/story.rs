@@ -105,6 +105,8 @@ impl World {
         writeln!(to, "  connections: {connections:?}")?;
         self.tell_counters(to)?;
         if self.failure.is_some() {
+            writeln!(to, "TCP of the gateway's workers:")?;
+            self.gateway().tell_tcp(to, self.now)?;
             writeln!(to, "the last frames:")?;
             self.capture.lines().try_for_each(|line| writeln!(to, "{line}"))?;
         }

@@ -37,8 +37,10 @@ impl Flows {
     pub fn note_sent(&mut self, from: SocketAddr, to: SocketAddr, segment: &Tcp<'_>) -> Result<(), String> {
         let key = (from, to);
         if segment.has(flag::RST) {
-            // Of a connection, it is its last word.
-            self.flows.remove(&key);
+            // A connection's own is its last word; others refuse one segment.
+            if segment.has(flag::ACK) && segment.seq != 0 {
+                self.flows.remove(&key);
+            }
             return Ok(());
         }
         if segment.has(flag::SYN) {
