@@ -57,8 +57,10 @@ impl Tcp {
             return self.advance(now, i, segment, out);
         }
         // A peer that answers probes is alive, however long its window stays closed.
-        // rfc9293 3.8.6.1 MUST-37: the connection stays open while it does.
-        if self.connections.hot[i].marks.has(Marks::PERSIST) {
+        // rfc9293 3.8.6.1 MUST-37; 3.8.6 SHLD-17: the connection stays open while it does, also if the window shrank to nothing over data that is
+        // under way: that is sent again as a probe, and no sign of a dead peer.
+        let hot = &self.connections.hot[i];
+        if hot.marks.has(Marks::PERSIST) || hot.snd_wnd == 0 {
             self.connections.cold[i].stalled_at = now;
         }
         Acknowledged::Taken
@@ -107,7 +109,8 @@ impl Tcp {
             || (hot.snd_wl1 == segment.seq && hot.snd_wl2.up_to(ack))
         {
             // rfc7323 2.3 d: shifted, in all but a SYN.
-            let window = u32::from(segment.window) << hot.snd_wscale;
+            let shift = if segment.flags.has(Flags::SYN) { 0 } else { hot.snd_wscale };
+            let window = u32::from(segment.window) << shift;
             if window > hot.snd_wnd && hot.marks.has(Marks::PERSIST) {
                 hot.marks.clear(Marks::PERSIST | Marks::TRANSMIT_ARMED);
                 cold.retries = 0;

@@ -198,7 +198,7 @@ impl Tcp {
             }
         }
         // rfc9293 3.10.7.4, eighth: the peer's FIN again: acknowledge it, and the wait begins anew.
-        let fin_again = flags.has(Flags::FIN) && segment.end() == record.rcv_nxt;
+        let fin_again = flags.has(Flags::FIN) && segment.end() == record.rcv_nxt && !is_old(&record, segment);
         if fin_again {
             self.time_waits.restart(now, index);
         }
@@ -230,14 +230,24 @@ impl Tcp {
     }
 }
 
-/// rfc6191 2: whether a SYN surely begins something new: its timestamp has gone on, or without timestamps its number lies beyond the old ones.
+/// rfc6191 2: whether a SYN surely begins something new: its timestamp has gone on, or is the first, or without timestamps its number lies beyond
+/// the old ones.
 fn opens_anew(record: &TimeWait, segment: &Segment) -> bool {
     match (record.ts_recent, segment.timestamps) {
         (Some(recent), Some((value, _))) => {
             let ahead = value.wrapping_sub(recent) as i32;
             ahead > 0 || (ahead == 0 && segment.seq.after(record.rcv_nxt))
         }
-        _ => segment.seq.after(record.rcv_nxt),
+        (None, Some(_)) => true,
+        (_, None) => segment.seq.after(record.rcv_nxt),
+    }
+}
+
+/// rfc7323 5.3 R1: its timestamp lies before the last one.
+fn is_old(record: &TimeWait, segment: &Segment) -> bool {
+    match (record.ts_recent, segment.timestamps) {
+        (Some(recent), Some((value, _))) => value.wrapping_sub(recent).cast_signed() < 0,
+        _ => false,
     }
 }
 
@@ -281,7 +291,8 @@ mod tests {
             (Some(50), 2_000, None, true),
             (Some(50), 900, None, false),
             (None, 1_001, None, true),
-            (None, 1_000, Some((9, 0)), false),
+            (None, 1_000, None, false),
+            (None, 1_000, Some((9, 0)), true),
         ] {
             assert_eq!(opens_anew(&record(recent), &syn(seq, timestamps)), opens, "{recent:?} {seq} {timestamps:?}");
         }

@@ -1,7 +1,7 @@
 //! Active opens (RFC 9293 section 3.10.1, 3.10.7.3): source ports that nobody foresees, the SYN and its repetitions, and the answer to it.
 
 use super::{
-    Event, Tcp,
+    Event, Tcp, Trouble,
     congestion::CongestionControl,
     connection::{ConnectionId, End, Marks, State},
     emit::{Header, Options},
@@ -12,7 +12,7 @@ use super::{
     seq::Seq,
     stamp::Stamp,
     table::{FlowKey, Kind, Place},
-    timers::not_after,
+    timers::{R1, not_after},
 };
 use crate::{
     counters::Counter,
@@ -151,6 +151,11 @@ impl Tcp {
             let unreachable = cold.closed_by == Some(End::Unreachable);
             return self.end(now, i, if unreachable { End::Unreachable } else { End::TimedOut }, out);
         }
+        if cold.retries == R1 && cold.options.reports_trouble {
+            let id = self.connections.id(i as u32);
+            self.events.push_back(Event::Trouble { id, trouble: Trouble::Silence });
+        }
+        let cold = &mut self.connections.cold[i];
         // rfc6298 2.1, 5.5: after a second, then twice as long each time; rfc9293 3.8.3 MUST-20.
         let wait = (1_000_000u32 << cold.retries.min(6)).min(64_000_000);
         out.counters.add(Counter::TcpResent, u64::from(cold.retries > 0));
@@ -159,7 +164,7 @@ impl Tcp {
         cold.retries = cold.retries.saturating_add(1);
         hot.transmit_at = not_after(now, Stamp::of(now).plus_us(wait), cold.opened_at, patience);
         hot.marks.set(Marks::TRANSMIT_ARMED);
-        cold.sent_at = Stamp::of(now);
+        cold.sent_at = now;
     }
 
     /// rfc9293 3.10.7.3: a segment in answer to our SYN.
@@ -206,18 +211,14 @@ impl Tcp {
         out.consume(frame);
         self.agree(i as u32, segment.seq, iss, &offer, ts_recent);
         let (hot, cold) = (&mut self.connections.hot[i], &mut self.connections.cold[i]);
-        let lost = cold.retries > 1;
         if acknowledges {
             hot.snd_una = iss + 1;
             hot.snd_wnd = u32::from(segment.window); // rfc7323 2.2 d: never scaled in a SYN
             cold.snd_wnd_max = hot.snd_wnd;
             cold.snd_limit = segment.ack + hot.snd_wnd;
             (hot.snd_wl1, hot.snd_wl2) = (segment.seq, segment.ack);
-            if lost {
-                cold.rtt.syn_was_lost();
-                cold.congestion.on_syn_lost();
-            } else {
-                cold.rtt.sample(Stamp::of(now).since(cold.sent_at).max(1), Stamp::of(now));
+            if cold.retries <= 1 {
+                cold.rtt.sample(now.since(cold.sent_at).as_us().max(1) as u32, Stamp::of(now));
             }
             self.opened(now, i);
             self.connections.hot[i].marks.set(Marks::ACK_NOW);
@@ -225,7 +226,6 @@ impl Tcp {
         } else {
             // rfc9293 3.5 MUST-10: both SYNs crossed.
             hot.state = State::SynReceived;
-            cold.retries = 1;
             hot.transmit_at = Stamp::of(now).plus_us(1_000_000);
             self.send_syn(now, i, out);
         }
@@ -238,6 +238,10 @@ impl Tcp {
         let (hot, cold) = (&mut self.connections.hot[i], &mut self.connections.cold[i]);
         hot.state = State::Established;
         hot.marks.clear(Marks::TRANSMIT_ARMED);
+        if cold.retries > 1 {
+            cold.rtt.syn_was_lost();
+            cold.congestion.on_syn_lost();
+        }
         (cold.retries, cold.stalled_at) = (0, now);
         self.events.push_back(Event::Connected { id });
     }

@@ -293,7 +293,7 @@ pub(super) struct Cold {
     /// No challenge before that.
     pub(super) challenge_at: Stamp,
     /// When new data was last sent.
-    pub(super) sent_at: Stamp,
+    pub(super) sent_at: Instant,
     /// The largest window of the peer so far, in bytes.
     pub(super) snd_wnd_max: u32,
     /// The furthest number that any window of the peer has allowed.
@@ -377,7 +377,7 @@ impl Cold {
             tune_seq: Seq(0),
             tune_at: stamp,
             challenge_at: stamp,
-            sent_at: stamp,
+            sent_at: now,
             snd_wnd_max: 0,
             snd_limit: Seq(0),
             dsack: (Seq(0), Seq(0)),

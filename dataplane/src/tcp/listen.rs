@@ -310,12 +310,14 @@ impl Tcp {
             {
                 stored.ts_recent = value;
             }
+            // rfc3168 6.1.1: who sends a SYN without ECN, too, gets no ECN.
+            stored.offer.ecn &= flags.has(Flags::ECE) && flags.has(Flags::CWR);
             let record = *stored;
             return self.send_syn_ack(now, &record, out);
         }
         let expected = record.irs + 1;
         let in_window = segment.seq.within(expected, TCP_WINDOW_INITIAL)
-            || (segment.seq.before(expected) && segment.end().after(expected));
+            || (!flags.has(Flags::RST) && segment.seq.before(expected) && segment.end().after(expected));
         let old_timestamp = record.offer.timestamps
             && segment.timestamps.is_some_and(|(value, _)| (value.wrapping_sub(record.ts_recent) as i32) < 0);
         if flags.has(Flags::ACK) && !flags.has(Flags::RST) && segment.ack == record.iss + 1 {
@@ -343,6 +345,10 @@ impl Tcp {
             // rfc5961 4.2: whatever its number.
             self.challenge_half_open(now, index, out);
             return out.drop(frame, Drop::TcpSynInWindow);
+        }
+        // rfc7323 3.2: as for an open connection.
+        if record.offer.timestamps && segment.timestamps.is_none() {
+            return out.drop(frame, Drop::TcpTimestampMissing);
         }
         if !flags.has(Flags::ACK) {
             return out.drop(frame, Drop::TcpFlags);

@@ -90,7 +90,7 @@ impl Tcp {
                 // rfc7323 5.3 R1: older than what was seen, so it is an old duplicate.
                 Some((value, _)) if (value.wrapping_sub(hot.ts_recent) as i32) < 0 => {
                     if now.since(self.connections.cold[i].heard_at) < TIMESTAMP_VALID {
-                        return Verdict::Answer(Drop::TcpPaws);
+                        return answer(segment, Drop::TcpPaws);
                     }
                 }
                 Some(_) => {}
@@ -111,8 +111,10 @@ impl Tcp {
             // rfc5961 3.2: a reset with exactly the next number is believed; one elsewhere in the window is asked for again.
             return if segment.seq == hot.rcv_nxt {
                 Verdict::Reset
-            } else {
+            } else if segment.seq.within(hot.rcv_nxt, hot.rcv_adv.since(hot.rcv_nxt)) {
                 Verdict::Challenge(Drop::TcpResetUnacceptable)
+            } else {
+                Verdict::Drop(Drop::TcpOutOfWindow)
             };
         }
         if flags.has(Flags::SYN) {
@@ -154,9 +156,7 @@ impl Tcp {
         if segment.flags.has(Flags::SYN) {
             return Some(Verdict::Challenge(Drop::TcpSynInWindow));
         }
-        // rfc9293 3.10.7.4: an acknowledgment in reply. Data gets one each time, since its sender waits for it; others not too often, or two
-        // confused peers would answer each other for ever.
-        Some(if len > 0 { Verdict::Answer(Drop::TcpOutOfWindow) } else { Verdict::Challenge(Drop::TcpOutOfWindow) })
+        Some(answer(segment, Drop::TcpOutOfWindow))
     }
 
     fn turn_away(
@@ -174,7 +174,8 @@ impl Tcp {
             Verdict::Reset => {
                 out.counters.count(Counter::TcpResetsReceived);
                 out.consume(frame);
-                return self.end(now, i, End::Reset, out);
+                let reason = if hot.state == State::SynReceived { End::Refused } else { End::Reset };
+                return self.end(now, i, reason, out);
             }
             Verdict::Drop(reason) => reason,
             Verdict::Answer(reason) => {
@@ -380,6 +381,16 @@ impl Tcp {
             other => other,
         };
         self.touch(i);
+    }
+}
+
+/// rfc9293 3.10.7.4: an acknowledgment in reply to what cannot be taken. Data gets one each time, since its sender waits for it; others not too
+/// often, or two confused peers would answer each other for ever.
+fn answer(segment: &Segment, reason: Drop) -> Verdict {
+    if segment.len() > 0 && !segment.flags.has(Flags::SYN) {
+        Verdict::Answer(reason)
+    } else {
+        Verdict::Challenge(reason)
     }
 }
 

@@ -53,7 +53,8 @@ impl Timer {
 }
 
 /// Timeouts in a row that are worth a word.
-const R1: u8 = 3;
+pub(super) const R1: u8 = 3;
+
 /// The time at which a timer is due, but not after patience is over that began at `since`.
 pub(super) fn not_after(now: Instant, at: Stamp, since: Instant, patience: Duration) -> Stamp {
     let over_us = (since + patience).since(now).as_us();
@@ -62,7 +63,7 @@ pub(super) fn not_after(now: Instant, at: Stamp, since: Instant, patience: Durat
 }
 
 /// Probes of a closed window come at least so often.
-const PERSIST_MAX_US: u32 = 60_000_000;
+const PERSIST_MAX_US: u64 = 60_000_000;
 
 impl Tcp {
     /// When [`Self::handle_timers`] has something to do; never too late.
@@ -240,7 +241,7 @@ impl Tcp {
             return self.reset(now, i, End::TimedOut, out);
         }
         cold.retries = cold.retries.saturating_add(1);
-        let wait = (cold.rtt.rto_us() << cold.retries.min(8)).min(PERSIST_MAX_US);
+        let wait = (u64::from(cold.rtt.rto_us()) << cold.retries.min(8)).min(PERSIST_MAX_US) as u32;
         hot.transmit_at = not_after(now, Stamp::of(now).plus_us(wait), cold.stalled_at, patience);
         out.counters.count(Counter::TcpWindowProbes);
         self.probe_window(now, i, out);

@@ -10,7 +10,13 @@ use super::{
     seq::Seq,
     stamp::Stamp,
 };
-use crate::{counters::Counter, limits::{TSO_MAX, TX_BACKLOG_SPARED}, outbox::Outbox, port::Frame, time::Instant};
+use crate::{
+    counters::Counter,
+    limits::{TSO_MAX, TX_BACKLOG_SPARED},
+    outbox::Outbox,
+    port::Frame,
+    time::Instant,
+};
 
 /// Bytes of options that a SACK block takes, with what comes before the first.
 const SACK_ROOM: u32 = 4 + 8;
@@ -194,12 +200,12 @@ impl Tcp {
         if hot.snd_nxt == hot.snd_una {
             cold.stalled_at = now;
             // rfc5681 4.1 a: after a silence nobody knows what the path still carries.
-            let idle = stamp.since(cold.sent_at);
+            let idle = u32::try_from(now.since(cold.sent_at).as_us()).unwrap_or(u32::MAX);
             if idle > cold.rtt.rto_us() {
                 cold.congestion.on_idle(stamp, idle, &cold.rtt);
             }
         }
-        cold.sent_at = stamp;
+        cold.sent_at = now;
         // By segments, also where a device will do the cutting: they are lost one by one.
         let mut left = count;
         while left > 0 {
@@ -252,13 +258,20 @@ impl Tcp {
             }
         }
         let mss = u32::from(hot.mss);
-        if len + SACK_ROOM <= mss && (hot.assembler.is_some() || hot.marks.has(Marks::DSACK)) {
-            let fit = ((mss - len - 4) / 8).min(SACK_BLOCKS_MAX as u32) as usize;
-            self.put_sack(i, fit, &mut options);
+        let mut withheld = false;
+        if hot.marks.has(Marks::SACK) && (hot.assembler.is_some() || hot.marks.has(Marks::DSACK)) {
+            if len + SACK_ROOM <= mss {
+                let fit = ((mss - len - 4) / 8).min(SACK_BLOCKS_MAX as u32) as usize;
+                self.put_sack(i, fit, &mut options);
+            } else {
+                withheld = hot.marks.has(Marks::ACK_NOW);
+            }
         }
         let hot = &mut self.connections.hot[i];
         let header = hot.header(seq, flags);
         note_acknowledged(hot);
+        // What a full segment has no room for, an acknowledgment by itself will say.
+        hot.marks.put(Marks::ACK_NOW, withheld);
         let offloads = self.topology.interface(hot.interface).offloads;
         let cut = (len > mss).then_some(hot.mss);
         let (traffic_class, hop_limit) = (hot.traffic_class, hot.hop_limit);

@@ -195,9 +195,10 @@ impl CongestionControl for Cubic {
         self.window.lose();
         self.stage = Stage::SlowStart;
     }
-    fn on_ecn(&mut self, now: Stamp, flight: u32) {
-        // rfc9438 4.6: as for a lost segment.
-        self.on_loss(now, flight);
+    fn on_ecn(&mut self, _now: Stamp, flight: u32) {
+        self.mark();
+        self.window.cut_for_mark(flight, BETA.0, BETA.1);
+        self.stage = if self.window.is_slow_start() { Stage::SlowStart } else { Stage::Avoidance(self.epoch()) };
     }
     fn on_idle(&mut self, now: Stamp, idle_us: u32, rtt: &Rtt) {
         self.window.restart(idle_us, rtt);
@@ -209,6 +210,11 @@ impl CongestionControl for Cubic {
         }
     }
     fn on_spurious(&mut self, _now: Stamp) {
+        // rfc9438 4.9.2 a: found so late that the window has grown past where it was: it stays.
+        if self.window.cwnd > self.window.prior_cwnd {
+            self.window.prior_cwnd = 0;
+            return;
+        }
         // rfc9438 4.9.1: as if nothing had been. K comes out so that the curve goes on where it was left.
         if self.window.restore() {
             self.w_max = self.prior_w_max;

@@ -179,6 +179,13 @@ impl Window {
         true
     }
 
+    /// rfc9438 4.6, rfc3168 6.1.2: a router's mark lowers the window down to a single segment; the threshold stays at two.
+    fn cut_for_mark(&mut self, flight: u32, numerator: u64, denominator: u64) {
+        let least = (u64::from(flight.min(self.cwnd)) * numerator / denominator) as u32;
+        self.cut(self.reduced(flight, numerator, denominator));
+        self.cwnd = self.cwnd.min(least.max(self.mss()));
+    }
+
     /// rfc5681 3.1 equation 4: from what is in flight, not from a window that nothing filled; two segments at least. What limited
     /// transmit added beyond the window does not count (rfc5681 3.2 step 2).
     fn reduced(&self, flight: u32, numerator: u64, denominator: u64) -> u32 {
@@ -216,8 +223,10 @@ impl Window {
 
     fn set_mss(&mut self, mss: u16) {
         let mss = mss.max(1);
+        // rfc5681 3.1 e: as many segments as before, if they are smaller now.
+        let as_many = (u64::from(self.cwnd) * u64::from(mss) / u64::from(self.mss)) as u32;
         self.mss = mss;
-        self.cwnd = if self.untouched { initial_window(mss) } else { self.cwnd.max(self.mss()) };
+        self.cwnd = if self.untouched { initial_window(mss) } else { self.cwnd.min(as_many).max(self.mss()) };
     }
 }
 

@@ -262,6 +262,10 @@ impl Recovery {
         let mut reason = self.tlp.take_due().then_some(Resend::TailLossProbe);
         let is_recovery = self.state == State::Recovery;
         self.forced = false;
+        if seq.up_to(self.board.una()) {
+            // rfc6298 5: the timer is that of the first segment, which is not sent again less than a timeout after this.
+            self.rto_since = now;
+        }
         let episode = self.episode.get_or_insert_default();
         let (delivery, sack) = (&self.delivery, self.sack);
         self.board.resend(seq, end, |sent| {
