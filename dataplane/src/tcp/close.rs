@@ -3,7 +3,7 @@
 use super::{
     Event, Tcp,
     connection::{ConnectionId, End, Marks, MaybeIndex, State},
-    emit::{Header, Options},
+    emit::{Class, Header, Options},
     listen::timestamp,
     segment::{Flags, Segment},
     stamp::Stamp,
@@ -84,6 +84,7 @@ impl Tcp {
         // rfc9293 3.10.5: a peer that has never heard of us needs no reset.
         if hot.state != State::SynSent {
             let (key, interface) = (hot.key, hot.interface);
+            let class = Class { traffic_class: hot.traffic_class, hop_limit: hot.hop_limit };
             let mut options = Options::default();
             // rfc7323 3.2 e, 5.2 e: with timestamps, where they were agreed.
             if hot.marks.has(Marks::TIMESTAMPS) {
@@ -92,7 +93,7 @@ impl Tcp {
             let header =
                 Header { seq: hot.snd_nxt, ack: hot.rcv_nxt, flags: Flags(Flags::RST | Flags::ACK), window: 0 };
             out.counters.count(Counter::TcpResetsSent);
-            self.emit_bare(&key, &header, &options, interface, out);
+            self.emit_bare(&key, &header, &options, interface, class, out);
         }
         self.end(now, i, reason, out);
     }
@@ -226,7 +227,7 @@ impl Tcp {
         }
         let TimeWait { snd_nxt: seq, rcv_nxt: ack, window, .. } = *record;
         let header = Header { seq, ack, flags: Flags(Flags::ACK), window };
-        self.emit_bare(&record.key, &header, &options, record.interface, out);
+        self.emit_bare(&record.key, &header, &options, record.interface, Class::default(), out);
     }
 }
 

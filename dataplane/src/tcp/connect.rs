@@ -4,7 +4,7 @@ use super::{
     Event, Tcp, Trouble,
     congestion::CongestionControl,
     connection::{ConnectionId, End, Marks, State},
-    emit::{Header, Options},
+    emit::{Class, Header, Options},
     half_open::Offer,
     listen::timestamp,
     options::{Connect, ConnectError, EcnChoice, GIVE_UP_SYN},
@@ -128,6 +128,7 @@ impl Tcp {
         let cold = &self.connections.cold[i];
         let answers = hot.state == State::SynReceived;
         let (key, interface) = (hot.key, hot.interface);
+        let class = Class { traffic_class: hot.traffic_class, hop_limit: hot.hop_limit };
         let mut options = Options::default();
         let scale = if !answers || hot.rcv_wscale > 0 { Some(self.rcv_wscale()) } else { None };
         options.syn(self.mss_of(&key, interface), scale, !answers || hot.marks.has(Marks::SACK));
@@ -140,7 +141,7 @@ impl Tcp {
         let flags = Flags::SYN | if answers { Flags::ACK } else { 0 } | if ecn { Flags::ECE | Flags::CWR } else { 0 };
         let (seq, ack) = (cold.iss, if answers { hot.rcv_nxt } else { Seq(0) });
         let window = TCP_WINDOW_INITIAL.min(0xffff) as u16;
-        self.emit_bare(&key, &Header { seq, ack, flags: Flags(flags), window }, &options, interface, out);
+        self.emit_bare(&key, &Header { seq, ack, flags: Flags(flags), window }, &options, interface, class, out);
     }
 
     /// The time for an answer to our SYN is over (or has not begun).

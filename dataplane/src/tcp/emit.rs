@@ -2,13 +2,14 @@
 
 use super::{
     connection::Hot,
+    options::ConnectionOptions,
     segment::{Block, Flags, HEADER_LEN, SACK_BLOCKS_MAX, TIMESTAMPS_ALIGNED, TIMESTAMPS_ALIGNED_LEN, kind},
     seq::Seq,
     table::FlowKey,
 };
 use crate::{
     counters::Counter,
-    net::{Answer, InterfaceIndex, checksum::Sum, protocol},
+    net::{Answer, HOP_LIMIT, InterfaceIndex, checksum::Sum, protocol},
     outbox::Outbox,
     port::{Frame, L4, Offloads, TxOffload},
 };
@@ -121,6 +122,28 @@ pub(super) fn emit(
             ipv6: key.is_ipv6(),
             ..TxOffload::default()
         });
+    }
+}
+
+/// What the IP header of a connection's packets says, as the application chooses.
+#[derive(Clone, Copy)]
+pub(super) struct Class {
+    /// DSCP in the upper six bits.
+    pub(super) traffic_class: u8,
+    pub(super) hop_limit: u8,
+}
+
+impl Default for Class {
+    /// Of what belongs to no connection.
+    fn default() -> Self {
+        Self { traffic_class: 0, hop_limit: HOP_LIMIT }
+    }
+}
+
+impl Class {
+    // rfc9293 3.9.1.9 SHLD-22: the DSCP unchanged.
+    pub(super) fn of(options: &ConnectionOptions) -> Self {
+        Self { traffic_class: options.dscp << 2, hop_limit: options.hop_limit.max(1) }
     }
 }
 

@@ -13,7 +13,7 @@ use super::{
     Event, Tcp,
     congestion::CongestionControl,
     connection::{Marks, State},
-    emit::{self, Header, Options},
+    emit::{self, Class, Header, Options},
     half_open::{HalfOpen, Offer},
     options::{ConnectionOptions, EcnChoice, Listen, ListenError, ListenerId},
     secrets::{COOKIE_TIMESTAMP_BITS, cookie_timestamp_bits},
@@ -26,7 +26,7 @@ use crate::{
     counters::Counter,
     drops::Drop,
     limits::{TCP_LISTENERS_MAX, TCP_WINDOW_INITIAL},
-    net::{HOP_LIMIT, InterfaceIndex, Packet},
+    net::{InterfaceIndex, Packet},
     outbox::Outbox,
     port::Frame,
     time::Instant,
@@ -165,7 +165,7 @@ impl Tcp {
             if self.connections.is_full() {
                 return out.counters.count(Counter::TcpConnectionsFull);
             }
-            return self.send_cookie(now, key, &offer, segment.seq, ts_recent, packet.interface, out);
+            return self.send_cookie(now, key, listener, &offer, segment.seq, ts_recent, packet.interface, out);
         }
         let mut iss = self.secrets.isn(now, key);
         if let Some(last) = beyond {
@@ -206,6 +206,7 @@ impl Tcp {
         &mut self,
         now: Instant,
         key: &FlowKey,
+        listener: u16,
         offer: &Offer,
         irs: Seq,
         ts_recent: u32,
@@ -220,19 +221,21 @@ impl Tcp {
         // rfc7323 5.3: never ahead of the clock, or what follows would look old to the peer.
         let value = if value > clock { value.wrapping_sub(STEP) } else { value };
         let value = value.wrapping_add(self.secrets.timestamp_offset(key));
-        self.emit_syn_ack(key, iss, irs, offer, (value, ts_recent), interface, out);
+        self.emit_syn_ack(key, listener, iss, irs, offer, (value, ts_recent), interface, out);
     }
 
     pub(super) fn send_syn_ack(&mut self, now: Instant, record: &HalfOpen, out: &mut Outbox) {
         let value = timestamp(now).wrapping_add(record.ts_offset);
         let stamps = (value, record.ts_recent);
-        self.emit_syn_ack(&record.key, record.iss, record.irs, &record.offer, stamps, record.interface, out);
+        let HalfOpen { key, listener, iss, irs, offer, interface, .. } = record;
+        self.emit_syn_ack(key, *listener, *iss, *irs, offer, stamps, *interface, out);
     }
 
     #[allow(clippy::too_many_arguments)] // as for `handle_syn`
     fn emit_syn_ack(
         &mut self,
         key: &FlowKey,
+        listener: u16,
         iss: Seq,
         irs: Seq,
         offer: &Offer,
@@ -251,7 +254,7 @@ impl Tcp {
         let flags = Flags::SYN | Flags::ACK | if offer.ecn { Flags::ECE } else { 0 };
         let window = TCP_WINDOW_INITIAL.min(0xffff) as u16;
         let header = Header { seq: iss, ack: irs + 1, flags: Flags(flags), window };
-        self.emit_bare(key, &header, &options, interface, out);
+        self.emit_bare(key, &header, &options, interface, self.class_of(listener), out);
     }
 
     /// The peer has acknowledged a number that may be a cookie of ours.
@@ -379,7 +382,12 @@ impl Tcp {
         let shift = record.offer.wscale.map_or(0, |_| self.rcv_wscale());
         let window = (TCP_WINDOW_INITIAL.min(0xffff) >> shift) as u16;
         let header = Header { seq: record.iss + 1, ack: record.irs + 1, flags: Flags(Flags::ACK), window };
-        self.emit_bare(&record.key, &header, &options, record.interface, out);
+        self.emit_bare(&record.key, &header, &options, record.interface, self.class_of(record.listener), out);
+    }
+
+    /// How the packets of a listener's connections are marked.
+    fn class_of(&self, listener: u16) -> Class {
+        self.listeners.options(listener).map_or(Class::default(), |options| Class::of(&options))
     }
 
     pub(super) fn forget_half_open(&mut self, index: u32) {
@@ -455,13 +463,14 @@ impl Tcp {
         header: &Header,
         options: &Options,
         interface: InterfaceIndex,
+        class: Class,
         out: &mut Outbox,
     ) {
         let Some(mut frame) = out.make() else { return };
         let offloads = self.way(key, interface).map(|way| way.offloads).unwrap_or_default();
         emit::emit(key, header, options, None, &mut frame, offloads, out);
         out.counters.count(Counter::TcpTxSegments);
-        self.transmits.push_back((emit::answer(key, interface, 0, HOP_LIMIT), frame));
+        self.transmits.push_back((emit::answer(key, interface, class.traffic_class, class.hop_limit), frame));
     }
 
     /// rfc9293 3.10.7.1 and 3.5.2: a reset that the sender will believe, and none for a reset.
@@ -486,7 +495,7 @@ impl Tcp {
             options.timestamps(0, value);
         }
         out.counters.count(Counter::TcpResetsSent);
-        self.emit_bare(key, &header, &options, interface, out);
+        self.emit_bare(key, &header, &options, interface, Class::default(), out);
     }
 }
 

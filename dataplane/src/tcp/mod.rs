@@ -406,8 +406,9 @@ impl Tcp {
         let (hot, cold) = (&mut self.connections.hot[i], &self.connections.cold[i]);
         hot.marks.put(Marks::NAGLE, cold.options.nagle);
         hot.marks.put(Marks::KEEPALIVE, cold.options.keepalive.is_some());
-        // rfc9293 3.9.1.9 SHLD-21, SHLD-22: also while it is open, and unchanged.
-        (hot.traffic_class, hot.hop_limit) = (cold.options.dscp << 2, cold.options.hop_limit.max(1));
+        // rfc9293 3.9.1.9 SHLD-21: also while it is open.
+        let emit::Class { traffic_class, hop_limit } = emit::Class::of(&cold.options);
+        (hot.traffic_class, hot.hop_limit) = (traffic_class, hop_limit);
     }
 
     /// Does what all touched connections have to do: data, acknowledgments, timers. The end of a turn.
