@@ -43,6 +43,7 @@ impl Tcp {
         if hot.marks.has(Marks::ECN) {
             take_congestion_marks(hot, segment);
         }
+        // rfc5681 3.1 c: the acknowledgment of a SYN finds nothing under way.
         if let Some(index) = hot.flight.get()
             && hot.snd_nxt != una
         {
@@ -115,6 +116,7 @@ impl Tcp {
                 hot.marks.clear(Marks::PERSIST | Marks::TRANSMIT_ARMED);
                 cold.retries = 0;
             }
+            // rfc9293 3.8.6 MUST-34: it may be smaller than what is under way.
             hot.snd_wnd = window;
             (hot.snd_wl1, hot.snd_wl2) = (segment.seq, ack);
             cold.snd_wnd_max = cold.snd_wnd_max.max(window);
@@ -133,7 +135,8 @@ impl Tcp {
         duplicate: bool,
     ) {
         let (hot, cold) = (&mut self.connections.hot[i], &mut self.connections.cold[i]);
-        // rfc2018 2, rfc7323 3.2 i: what was not agreed is ignored.
+        // rfc7323 3.2 i; rfc2018 2: what was not agreed is ignored.
+        // rfc7323 3.2 c: nothing without ACK has come so far.
         let blocks = if hot.marks.has(Marks::SACK) { &segment.blocks[..] } else { &[] };
         let echo = segment.timestamps.filter(|_| hot.marks.has(Marks::TIMESTAMPS));
         let info = AckInfo {
@@ -175,6 +178,7 @@ impl Tcp {
         let Some(index) = hot.flight.get() else { return Acknowledged::Taken };
         let flight = self.flights.at_mut(index);
         let frames = flight.queue.frames();
+        // rfc2018 8 c: only what is acknowledged up to here, SACKed or not.
         flight.queue.acknowledge(hot.snd_una, out);
         self.queued_frames -= frames - flight.queue.frames();
         let all = hot.snd_una == hot.snd_nxt;

@@ -114,7 +114,7 @@ impl Tcp {
         }
     }
 
-    /// rfc9293 3.6.1 MUST-13: who has closed first remembers the flow for a while.
+    /// rfc9293 3.6.1: who has closed first remembers the flow for a while.
     pub(super) fn enter_time_wait(&mut self, now: Instant, i: usize, out: &mut Outbox) {
         if let Some(oldest) = self.time_waits.oldest_if_full() {
             out.counters.count(Counter::TcpTimeWaitsForgotten);
@@ -231,7 +231,7 @@ impl Tcp {
     }
 }
 
-/// rfc6191 2: whether a SYN surely begins something new: its timestamp has gone on, or is the first, or without timestamps its number lies beyond
+/// rfc9293 3.6.1 SHLD-4; rfc6191 2: whether a SYN surely begins something new: its timestamp has gone on, or is the first, or without timestamps its number lies beyond
 /// the old ones.
 fn opens_anew(record: &TimeWait, segment: &Segment) -> bool {
     match (record.ts_recent, segment.timestamps) {

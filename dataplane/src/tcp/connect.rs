@@ -41,7 +41,7 @@ impl Tcp {
     ) -> Result<ConnectionId, ConnectError> {
         self.now = now;
         let (remote, port) = (connect.remote.ip(), connect.remote.port());
-        // rfc9293 3.9.2.3 MUST-46: only a host can be connected to.
+        // rfc9293 3.9.1.1 MUST-46: only a host can be connected to.
         if port == 0 || !is_host(remote) {
             return Err(ConnectError::BadAddress);
         }
@@ -130,10 +130,12 @@ impl Tcp {
         let (key, interface) = (hot.key, hot.interface);
         let class = Class { traffic_class: hot.traffic_class, hop_limit: hot.hop_limit };
         let mut options = Options::default();
+        // rfc7323 2.2 a, 2.3 b: the scale is always offered, and it is the one that we shall use.
         let scale = if !answers || hot.rcv_wscale > 0 { Some(self.rcv_wscale()) } else { None };
         options.syn(self.mss_of(&key, interface), scale, !answers || hot.marks.has(Marks::SACK));
         if !answers || hot.marks.has(Marks::TIMESTAMPS) {
             let value = timestamp(now).wrapping_add(hot.ts_offset);
+            // rfc7323 3.2 a: nothing to echo in a SYN alone.
             options.timestamps(value, if answers { hot.ts_recent } else { 0 });
         }
         // rfc3168 6.1.1: ECE and CWR ask for ECN. 6.1.1.1: without them from the third try on, in case somebody drops such SYNs.
@@ -145,6 +147,7 @@ impl Tcp {
     }
 
     /// The time for an answer to our SYN is over (or has not begun).
+    // rfc9293 3.8.3 MUST-22: it is sent again and given up as data is, and the application hears of both.
     pub(super) fn handle_syn_timer(&mut self, now: Instant, i: usize, out: &mut Outbox) {
         let cold = &mut self.connections.cold[i];
         let patience = cold.options.user_timeout.unwrap_or(GIVE_UP_SYN);
@@ -157,7 +160,7 @@ impl Tcp {
             self.events.push_back(Event::Trouble { id, trouble: Trouble::Silence });
         }
         let cold = &mut self.connections.cold[i];
-        // rfc6298 2.1, 5.5: after a second, then twice as long each time; rfc9293 3.8.3 MUST-20.
+        // rfc6298 2.1, 5.5: after a second, then twice as long each time.
         let wait = (1_000_000u32 << cold.retries.min(6)).min(64_000_000);
         out.counters.add(Counter::TcpResent, u64::from(cold.retries > 0));
         self.send_syn(now, i, out);
@@ -239,6 +242,7 @@ impl Tcp {
         let (hot, cold) = (&mut self.connections.hot[i], &mut self.connections.cold[i]);
         hot.state = State::Established;
         hot.marks.clear(Marks::TRANSMIT_ARMED);
+        // rfc5681 3.1 d; rfc6298 5.7 a: a lost SYN makes the beginning slow.
         if cold.retries > 1 {
             cold.rtt.syn_was_lost();
             cold.congestion.on_syn_lost();

@@ -49,6 +49,7 @@ pub enum State {
     /// A SYN of ours is on the way.
     SynSent,
     /// Both sides have sent a SYN (a simultaneous open; a passive one is a small record until its handshake is over).
+    // rfc9293 3.5 MUST-11: so each is known for what it is.
     SynReceived,
     /// Open both ways.
     Established,
@@ -129,6 +130,7 @@ pub(super) struct Marks(pub(super) u32);
 
 impl Marks {
     /// Timestamps are on.
+    // rfc7323 3.2 f: this remembers what was agreed.
     pub(super) const TIMESTAMPS: u32 = 1;
     /// SACK is on.
     pub(super) const SACK: u32 = 1 << 1;
@@ -221,6 +223,7 @@ impl MaybeIndex {
 #[repr(C, align(64))]
 pub(super) struct Hot {
     // First line: who it is, and where both directions stand.
+    // rfc9293 3.9.1.1 MUST-45: it never changes.
     pub(super) key: FlowKey,
     /// The next number that is expected.
     pub(super) rcv_nxt: Seq,
@@ -231,6 +234,7 @@ pub(super) struct Hot {
     /// The next number to be sent for the first time.
     pub(super) snd_nxt: Seq,
     /// What the peer takes from `snd_una` on, in bytes.
+    // rfc9293 3.1 REC-1: in 32 bits, like all windows here.
     pub(super) snd_wnd: u32,
     pub(super) marks: Marks,
 

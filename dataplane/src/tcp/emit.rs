@@ -26,6 +26,7 @@ impl Options {
     pub(super) fn len(&self) -> usize {
         self.0.len()
     }
+    // rfc9293 3.1 MUST-69: each fills whole words, so neither an end of list nor padding is ever needed.
     fn put(&mut self, bytes: &[u8]) {
         self.0.try_extend_from_slice(bytes).expect("whoever puts options knows that they fit");
     }
@@ -41,6 +42,7 @@ impl Options {
     }
 
     /// What a SYN offers. Timestamps come apart.
+    // rfc9293 3.2 MUST-65; rfc2018 2 a: nobody else calls this.
     pub(super) fn syn(&mut self, mss: u16, wscale: Option<u8>, sack: bool) {
         let [high, low] = mss.to_be_bytes();
         // rfc9293 3.7.1 MUST-14, SHLD-5: the MSS option, in each SYN.
@@ -163,6 +165,7 @@ impl Hot {
         let (window, unit) = (self.rcv_adv.since(self.rcv_nxt), 1 << self.rcv_wscale);
         let room = (self.rcv_buffer + unit).saturating_sub(self.rcv_unconsumed);
         let up = (window + unit - 1) >> self.rcv_wscale;
+        // rfc7323 2.3 e: shifted right; a SYN has no such header.
         let scaled = if up << self.rcv_wscale <= room { up } else { window >> self.rcv_wscale }.min(0xffff);
         self.rcv_adv = self.rcv_adv.max(self.rcv_nxt + (scaled << self.rcv_wscale));
         Header { seq, ack: self.rcv_nxt, flags: Flags(flags | Flags::ACK), window: scaled as u16 }

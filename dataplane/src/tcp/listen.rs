@@ -49,6 +49,7 @@ impl Listeners {
         Self { first: vec![0; 1 << 16], listeners: Vec::new() }
     }
 
+    // rfc9293 3.9.1.1 MUST-41, MUST-42: connections are not looked at, whatever their state, and not touched.
     pub(super) fn add(&mut self, listen: Listen) -> Result<ListenerId, ListenError> {
         let (low, high) = (*listen.ports.start(), *listen.ports.end());
         if low == 0 || low > high {
@@ -244,7 +245,7 @@ impl Tcp {
         out: &mut Outbox,
     ) {
         let mut options = Options::default();
-        // rfc7323 2.2, 3.2; rfc2018 2: what the SYN did not offer is not sent.
+        // rfc7323 2.3 a, 3.2; rfc2018 2: what the SYN offered is answered, and nothing else is sent.
         let wscale = offer.wscale.map(|_| self.rcv_wscale());
         options.syn(self.mss_of(key, interface), wscale, offer.sack);
         if offer.timestamps {
@@ -335,7 +336,7 @@ impl Tcp {
             return out.drop(frame, reason);
         }
         if flags.has(Flags::RST) {
-            // rfc5961 3.2: exactly the next number, or it is challenged.
+            // rfc5961 3.2 b, c, d: exactly the next number, or it is challenged.
             if segment.seq == expected {
                 self.forget_half_open(index);
                 out.counters.count(Counter::TcpResetsReceived);
@@ -345,11 +346,11 @@ impl Tcp {
             return out.drop(frame, Drop::TcpResetUnacceptable);
         }
         if flags.has(Flags::SYN) {
-            // rfc5961 4.2: whatever its number.
+            // rfc5961 4.2 b, c: whatever its number.
             self.challenge_half_open(now, index, out);
             return out.drop(frame, Drop::TcpSynInWindow);
         }
-        // rfc7323 3.2: as for an open connection.
+        // rfc7323 3.2 g: as for an open connection.
         if record.offer.timestamps && segment.timestamps.is_none() {
             return out.drop(frame, Drop::TcpTimestampMissing);
         }
@@ -420,10 +421,11 @@ impl Tcp {
         hot.snd_una = iss + 1;
         hot.marks.set(Marks::ANNOUNCED);
         cold.listener = record.listener;
-        // rfc6298 3: a segment that was sent twice gives no sample (Karn). A cookie's sending time is not known.
+        // rfc6298 3 b: a segment that was sent twice gives no sample (Karn). A cookie's sending time is not known.
         if half_open.is_some() && record.repeats == 0 {
             cold.rtt.sample(Stamp::of(now).since(record.sent_at).max(1), Stamp::of(now));
         } else if record.repeats > 0 {
+            // rfc5681 3.1 d; rfc6298 5.7 a: the same for a lost SYN-ACK as for a lost SYN.
             cold.rtt.syn_was_lost();
             cold.congestion.on_syn_lost();
         }
@@ -447,7 +449,7 @@ impl Tcp {
         // What the peer takes is known with its next segment.
         cold.snd_limit = iss + 1;
         hot.ts_recent = ts_recent;
-        // rfc7323 2.2: scaling only if both sides have offered it.
+        // rfc7323 2.2 b, 2.3 c: each side's scale for its own windows, but only if both have offered one.
         (hot.snd_wscale, hot.rcv_wscale) = (offer.wscale.unwrap_or(0), rcv_wscale);
         hot.marks.put(Marks::TIMESTAMPS, offer.timestamps);
         hot.marks.put(Marks::SACK, offer.sack);
@@ -500,6 +502,7 @@ impl Tcp {
 }
 
 /// The clock of timestamps: milliseconds (RFC 7323 section 5.4: between 1 ms and 1 s a tick).
+// rfc7323 4.1 a, 5.4 a, c: it follows real time, 2^31 bytes take longer than a tick, and 2^32 ticks are 49 days.
 pub(super) fn timestamp(now: Instant) -> u32 {
     (now.as_ns() / 1_000_000) as u32
 }

@@ -545,7 +545,7 @@ fn key_of(packet: &Packet, frame: &Frame) -> FlowKey {
     FlowKey::new(packet.destination, ports[0], packet.source, ports[1])
 }
 
-/// rfc5961 7: challenges are few, by connection (a limit over all would tell strangers about each other, CVE-2016-5696). Says whether one may be
+/// rfc5961 7 b: challenges are few, by connection (a limit over all would tell strangers about each other, CVE-2016-5696). Says whether one may be
 /// sent now, and counts it.
 fn may_challenge(now: Instant, interval_us: u32, next_at: &mut Stamp, counters: &mut Counters) -> bool {
     let stamp = Stamp::of(now);

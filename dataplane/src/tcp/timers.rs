@@ -191,7 +191,7 @@ impl Tcp {
         hot.marks.clear(Marks::TRANSMIT_ARMED);
         let Some(index) = hot.flight.get() else { return };
         let patience = cold.options.user_timeout.unwrap_or(GIVE_UP);
-        // rfc9293 3.8.3 MUST-20, SHLD-11: so long without an acknowledgment, and the connection is over.
+        // rfc9293 3.8.3 SHLD-11: so long without an acknowledgment (R2), and the connection is over.
         if now.since(cold.stalled_at) >= patience {
             return self.reset(now, i, End::TimedOut, out);
         }
@@ -268,6 +268,7 @@ impl Tcp {
         let Some(index) = hot.flight.get() else { return hot.marks.clear(Marks::TRANSMIT_ARMED | Marks::PERSIST) };
         let flight = self.flights.at(index);
         if hot.snd_nxt != hot.snd_una {
+            // rfc9293 3.8.6 MUST-35: also in front of a window that shrank to zero: what is sent again probes it.
             hot.marks.clear(Marks::PERSIST);
             hot.marks.set(Marks::TRANSMIT_ARMED);
             let (_, at) = flight.recovery.deadline(&cold.rtt).expect("something is under way");
@@ -283,6 +284,7 @@ impl Tcp {
         if !hot.marks.has(Marks::PERSIST) {
             hot.marks.set(Marks::PERSIST | Marks::TRANSMIT_ARMED);
             cold.stalled_at = now;
+            // rfc9293 3.9.1.2 MUST-60: whatever holds it back, it will not wait for ever.
             hot.transmit_at = Stamp::of(now).plus_us(cold.rtt.rto_us());
         }
     }

@@ -35,7 +35,7 @@ impl CongestionControl for NewReno {
             return;
         }
         self.after_rto = false;
-        // rfc3465 2.1: in congestion avoidance a segment for each window of bytes.
+        // rfc5681 3.1 i, k; rfc3465 2.1: in congestion avoidance a segment for each window of bytes.
         self.acked += ack.bytes.min(self.window.cwnd);
         if self.acked >= self.window.cwnd {
             self.acked -= self.window.cwnd;
