@@ -20,9 +20,7 @@ use std::path::{Path, PathBuf};
 
 const RFCS: [u16; 8] = [9293, 5961, 7323, 2018, 5681, 6298, 8985, 9438];
 
-// Switched on when the engine is complete: until then most requirements are open.
 #[test]
-#[ignore = "the engine is being written"]
 fn each_requirement_is_met_or_says_why_not() {
     let root = root();
     let requirements = requirements(&read(&root.join("tests/requirements/tcp.txt"))).expect("the list can be read");

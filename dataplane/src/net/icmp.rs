@@ -131,6 +131,7 @@ impl Net {
                 kind4::UNREACHABLE | kind4::TIME_EXCEEDED | kind4::PARAMETER_PROBLEM => {
                     return self.handle_error(packet, frame, parse_error4, out);
                 }
+                // rfc9293 3.9.2.2 MUST-55: source quench is among these.
                 _ => out.drop(frame, Drop::IcmpIgnored),
             }
         }

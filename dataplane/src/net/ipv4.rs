@@ -41,7 +41,7 @@ pub(super) fn parse(topology: &Topology, link: &Link, frame: &Frame, checksum_kn
     }
     let source = Ipv4Addr::new(header[12], header[13], header[14], header[15]);
     let destination = Ipv4Addr::new(header[16], header[17], header[18], header[19]);
-    // rfc1122 3.2.1.3: a source that is a group, loopback or ours is discarded in silence.
+    // rfc1122 3.2.1.3; rfc9293 3.9.2.3 MUST-63: a source that is a group, loopback or ours is discarded in silence.
     if topology.is_martian4(link.interface, source) {
         return Err(Drop::MartianSource);
     }
@@ -71,7 +71,7 @@ pub(super) fn parse(topology: &Topology, link: &Link, frame: &Frame, checksum_kn
     })
 }
 
-/// rfc1122 3.2.1.8: options that are not understood are ignored; source routes are refused (RFC 7126 section 4.3, 4.4).
+/// rfc1122 3.2.1.8; rfc9293 3.9.2 MUST-50: options that are not understood are ignored; source routes are refused (RFC 7126 section 4.3, 4.4).
 fn check_options(mut options: &[u8]) -> Result<(), Drop> {
     const END: u8 = 0;
     const NO_OPERATION: u8 = 1;
@@ -126,4 +126,5 @@ pub(super) fn emit(frame: &mut Frame, header: &Header, offload: bool) -> Result<
 /// Version 4, five words of header, no DSCP or ECN.
 const VERSION_AND_LENGTH: u32 = 0x4500_0000;
 /// Flags of the second word.
+// rfc7323 5.7 a: what is fragmented could be put together with old pieces.
 const DONT_FRAGMENT: u32 = 0x4000;

@@ -95,6 +95,7 @@ fn check_addresses(topology: &Topology, link: &Link, source: Ipv6Addr, destinati
     };
     // rfc4861 7.1.1: only a host that looks for its own address (a solicitation to a group) has none yet.
     let seeks_own_address = source.is_unspecified() && group;
+    // rfc9293 3.9.2.3 MUST-63: what cannot be a source is ignored, with IPv4 too.
     if !seeks_own_address && topology.is_martian6(link.interface, source) {
         return Err(Drop::MartianSource);
     }

@@ -299,7 +299,7 @@ fn cut_short(frame: &Frame, end: usize, reason: Drop) -> Drop {
 }
 
 fn hand_up(mut packet: Packet, mut frame: Frame, out: &mut Outbox) -> Option<Output> {
-    // No transport of ours listens to groups.
+    // rfc9293 3.9.2.3 MUST-57: no transport of ours listens to groups.
     let verdict = if packet.group {
         Err(Drop::GroupIgnored)
     } else {

@@ -50,6 +50,7 @@ fn check_sum(packet: &Packet, frame: &Frame, checksum: u16, counters: &mut Count
         counters.count(Counter::ChecksumsOffloaded);
         return Ok(());
     }
+    // rfc9293 3.1 MUST-3: of every segment, by whomever.
     let pseudo = Sum::pseudo_header(packet.source, packet.destination, packet.protocol, packet.transport_len as u32);
     if pseudo.add_frame(frame, packet.transport_at).is_valid() {
         // The device called it wrong and was wrong itself: a wrong flag must not cost a packet.

@@ -47,6 +47,7 @@ impl Tcp {
             return self.tell_room(i);
         }
         let hot = &mut self.connections.hot[i];
+        // rfc5681 3.1 c: the acknowledgment of a SYN finds nothing under way.
         if let Some(index) = hot.flight.get()
             && hot.snd_nxt != una
         {
@@ -61,8 +62,10 @@ impl Tcp {
             return self.advance(now, i, segment, out);
         }
         // A peer that answers probes is alive, however long its window stays closed.
-        // rfc9293 3.8.6.1 MUST-37: the connection stays open while it does.
-        if self.connections.hot[i].marks.has(Marks::PERSIST) {
+        // rfc9293 3.8.6.1 MUST-37; 3.8.6 SHLD-17: the connection stays open while it does, also if the window shrank to nothing over data that is
+        // under way: that is sent again as a probe, and no sign of a dead peer.
+        let hot = &self.connections.hot[i];
+        if hot.marks.has(Marks::PERSIST) || hot.snd_wnd == 0 {
             self.connections.cold[i].stalled_at = now;
         }
         Acknowledged::Taken
@@ -111,11 +114,13 @@ impl Tcp {
             || (hot.snd_wl1 == segment.seq && hot.snd_wl2.up_to(ack))
         {
             // rfc7323 2.3 d: shifted, in all but a SYN.
-            let window = u32::from(segment.window) << hot.snd_wscale;
+            let shift = if segment.flags.has(Flags::SYN) { 0 } else { hot.snd_wscale };
+            let window = u32::from(segment.window) << shift;
             if window > hot.snd_wnd && hot.marks.has(Marks::PERSIST) {
                 hot.marks.clear(Marks::PERSIST | Marks::TRANSMIT_ARMED);
                 cold.retries = 0;
             }
+            // rfc9293 3.8.6 MUST-34: it may be smaller than what is under way.
             hot.snd_wnd = window;
             (hot.snd_wl1, hot.snd_wl2) = (segment.seq, ack);
             cold.snd_wnd_max = cold.snd_wnd_max.max(window);
@@ -134,7 +139,8 @@ impl Tcp {
         duplicate: bool,
     ) {
         let (hot, cold) = (&mut self.connections.hot[i], &mut self.connections.cold[i]);
-        // rfc2018 2, rfc7323 3.2 i: what was not agreed is ignored.
+        // rfc7323 3.2 i; rfc2018 2: what was not agreed is ignored.
+        // rfc7323 3.2 c: nothing without ACK has come so far.
         let blocks = if hot.marks.has(Marks::SACK) { &segment.blocks[..] } else { &[] };
         let echo = segment.timestamps.filter(|_| hot.marks.has(Marks::TIMESTAMPS));
         let info = AckInfo {
@@ -176,6 +182,7 @@ impl Tcp {
         let Some(index) = hot.flight.get() else { return Acknowledged::Taken };
         let flight = self.flights.at_mut(index);
         let frames = flight.queue.frames();
+        // rfc2018 8 c: only what is acknowledged up to here, SACKed or not.
         flight.queue.acknowledge(hot.snd_una, out);
         self.queued_frames -= frames - flight.queue.frames();
         let all = hot.snd_una == hot.snd_nxt;

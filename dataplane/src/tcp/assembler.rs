@@ -328,8 +328,9 @@ impl Assemblers {
         let mut blocks = ArrayVec::new();
         let Some(id) = id else { return blocks };
         let assembler = &self.slots[id.index()];
-        // rfc2018 4 (MUST): the first block holds the segment that triggered the acknowledgment.
-        // (SHOULD): as many others as fit, those first that changed last.
+        // rfc2018 4 f, g, h: the first block holds the segment that triggered the acknowledgment; then as many others as fit, those first that
+        // changed last.
+        // rfc2018 8 b: blocks are runs, and a run that was given up is none.
         let latest =
             std::iter::once(first).chain(assembler.recent.iter().copied()).filter_map(|s| assembler.run_with(s));
         for run in latest.chain(assembler.runs.iter().rev().take(SACK_BLOCKS_MAX)) {

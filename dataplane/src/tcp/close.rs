@@ -3,7 +3,7 @@
 use super::{
     Event, Tcp,
     connection::{ConnectionId, End, Marks, MaybeIndex, State},
-    emit::{Header, Options},
+    emit::{Class, Header, Options},
     listen::timestamp,
     segment::{Flags, Segment},
     stamp::Stamp,
@@ -86,6 +86,7 @@ impl Tcp {
         // rfc9293 3.10.5: a peer that has never heard of us needs no reset.
         if hot.state != State::SynSent {
             let (key, interface) = (hot.key, hot.interface);
+            let class = Class { traffic_class: hot.traffic_class, hop_limit: hot.hop_limit };
             let mut options = Options::default();
             // rfc7323 3.2 e, 5.2 e: with timestamps, where they were agreed.
             if hot.marks.has(Marks::TIMESTAMPS) {
@@ -94,7 +95,7 @@ impl Tcp {
             let header =
                 Header { seq: hot.snd_nxt, ack: hot.rcv_nxt, flags: Flags(Flags::RST | Flags::ACK), window: 0 };
             out.counters.count(Counter::TcpResetsSent);
-            self.emit_bare(&key, &header, &options, interface, out);
+            self.emit_bare(&key, &header, &options, interface, class, out);
         }
         self.end(now, i, reason, out);
     }
@@ -115,7 +116,7 @@ impl Tcp {
         }
     }
 
-    /// rfc9293 3.6.1 MUST-13: who has closed first remembers the flow for a while.
+    /// rfc9293 3.6.1: who has closed first remembers the flow for a while.
     pub(super) fn enter_time_wait(&mut self, now: Instant, i: usize, out: &mut Outbox) {
         if let Some(oldest) = self.time_waits.oldest_if_full() {
             out.counters.count(Counter::TcpTimeWaitsForgotten);
@@ -201,7 +202,7 @@ impl Tcp {
             }
         }
         // rfc9293 3.10.7.4, eighth: the peer's FIN again: acknowledge it, and the wait begins anew.
-        let fin_again = flags.has(Flags::FIN) && segment.end() == record.rcv_nxt;
+        let fin_again = flags.has(Flags::FIN) && segment.end() == record.rcv_nxt && !is_old(&record, segment);
         if fin_again {
             self.time_waits.restart(now, index);
         }
@@ -229,18 +230,28 @@ impl Tcp {
         }
         let TimeWait { snd_nxt: seq, rcv_nxt: ack, window, .. } = *record;
         let header = Header { seq, ack, flags: Flags(Flags::ACK), window };
-        self.emit_bare(&record.key, &header, &options, record.interface, out);
+        self.emit_bare(&record.key, &header, &options, record.interface, Class::default(), out);
     }
 }
 
-/// rfc6191 2: whether a SYN surely begins something new: its timestamp has gone on, or without timestamps its number lies beyond the old ones.
+/// rfc9293 3.6.1 SHLD-4; rfc6191 2: whether a SYN surely begins something new: its timestamp has gone on, or is the first, or without timestamps its number lies beyond
+/// the old ones.
 fn opens_anew(record: &TimeWait, segment: &Segment) -> bool {
     match (record.ts_recent, segment.timestamps) {
         (Some(recent), Some((value, _))) => {
             let ahead = value.wrapping_sub(recent) as i32;
             ahead > 0 || (ahead == 0 && segment.seq.after(record.rcv_nxt))
         }
-        _ => segment.seq.after(record.rcv_nxt),
+        (None, Some(_)) => true,
+        (_, None) => segment.seq.after(record.rcv_nxt),
+    }
+}
+
+/// rfc7323 5.3 R1: its timestamp lies before the last one.
+fn is_old(record: &TimeWait, segment: &Segment) -> bool {
+    match (record.ts_recent, segment.timestamps) {
+        (Some(recent), Some((value, _))) => value.wrapping_sub(recent).cast_signed() < 0,
+        _ => false,
     }
 }
 
@@ -284,7 +295,8 @@ mod tests {
             (Some(50), 2_000, None, true),
             (Some(50), 900, None, false),
             (None, 1_001, None, true),
-            (None, 1_000, Some((9, 0)), false),
+            (None, 1_000, None, false),
+            (None, 1_000, Some((9, 0)), true),
         ] {
             assert_eq!(opens_anew(&record(recent), &syn(seq, timestamps)), opens, "{recent:?} {seq} {timestamps:?}");
         }

@@ -1,10 +1,10 @@
 //! Active opens (RFC 9293 section 3.10.1, 3.10.7.3): source ports that nobody foresees, the SYN and its repetitions, and the answer to it.
 
 use super::{
-    Event, Tcp,
+    Event, Tcp, Trouble,
     congestion::CongestionControl,
     connection::{ConnectionId, End, Marks, State},
-    emit::{Header, Options},
+    emit::{Class, Header, Options},
     half_open::Offer,
     listen::timestamp,
     options::{Connect, ConnectError, EcnChoice, GIVE_UP_SYN},
@@ -12,7 +12,7 @@ use super::{
     seq::Seq,
     stamp::Stamp,
     table::{FlowKey, Kind, Place},
-    timers::not_after,
+    timers::{R1, not_after},
 };
 use crate::{
     counters::Counter,
@@ -43,7 +43,7 @@ impl Tcp {
     ) -> Result<ConnectionId, ConnectError> {
         self.now = now;
         let (remote, port) = (connect.remote.ip(), connect.remote.port());
-        // rfc9293 3.9.2.3 MUST-46: only a host can be connected to.
+        // rfc9293 3.9.1.1 MUST-46: only a host can be connected to.
         if port == 0 || !is_host(remote) {
             return Err(ConnectError::BadAddress);
         }
@@ -130,11 +130,14 @@ impl Tcp {
         let cold = &self.connections.cold[i];
         let answers = hot.state == State::SynReceived;
         let (key, interface) = (hot.key, hot.interface);
+        let class = Class { traffic_class: hot.traffic_class, hop_limit: hot.hop_limit };
         let mut options = Options::default();
+        // rfc7323 2.2 a, 2.3 b: the scale is always offered, and it is the one that we shall use.
         let scale = if !answers || hot.rcv_wscale > 0 { Some(self.rcv_wscale()) } else { None };
         options.syn(self.mss_of(&key, interface), scale, !answers || hot.marks.has(Marks::SACK));
         if !answers || hot.marks.has(Marks::TIMESTAMPS) {
             let value = timestamp(now).wrapping_add(hot.ts_offset);
+            // rfc7323 3.2 a: nothing to echo in a SYN alone.
             options.timestamps(value, if answers { hot.ts_recent } else { 0 });
         }
         // rfc3168 6.1.1: ECE and CWR ask for ECN. 6.1.1.1: without them from the third try on, in case somebody drops such SYNs.
@@ -142,10 +145,11 @@ impl Tcp {
         let flags = Flags::SYN | if answers { Flags::ACK } else { 0 } | if ecn { Flags::ECE | Flags::CWR } else { 0 };
         let (seq, ack) = (cold.iss, if answers { hot.rcv_nxt } else { Seq(0) });
         let window = TCP_WINDOW_INITIAL.min(0xffff) as u16;
-        self.emit_bare(&key, &Header { seq, ack, flags: Flags(flags), window }, &options, interface, out);
+        self.emit_bare(&key, &Header { seq, ack, flags: Flags(flags), window }, &options, interface, class, out);
     }
 
     /// The time for an answer to our SYN is over (or has not begun).
+    // rfc9293 3.8.3 MUST-22: it is sent again and given up as data is, and the application hears of both.
     pub(super) fn handle_syn_timer(&mut self, now: Instant, i: usize, out: &mut Outbox) {
         let cold = &mut self.connections.cold[i];
         let patience = cold.options.user_timeout.unwrap_or(GIVE_UP_SYN);
@@ -153,7 +157,12 @@ impl Tcp {
             let unreachable = cold.closed_by == Some(End::Unreachable);
             return self.end(now, i, if unreachable { End::Unreachable } else { End::TimedOut }, out);
         }
-        // rfc6298 2.1, 5.5: after a second, then twice as long each time; rfc9293 3.8.3 MUST-20.
+        if cold.retries == R1 && cold.options.reports_trouble {
+            let id = self.connections.id(i as u32);
+            self.events.push_back(Event::Trouble { id, trouble: Trouble::Silence });
+        }
+        let cold = &mut self.connections.cold[i];
+        // rfc6298 2.1, 5.5: after a second, then twice as long each time.
         let wait = (1_000_000u32 << cold.retries.min(6)).min(64_000_000);
         out.counters.add(Counter::TcpResent, u64::from(cold.retries > 0));
         self.send_syn(now, i, out);
@@ -161,7 +170,7 @@ impl Tcp {
         cold.retries = cold.retries.saturating_add(1);
         hot.transmit_at = not_after(now, Stamp::of(now).plus_us(wait), cold.opened_at, patience);
         hot.marks.set(Marks::TRANSMIT_ARMED);
-        cold.sent_at = Stamp::of(now);
+        cold.sent_at = now;
     }
 
     /// rfc9293 3.10.7.3: a segment in answer to our SYN.
@@ -208,18 +217,14 @@ impl Tcp {
         out.consume(frame);
         self.agree(i as u32, segment.seq, iss, &offer, ts_recent);
         let (hot, cold) = (&mut self.connections.hot[i], &mut self.connections.cold[i]);
-        let lost = cold.retries > 1;
         if acknowledges {
             hot.snd_una = iss + 1;
             hot.snd_wnd = u32::from(segment.window); // rfc7323 2.2 d: never scaled in a SYN
             cold.snd_wnd_max = hot.snd_wnd;
             cold.snd_limit = segment.ack + hot.snd_wnd;
             (hot.snd_wl1, hot.snd_wl2) = (segment.seq, segment.ack);
-            if lost {
-                cold.rtt.syn_was_lost();
-                cold.congestion.on_syn_lost();
-            } else {
-                cold.rtt.sample(Stamp::of(now).since(cold.sent_at).max(1), Stamp::of(now));
+            if cold.retries <= 1 {
+                cold.rtt.sample(now.since(cold.sent_at).as_us().max(1) as u32, Stamp::of(now));
             }
             self.opened(now, i);
             self.connections.hot[i].marks.set(Marks::ACK_NOW);
@@ -227,7 +232,6 @@ impl Tcp {
         } else {
             // rfc9293 3.5 MUST-10: both SYNs crossed.
             hot.state = State::SynReceived;
-            cold.retries = 1;
             hot.transmit_at = Stamp::of(now).plus_us(1_000_000);
             self.send_syn(now, i, out);
         }
@@ -240,6 +244,11 @@ impl Tcp {
         let (hot, cold) = (&mut self.connections.hot[i], &mut self.connections.cold[i]);
         hot.state = State::Established;
         hot.marks.clear(Marks::TRANSMIT_ARMED);
+        // rfc5681 3.1 d; rfc6298 5.7 a: a lost SYN makes the beginning slow.
+        if cold.retries > 1 {
+            cold.rtt.syn_was_lost();
+            cold.congestion.on_syn_lost();
+        }
         (cold.retries, cold.stalled_at) = (0, now);
         self.events.push_back(Event::Connected { id });
     }

@@ -50,6 +50,7 @@ pub enum State {
     /// A SYN of ours is on the way.
     SynSent,
     /// Both sides have sent a SYN (a simultaneous open; a passive one is a small record until its handshake is over).
+    // rfc9293 3.5 MUST-11: so each is known for what it is.
     SynReceived,
     /// Open both ways.
     Established,
@@ -130,6 +131,7 @@ pub(super) struct Marks(pub(super) u32);
 
 impl Marks {
     /// Timestamps are on.
+    // rfc7323 3.2 f: this remembers what was agreed.
     pub(super) const TIMESTAMPS: u32 = 1;
     /// SACK is on.
     pub(super) const SACK: u32 = 1 << 1;
@@ -224,6 +226,7 @@ impl MaybeIndex {
 #[repr(C, align(64))]
 pub(super) struct Hot {
     // First line: who it is, and where both directions stand.
+    // rfc9293 3.9.1.1 MUST-45: it never changes.
     pub(super) key: FlowKey,
     /// The next number that is expected.
     pub(super) rcv_nxt: Seq,
@@ -234,6 +237,7 @@ pub(super) struct Hot {
     /// The next number to be sent for the first time.
     pub(super) snd_nxt: Seq,
     /// What the peer takes from `snd_una` on, in bytes.
+    // rfc9293 3.1 REC-1: in 32 bits, like all windows here.
     pub(super) snd_wnd: u32,
     pub(super) marks: Marks,
 
@@ -278,7 +282,7 @@ pub(super) struct Cold {
     pub(super) lone: Option<Frame>,
     pub(super) rtt: Rtt,
     /// When new data was last sent.
-    pub(super) sent_at: Stamp,
+    pub(super) sent_at: Instant,
     /// The largest window of the peer so far, in bytes.
     pub(super) snd_wnd_max: u32,
     /// The furthest number that any window of the peer has allowed.
@@ -400,7 +404,7 @@ impl Cold {
             tune_seq: Seq(0),
             tune_at: stamp,
             challenge_at: stamp,
-            sent_at: stamp,
+            sent_at: now,
             snd_wnd_max: 0,
             snd_limit: Seq(0),
             dsack: (Seq(0), Seq(0)),

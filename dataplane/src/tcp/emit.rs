@@ -2,13 +2,14 @@
 
 use super::{
     connection::Hot,
+    options::ConnectionOptions,
     segment::{Block, Flags, HEADER_LEN, SACK_BLOCKS_MAX, TIMESTAMPS_ALIGNED, TIMESTAMPS_ALIGNED_LEN, kind},
     seq::Seq,
     table::FlowKey,
 };
 use crate::{
     counters::Counter,
-    net::{Answer, InterfaceIndex, checksum::Sum, protocol},
+    net::{Answer, HOP_LIMIT, InterfaceIndex, checksum::Sum, protocol},
     outbox::Outbox,
     port::{Frame, L4, Offloads, TxOffload},
 };
@@ -25,6 +26,7 @@ impl Options {
     pub(super) fn len(&self) -> usize {
         self.0.len()
     }
+    // rfc9293 3.1 MUST-69: each fills whole words, so neither an end of list nor padding is ever needed.
     fn put(&mut self, bytes: &[u8]) {
         self.0.try_extend_from_slice(bytes).expect("whoever puts options knows that they fit");
     }
@@ -40,6 +42,7 @@ impl Options {
     }
 
     /// What a SYN offers. Timestamps come apart.
+    // rfc9293 3.2 MUST-65; rfc2018 2 a: nobody else calls this.
     pub(super) fn syn(&mut self, mss: u16, wscale: Option<u8>, sack: bool) {
         let [high, low] = mss.to_be_bytes();
         // rfc9293 3.7.1 MUST-14, SHLD-5: the MSS option, in each SYN.
@@ -127,6 +130,28 @@ pub(super) fn emit(
     }
 }
 
+/// What the IP header of a connection's packets says, as the application chooses.
+#[derive(Clone, Copy)]
+pub(super) struct Class {
+    /// DSCP in the upper six bits.
+    pub(super) traffic_class: u8,
+    pub(super) hop_limit: u8,
+}
+
+impl Default for Class {
+    /// Of what belongs to no connection.
+    fn default() -> Self {
+        Self { traffic_class: 0, hop_limit: HOP_LIMIT }
+    }
+}
+
+impl Class {
+    // rfc9293 3.9.1.9 SHLD-22: the DSCP unchanged.
+    pub(super) fn of(options: &ConnectionOptions) -> Self {
+        Self { traffic_class: options.dscp << 2, hop_limit: options.hop_limit.max(1) }
+    }
+}
+
 /// Where a flow's segments go.
 #[inline]
 pub(super) fn answer(key: &FlowKey, interface: InterfaceIndex, traffic_class: u8, hop_limit: u8) -> Answer {
@@ -143,6 +168,7 @@ impl Hot {
         let (window, unit) = (self.rcv_adv.since(self.rcv_nxt), 1 << self.rcv_wscale);
         let room = (self.rcv_buffer + unit).saturating_sub(self.rcv_unconsumed);
         let up = (window + unit - 1) >> self.rcv_wscale;
+        // rfc7323 2.3 e: shifted right; a SYN has no such header.
         let scaled = if up << self.rcv_wscale <= room { up } else { window >> self.rcv_wscale }.min(0xffff);
         self.rcv_adv = self.rcv_adv.max(self.rcv_nxt + (scaled << self.rcv_wscale));
         Header { seq, ack: self.rcv_nxt, flags: Flags(flags | Flags::ACK), window: scaled as u16 }

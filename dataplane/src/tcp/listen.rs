@@ -13,7 +13,7 @@ use super::{
     Event, Tcp,
     congestion::CongestionControl,
     connection::{Marks, State},
-    emit::{self, Header, Options},
+    emit::{self, Class, Header, Options},
     half_open::{HalfOpen, Offer},
     options::{ConnectionOptions, EcnChoice, Listen, ListenError, ListenerId},
     secrets::{COOKIE_TIMESTAMP_BITS, cookie_timestamp_bits},
@@ -26,7 +26,7 @@ use crate::{
     counters::Counter,
     drops::Drop,
     limits::{TCP_LISTENERS_MAX, TCP_WINDOW_INITIAL},
-    net::{HOP_LIMIT, InterfaceIndex, Packet},
+    net::{InterfaceIndex, Packet},
     outbox::Outbox,
     port::Frame,
     time::Instant,
@@ -49,6 +49,7 @@ impl Listeners {
         Self { first: vec![0; 1 << 16], listeners: Vec::new() }
     }
 
+    // rfc9293 3.9.1.1 MUST-41, MUST-42: connections are not looked at, whatever their state, and not touched.
     pub(super) fn add(&mut self, listen: Listen) -> Result<ListenerId, ListenError> {
         let (low, high) = (*listen.ports.start(), *listen.ports.end());
         if low == 0 || low > high {
@@ -165,7 +166,7 @@ impl Tcp {
             if self.connections.is_full() {
                 return out.counters.count(Counter::TcpConnectionsFull);
             }
-            return self.send_cookie(now, key, &offer, segment.seq, ts_recent, packet.interface, out);
+            return self.send_cookie(now, key, listener, &offer, segment.seq, ts_recent, packet.interface, out);
         }
         let mut iss = self.secrets.isn(now, key);
         if let Some(last) = beyond {
@@ -206,6 +207,7 @@ impl Tcp {
         &mut self,
         now: Instant,
         key: &FlowKey,
+        listener: u16,
         offer: &Offer,
         irs: Seq,
         ts_recent: u32,
@@ -220,19 +222,21 @@ impl Tcp {
         // rfc7323 5.3: never ahead of the clock, or what follows would look old to the peer.
         let value = if value > clock { value.wrapping_sub(STEP) } else { value };
         let value = value.wrapping_add(self.secrets.timestamp_offset(key));
-        self.emit_syn_ack(key, iss, irs, offer, (value, ts_recent), interface, out);
+        self.emit_syn_ack(key, listener, iss, irs, offer, (value, ts_recent), interface, out);
     }
 
     pub(super) fn send_syn_ack(&mut self, now: Instant, record: &HalfOpen, out: &mut Outbox) {
         let value = timestamp(now).wrapping_add(record.ts_offset);
         let stamps = (value, record.ts_recent);
-        self.emit_syn_ack(&record.key, record.iss, record.irs, &record.offer, stamps, record.interface, out);
+        let HalfOpen { key, listener, iss, irs, offer, interface, .. } = record;
+        self.emit_syn_ack(key, *listener, *iss, *irs, offer, stamps, *interface, out);
     }
 
     #[allow(clippy::too_many_arguments)] // as for `handle_syn`
     fn emit_syn_ack(
         &mut self,
         key: &FlowKey,
+        listener: u16,
         iss: Seq,
         irs: Seq,
         offer: &Offer,
@@ -241,7 +245,7 @@ impl Tcp {
         out: &mut Outbox,
     ) {
         let mut options = Options::default();
-        // rfc7323 2.2, 3.2; rfc2018 2: what the SYN did not offer is not sent.
+        // rfc7323 2.3 a, 3.2; rfc2018 2: what the SYN offered is answered, and nothing else is sent.
         let wscale = offer.wscale.map(|_| self.rcv_wscale());
         options.syn(self.mss_of(key, interface), wscale, offer.sack);
         if offer.timestamps {
@@ -251,7 +255,7 @@ impl Tcp {
         let flags = Flags::SYN | Flags::ACK | if offer.ecn { Flags::ECE } else { 0 };
         let window = TCP_WINDOW_INITIAL.min(0xffff) as u16;
         let header = Header { seq: iss, ack: irs + 1, flags: Flags(flags), window };
-        self.emit_bare(key, &header, &options, interface, out);
+        self.emit_bare(key, &header, &options, interface, self.class_of(listener), out);
     }
 
     /// The peer has acknowledged a number that may be a cookie of ours.
@@ -310,12 +314,14 @@ impl Tcp {
             {
                 stored.ts_recent = value;
             }
+            // rfc3168 6.1.1: who sends a SYN without ECN, too, gets no ECN.
+            stored.offer.ecn &= flags.has(Flags::ECE) && flags.has(Flags::CWR);
             let record = *stored;
             return self.send_syn_ack(now, &record, out);
         }
         let expected = record.irs + 1;
         let in_window = segment.seq.within(expected, TCP_WINDOW_INITIAL)
-            || (segment.seq.before(expected) && segment.end().after(expected));
+            || (!flags.has(Flags::RST) && segment.seq.before(expected) && segment.end().after(expected));
         let old_timestamp = record.offer.timestamps
             && segment.timestamps.is_some_and(|(value, _)| (value.wrapping_sub(record.ts_recent) as i32) < 0);
         if flags.has(Flags::ACK) && !flags.has(Flags::RST) && segment.ack == record.iss + 1 {
@@ -330,7 +336,7 @@ impl Tcp {
             return out.drop(frame, reason);
         }
         if flags.has(Flags::RST) {
-            // rfc5961 3.2: exactly the next number, or it is challenged.
+            // rfc5961 3.2 b, c, d: exactly the next number, or it is challenged.
             if segment.seq == expected {
                 self.forget_half_open(index);
                 out.counters.count(Counter::TcpResetsReceived);
@@ -340,9 +346,13 @@ impl Tcp {
             return out.drop(frame, Drop::TcpResetUnacceptable);
         }
         if flags.has(Flags::SYN) {
-            // rfc5961 4.2: whatever its number.
+            // rfc5961 4.2 b, c: whatever its number.
             self.challenge_half_open(now, index, out);
             return out.drop(frame, Drop::TcpSynInWindow);
+        }
+        // rfc7323 3.2 g: as for an open connection.
+        if record.offer.timestamps && segment.timestamps.is_none() {
+            return out.drop(frame, Drop::TcpTimestampMissing);
         }
         if !flags.has(Flags::ACK) {
             return out.drop(frame, Drop::TcpFlags);
@@ -373,7 +383,12 @@ impl Tcp {
         let shift = record.offer.wscale.map_or(0, |_| self.rcv_wscale());
         let window = (TCP_WINDOW_INITIAL.min(0xffff) >> shift) as u16;
         let header = Header { seq: record.iss + 1, ack: record.irs + 1, flags: Flags(Flags::ACK), window };
-        self.emit_bare(&record.key, &header, &options, record.interface, out);
+        self.emit_bare(&record.key, &header, &options, record.interface, self.class_of(record.listener), out);
+    }
+
+    /// How the packets of a listener's connections are marked.
+    fn class_of(&self, listener: u16) -> Class {
+        self.listeners.options(listener).map_or(Class::default(), |options| Class::of(&options))
     }
 
     pub(super) fn forget_half_open(&mut self, index: u32) {
@@ -406,10 +421,11 @@ impl Tcp {
         hot.snd_una = iss + 1;
         hot.marks.set(Marks::ANNOUNCED);
         cold.listener = record.listener;
-        // rfc6298 3: a segment that was sent twice gives no sample (Karn). A cookie's sending time is not known.
+        // rfc6298 3 b: a segment that was sent twice gives no sample (Karn). A cookie's sending time is not known.
         if half_open.is_some() && record.repeats == 0 {
             cold.rtt.sample(Stamp::of(now).since(record.sent_at).max(1), Stamp::of(now));
         } else if record.repeats > 0 {
+            // rfc5681 3.1 d; rfc6298 5.7 a: the same for a lost SYN-ACK as for a lost SYN.
             cold.rtt.syn_was_lost();
             cold.congestion.on_syn_lost();
         }
@@ -433,7 +449,7 @@ impl Tcp {
         // What the peer takes is known with its next segment.
         cold.snd_limit = iss + 1;
         hot.ts_recent = ts_recent;
-        // rfc7323 2.2: scaling only if both sides have offered it.
+        // rfc7323 2.2 b, 2.3 c: each side's scale for its own windows, but only if both have offered one.
         (hot.snd_wscale, hot.rcv_wscale) = (offer.wscale.unwrap_or(0), rcv_wscale);
         hot.marks.put(Marks::TIMESTAMPS, offer.timestamps);
         hot.marks.put(Marks::SACK, offer.sack);
@@ -449,13 +465,14 @@ impl Tcp {
         header: &Header,
         options: &Options,
         interface: InterfaceIndex,
+        class: Class,
         out: &mut Outbox,
     ) {
         let Some(mut frame) = out.make() else { return };
         let offloads = self.way(key, interface).map(|way| way.offloads).unwrap_or_default();
         emit::emit(key, header, options, None, &mut frame, offloads, out);
         out.counters.count(Counter::TcpTxSegments);
-        self.transmits.push_back((emit::answer(key, interface, 0, HOP_LIMIT), frame));
+        self.transmits.push_back((emit::answer(key, interface, class.traffic_class, class.hop_limit), frame));
     }
 
     /// rfc9293 3.10.7.1 and 3.5.2: a reset that the sender will believe, and none for a reset.
@@ -480,11 +497,12 @@ impl Tcp {
             options.timestamps(0, value);
         }
         out.counters.count(Counter::TcpResetsSent);
-        self.emit_bare(key, &header, &options, interface, out);
+        self.emit_bare(key, &header, &options, interface, Class::default(), out);
     }
 }
 
 /// The clock of timestamps: milliseconds (RFC 7323 section 5.4: between 1 ms and 1 s a tick).
+// rfc7323 4.1 a, 5.4 a, c: it follows real time, 2^31 bytes take longer than a tick, and 2^32 ticks are 49 days.
 pub(super) fn timestamp(now: Instant) -> u32 {
     (now.as_ns() / 1_000_000) as u32
 }

@@ -451,8 +451,9 @@ impl Tcp {
         let (hot, cold) = (&mut self.connections.hot[i], &self.connections.cold[i]);
         hot.marks.put(Marks::NAGLE, cold.options.nagle);
         hot.marks.put(Marks::KEEPALIVE, cold.options.keepalive.is_some());
-        // rfc9293 3.9.1.9 SHLD-21, SHLD-22: also while it is open, and unchanged.
-        (hot.traffic_class, hot.hop_limit) = (cold.options.dscp << 2, cold.options.hop_limit.max(1));
+        // rfc9293 3.9.1.9 SHLD-21: also while it is open.
+        let emit::Class { traffic_class, hop_limit } = emit::Class::of(&cold.options);
+        (hot.traffic_class, hot.hop_limit) = (traffic_class, hop_limit);
     }
 
     /// Does what all touched connections have to do: data, acknowledgments, timers. The end of a turn.
@@ -594,7 +595,7 @@ fn key_of(packet: &Packet, frame: &Frame) -> FlowKey {
     FlowKey::new(packet.destination, ports[0], packet.source, ports[1])
 }
 
-/// rfc5961 7: challenges are few, by connection (a limit over all would tell strangers about each other, CVE-2016-5696). Says whether one may be
+/// rfc5961 7 b: challenges are few, by connection (a limit over all would tell strangers about each other, CVE-2016-5696). Says whether one may be
 /// sent now, and counts it.
 fn may_challenge(now: Instant, interval_us: u32, next_at: &mut Stamp, counters: &mut Counters) -> bool {
     let stamp = Stamp::of(now);

@@ -26,9 +26,10 @@ pub struct TcpOptions {
     /// How the congestion window grows.
     pub congestion: CongestionChoice,
     /// Challenge acknowledgments of one connection are at least so far apart, in microseconds.
-    // rfc5961 7 a, c: the throttle can be set.
+    // rfc5961 7: not by the operator (see ARCHITECTURE.md).
     pub challenge_interval_us: u32,
     /// Whether ECN is asked for and granted.
+    // rfc9293 3.8.2 SHLD-8: both, unless somebody says otherwise.
     pub ecn: EcnChoice,
     /// How long a peer may take to close its side when the application has gone (FIN-WAIT-2 has no end of its own in RFC 9293).
     pub fin_wait: Duration,
@@ -81,8 +82,10 @@ pub struct ConnectionOptions {
     // rfc9293 3.7.4 MUST-17: it can be switched; SHLD-7 asks for it by default, see ARCHITECTURE.md.
     pub nagle: bool,
     /// Ask a silent peer whether it is still there. Off by default.
+    // rfc9293 3.8.4 MUST-24: for each connection, at any time.
     pub keepalive: Option<Keepalive>,
     /// End the connection when the peer acknowledges nothing for so long (RFC 5482); `None`: [`GIVE_UP`].
+    // rfc9293 3.8.3 MUST-21: R2 can be set.
     pub user_timeout: Option<Duration>,
     /// After `close`: how long the rest may take to be acknowledged. Zero: `close` resets. `None`: as long as it takes.
     pub linger: Option<Duration>,
@@ -99,7 +102,7 @@ pub struct ConnectionOptions {
 
 /// rfc9293 3.8.3 SHLD-11: at least 100 s without an acknowledgment.
 pub const GIVE_UP: Duration = Duration::from_secs(120);
-/// rfc9293 3.8.3 MUST-23: a SYN is retried for at least 3 minutes.
+/// rfc9293 3.8.3: a SYN is retried for at least 3 minutes.
 pub const GIVE_UP_SYN: Duration = Duration::from_secs(180);
 
 #[allow(clippy::derivable_impls)] // each default is a decision

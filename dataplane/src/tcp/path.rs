@@ -39,7 +39,7 @@ impl Tcp {
     }
 
     /// Settles the payload of a full segment after the peer's limit or the path's has changed.
-    // rfc9293 3.7.1 MUST-16: the smaller of the two, and room for the options that every segment has.
+    // rfc9293 3.7.1: the smaller of the two, and room for the options that every segment has.
     pub(super) fn set_mss(&mut self, index: u32) {
         let i = index as usize;
         let (hot, cold) = (&mut self.connections.hot[i], &mut self.connections.cold[i]);
@@ -75,7 +75,7 @@ impl Tcp {
         }
         match error.cause {
             Cause::TooBig { mtu } => self.narrow(now, i, mtu, out),
-            // rfc9293 3.9.2.2 MUST-56, SHLD-26; rfc5927 5.2: neither soft nor hard errors end an open connection; anybody could send them.
+            // rfc9293 3.9.2.2 MUST-56; rfc5927 5.2: neither soft nor hard errors end an open connection; anybody could send them.
             // Before it is open the peer itself may say that nobody listens, and then there is nothing to wait for.
             cause if hot.state == State::SynSent && is_refusal(cause, hot.key.is_ipv6()) => {
                 self.end(now, i, End::Refused, out);
@@ -86,7 +86,7 @@ impl Tcp {
             }
             cause => {
                 out.counters.count(Counter::TcpIcmpSoft);
-                // rfc9293 3.9.1.8 MUST-47, a; 3.9.2.2 SHLD-25: the application may hear of it.
+                // rfc9293 3.9.1.8 MUST-47; 3.9.2.2 SHLD-25: the application may hear of it.
                 if self.connections.cold[i].options.reports_trouble {
                     let id = self.connections.id(i as u32);
                     self.events.push_back(Event::Trouble { id, trouble: Trouble::Icmp(cause) });

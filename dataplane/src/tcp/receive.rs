@@ -85,18 +85,19 @@ impl Tcp {
     fn judge(&mut self, now: Instant, i: usize, segment: &Segment) -> Verdict {
         let hot = &self.connections.hot[i];
         let flags = segment.flags;
+        // rfc7323 5.2 f, 5.3 a, b, c: before all other checks, of every segment when it arrives, but not of a reset.
         if hot.marks.has(Marks::TIMESTAMPS) && !flags.has(Flags::RST) {
             match segment.timestamps {
                 // rfc7323 5.3 R1: older than what was seen, so it is an old duplicate.
                 Some((value, _)) if (value.wrapping_sub(hot.ts_recent) as i32) < 0 => {
                     if now.since(self.connections.cold[i].heard_at) < TIMESTAMP_VALID {
-                        return Verdict::Answer(Drop::TcpPaws);
+                        return answer(segment, Drop::TcpPaws);
                     }
                 }
                 Some(_) => {}
                 // A peer that has forgotten the connection asks anew, perhaps without them.
                 None if flags.has(Flags::SYN) => {}
-                // rfc7323 3.2: once agreed, each segment but a reset has them; others are dropped.
+                // rfc7323 3.2 g, h: once agreed, each segment but a reset has them; others are dropped, and nothing else comes of it.
                 None => return Verdict::Drop(Drop::TcpTimestampMissing),
             }
         }
@@ -108,11 +109,15 @@ impl Tcp {
             return Verdict::Take;
         }
         if flags.has(Flags::RST) {
-            // rfc5961 3.2: a reset with exactly the next number is believed; one elsewhere in the window is asked for again.
+            // rfc5961 3.2 a, b, c, 4.2 d: a reset with exactly the next number is believed; one elsewhere in the window is asked for again.
+            // rfc9293 3.5.3 SHLD-2: whether it has data does not matter.
             return if segment.seq == hot.rcv_nxt {
                 Verdict::Reset
-            } else {
+            } else if segment.seq.within(hot.rcv_nxt, hot.rcv_adv.since(hot.rcv_nxt)) {
                 Verdict::Challenge(Drop::TcpResetUnacceptable)
+            } else {
+                // rfc5961 3.2 e: here, as for all that is out of the window.
+                Verdict::Drop(Drop::TcpOutOfWindow)
             };
         }
         if flags.has(Flags::SYN) {
@@ -120,7 +125,7 @@ impl Tcp {
             if hot.state == State::SynReceived && segment.seq + 1 == hot.rcv_nxt && flags.has(Flags::ACK) {
                 return Verdict::Take;
             }
-            // rfc5961 4.2: whatever its number, ask.
+            // rfc5961 4.2 a, b: whatever its number, ask.
             return Verdict::Challenge(Drop::TcpSynInWindow);
         }
         // rfc9293 3.10.7.4, fifth: without an acknowledgment it is dropped.
@@ -131,6 +136,7 @@ impl Tcp {
     #[inline]
     fn out_of_window(&self, i: usize, segment: &Segment) -> Option<Verdict> {
         let hot = &self.connections.hot[i];
+        // rfc7323 2.4 b: up to the furthest edge that any acknowledgment of ours has announced.
         let window = hot.rcv_adv.since(hot.rcv_nxt);
         let (seq, len) = (segment.seq, segment.len());
         let acceptable = match (len, window) {
@@ -144,6 +150,7 @@ impl Tcp {
         if acceptable {
             return None;
         }
+        // rfc5961 3.2 e: in silence.
         if segment.flags.has(Flags::RST) {
             return Some(Verdict::Drop(Drop::TcpOutOfWindow));
         }
@@ -154,9 +161,7 @@ impl Tcp {
         if segment.flags.has(Flags::SYN) {
             return Some(Verdict::Challenge(Drop::TcpSynInWindow));
         }
-        // rfc9293 3.10.7.4: an acknowledgment in reply. Data gets one each time, since its sender waits for it; others not too often, or two
-        // confused peers would answer each other for ever.
-        Some(if len > 0 { Verdict::Answer(Drop::TcpOutOfWindow) } else { Verdict::Challenge(Drop::TcpOutOfWindow) })
+        Some(answer(segment, Drop::TcpOutOfWindow))
     }
 
     fn turn_away(
@@ -174,7 +179,8 @@ impl Tcp {
             Verdict::Reset => {
                 out.counters.count(Counter::TcpResetsReceived);
                 out.consume(frame);
-                return self.end(now, i, End::Reset, out);
+                let reason = if hot.state == State::SynReceived { End::Refused } else { End::Reset };
+                return self.end(now, i, reason, out);
             }
             Verdict::Drop(reason) => reason,
             Verdict::Answer(reason) => {
@@ -194,6 +200,7 @@ impl Tcp {
                 reason
             }
         };
+        // rfc5961 3.2 d, 4.2 c; rfc7323 5.2 g: and nothing more: neither its timestamps nor its acknowledgment count.
         self.connections.cold[i].last_drop = Some(reason);
         out.drop(frame, reason);
     }
@@ -255,6 +262,7 @@ impl Tcp {
         }
         frame.truncate(payload_at + (end - seq) as usize);
         frame.trim_front(payload_at);
+        // rfc5681 3.2 a, b: at the end of this turn, whether it comes out of order or fills a hole.
         hot.marks.set(Marks::ACK_NOW);
         if seq.before(rcv_nxt) {
             let known = rcv_nxt.min(end) - seq;
@@ -275,6 +283,7 @@ impl Tcp {
             return self.take_front(now, i, end, fin, frame, out);
         }
         let hot = &mut self.connections.hot[i];
+        // rfc9293 3.10.7.4 SHLD-31: kept until what is missing before it comes.
         match self.assemblers.insert(&mut hot.assembler, rcv_nxt, seq, frame, fin, out) {
             Inserted::New { duplicate, .. } => {
                 out.counters.count(Counter::TcpOutOfOrder);
@@ -286,7 +295,7 @@ impl Tcp {
             Inserted::Duplicate { start, end } => self.note_duplicate(i, (start, end)),
             Inserted::Refused(reason) => self.connections.cold[i].last_drop = Some(reason),
         }
-        // rfc5681 4.2: a sender without SACK counts duplicates, so each out-of-order segment has its own.
+        // rfc5681 4.2 e: a sender without SACK counts duplicates, so each out-of-order segment has its own, and no second one.
         if !self.connections.hot[i].marks.has(Marks::SACK) {
             self.send_ack(now, i, out);
         }
@@ -348,11 +357,11 @@ impl Tcp {
         self.events.push_back(Event::Received { id, frame });
         self.tune_window(now, i, len);
         let hot = &mut self.connections.hot[i];
-        // rfc9293 3.8.6.3 SHLD-19, rfc5681 4.2: at least every second full segment is acknowledged at once.
+        // rfc9293 3.8.6.3, rfc5681 4.2: two full segments are acknowledged at the end of this turn, with what else has come in it.
         if hot.rcv_nxt.since(hot.last_ack_sent) >= 2 * u32::from(hot.mss) {
             hot.marks.set(Marks::ACK_NOW);
         } else if !hot.marks.has(Marks::ACK_DELAYED) {
-            // rfc9293 3.8.6.3 SHLD-18, MUST-40: a smaller one may wait for an answer to travel with, not for long.
+            // rfc9293 3.8.6.3 SHLD-18, MUST-40; rfc5681 4.2 a, b, d: a smaller one may wait for an answer to travel with, not for long.
             hot.marks.set(Marks::ACK_DELAYED);
             hot.ack_at = Stamp::of(now).plus_us(super::ACK_DELAY.as_us() as u32);
         }
@@ -368,6 +377,7 @@ impl Tcp {
         hot.marks.set(Marks::ACK_NOW | Marks::PEER_CLOSED);
         // Whatever lies after a FIN is a lie.
         self.assemblers.discard(&mut hot.assembler, out);
+        // rfc9293 3.6 MUST-12: this, and not `Closed` with a reason.
         self.events.push_back(Event::PeerClosed { id });
         let hot = &mut self.connections.hot[i];
         hot.state = match hot.state {
@@ -380,6 +390,16 @@ impl Tcp {
             other => other,
         };
         self.touch(i);
+    }
+}
+
+/// rfc9293 3.10.7.4: an acknowledgment in reply to what cannot be taken. Data gets one each time, since its sender waits for it; others not too
+/// often, or two confused peers would answer each other for ever.
+fn answer(segment: &Segment, reason: Drop) -> Verdict {
+    if segment.len() > 0 && !segment.flags.has(Flags::SYN) {
+        Verdict::Answer(reason)
+    } else {
+        Verdict::Challenge(reason)
     }
 }
 

@@ -11,9 +11,9 @@ use super::stamp::Stamp;
 const RTO_MIN_US: u32 = 200_000;
 /// rfc6298 2.5: an upper bound may be set, not below 60 s.
 const RTO_MAX_US: u32 = 120_000_000;
-/// rfc6298 2.1 (SHOULD): before the first sample.
+/// rfc6298 2.1 a: before the first sample.
 const RTO_INITIAL_US: u32 = 1_000_000;
-/// rfc6298 5.7 (MUST): when data begins after a SYN was lost.
+/// rfc6298 5.7 a: when data begins after a SYN was lost.
 const RTO_AFTER_LOST_SYN_US: u32 = 3_000_000;
 /// Doublings beyond which even the least timeout is over the maximum: 200 ms * 2^10.
 const BACKOFF_MAX: u8 = 10;
@@ -57,17 +57,18 @@ impl Rtt {
     pub(super) fn sample(&mut self, us: u32, now: Stamp) {
         let us = us.clamp(1, RTO_MAX_US);
         if self.srtt_us_x8 == 0 {
-            // rfc6298 2.2: SRTT = R, RTTVAR = R/2.
+            // rfc6298 2.2 a: SRTT = R, RTTVAR = R/2.
             self.srtt_us_x8 = us * 8;
             self.rttvar_us_x4 = us * 2;
         } else {
-            // rfc6298 2.3: first RTTVAR (beta 1/4), from the old SRTT, then SRTT (alpha 1/8).
+            // rfc6298 2.3 a, b, c: first RTTVAR (beta 1/4), from the old SRTT, then SRTT (alpha 1/8).
             self.rttvar_us_x4 = self.rttvar_us_x4 - self.rttvar_us_x4 / 4 + us.abs_diff(self.srtt_us_x8 / 8);
             self.srtt_us_x8 = self.srtt_us_x8 - self.srtt_us_x8 / 8 + us;
         }
         // rfc6298 5.7: a timeout computed anew replaces the one that was backed off.
         self.backoff = 0;
         self.syn_lost = false;
+        // rfc8985 6.2 a: the least of a recent time.
         if self.min_next_us == u32::MAX {
             self.min_since = now;
         } else if now.since(self.min_since) >= MIN_WINDOW_US {
@@ -101,7 +102,7 @@ impl Rtt {
     pub(super) fn rto_us(&self) -> u32 {
         let mut rto_us = match self.srtt_us() {
             None => RTO_INITIAL_US,
-            // rfc6298 2.3: SRTT + max(G, 4 * RTTVAR); the clock's granularity G is within the minimum.
+            // rfc6298 2.3 d, 4 a: SRTT + max(G, 4 * RTTVAR); the clock's granularity G is within the minimum.
             Some(srtt_us) => srtt_us + self.rttvar_us_x4.max(RTO_MIN_US),
         };
         if self.syn_lost {
@@ -115,7 +116,7 @@ impl Rtt {
         self.backoff
     }
 
-    /// rfc6298 5.5 (MUST): the timer expired; the timeout doubles.
+    /// rfc6298 5.5 a; rfc9293 3.8.2 MUST-19: the timer expired; the timeout doubles.
     pub(super) fn back_off(&mut self) {
         self.backoff = (self.backoff + 1).min(BACKOFF_MAX);
     }

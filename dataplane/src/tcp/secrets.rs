@@ -16,6 +16,7 @@ pub(super) struct Secrets {
 
 impl Secrets {
     pub(super) fn new(seed: u64) -> Self {
+        // rfc9293 3.4.1 MUST-9: keys that nobody outside knows.
         let mut random = fastrand::Rng::with_seed(seed ^ 0x7463_7000);
         let mut key = || SipHasher24::new_with_keys(random.u64(..), random.u64(..));
         Self { isn: key(), timestamps: key(), cookies: key(), ports: key() }
@@ -28,6 +29,7 @@ impl Secrets {
 
     /// What a flow's timestamps are ahead of the clock (RFC 7323 section 5.4): the same for each connection of the flow, so that they go on rising
     /// from one to the next, and no other flow learns how long this machine runs.
+    // rfc7323 7 a: each flow's own.
     pub(super) fn timestamp_offset(&self, key: &FlowKey) -> u32 {
         hash(self.timestamps, key, 0) as u32
     }

@@ -75,8 +75,9 @@ impl Segment {
         let payload_at = usize::from(fixed[12] >> 4) * 4;
         self.seq = Seq(word(4));
         self.ack = Seq(word(8));
-        // rfc9293 3.1: reserved bits are ignored; the urgent pointer is too (see `receive`).
+        // rfc9293 3.1: reserved bits are ignored; so is the urgent pointer (see ARCHITECTURE.md).
         self.flags = Flags(fixed[13]);
+        // rfc9293 3.1 MUST-1: unsigned.
         self.window = u16::from_be_bytes([fixed[14], fixed[15]]);
         self.payload_at = payload_at;
         self.payload_len = (transport_len - payload_at) as u32;
@@ -114,7 +115,7 @@ impl Segment {
                         let _ = self.blocks.try_push((word(0), word(4)));
                     }
                 }
-                // rfc9293 3.1 MUST-6: options that are not known are ignored.
+                // rfc9293 3.1 MUST-6; rfc7323 2.2 c: options that are not known are ignored, and so are here those that only a SYN may have.
                 _ => {}
             }
         }
@@ -145,6 +146,7 @@ impl<'a> Iterator for Options<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
+            // rfc9293 3.1 MUST-4, 3.2 MUST-64: byte by byte, so that an option may begin at any; two kinds are a byte alone.
             let (&kind, rest) = self.0.split_first()?;
             match kind {
                 kind::END => {
@@ -178,7 +180,7 @@ pub(super) struct SynOptions {
     pub(super) sack_permitted: bool,
 }
 
-/// rfc7323 2.3: a scale above 14 is taken as 14.
+/// rfc7323 2.3 h: a scale above 14 is taken as 14.
 const WSCALE_MAX: u8 = 14;
 
 impl SynOptions {

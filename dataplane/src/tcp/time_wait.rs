@@ -8,7 +8,7 @@ use crate::{
 };
 use std::collections::VecDeque;
 
-/// rfc9293 3.4.2, 3.6.1 MUST-13: twice the maximum segment lifetime. RFC 9293 puts that at two minutes; like every large stack we take 30 s.
+/// rfc9293 3.4.2, 3.6.1: twice the maximum segment lifetime. RFC 9293 puts that at two minutes; like every large stack we take 30 s.
 pub(super) const TIME_WAIT: Duration = Duration::from_secs(60);
 
 /// One connection in TIME-WAIT.

@@ -53,7 +53,8 @@ impl Timer {
 }
 
 /// Timeouts in a row that are worth a word.
-const R1: u8 = 3;
+pub(super) const R1: u8 = 3;
+
 /// The time at which a timer is due, but not after patience is over that began at `since`.
 pub(super) fn not_after(now: Instant, at: Stamp, since: Instant, patience: Duration) -> Stamp {
     let over_us = (since + patience).since(now).as_us();
@@ -62,7 +63,7 @@ pub(super) fn not_after(now: Instant, at: Stamp, since: Instant, patience: Durat
 }
 
 /// Probes of a closed window come at least so often.
-const PERSIST_MAX_US: u32 = 60_000_000;
+const PERSIST_MAX_US: u64 = 60_000_000;
 
 impl Tcp {
     /// When [`Self::handle_timers`] has something to do; never too late.
@@ -193,7 +194,7 @@ impl Tcp {
         let (hot, cold) = (&mut self.connections.hot[i], &mut self.connections.cold[i]);
         let Some(index) = hot.flight.get() else { return };
         let patience = cold.options.user_timeout.unwrap_or(GIVE_UP);
-        // rfc9293 3.8.3 MUST-20, SHLD-11: so long without an acknowledgment, and the connection is over.
+        // rfc9293 3.8.3 SHLD-11: so long without an acknowledgment (R2), and the connection is over.
         if now.since(cold.stalled_at) >= patience {
             return self.reset(now, i, End::TimedOut, out);
         }
@@ -243,7 +244,7 @@ impl Tcp {
             return self.reset(now, i, End::TimedOut, out);
         }
         cold.retries = cold.retries.saturating_add(1);
-        let wait = (cold.rtt.rto_us() << cold.retries.min(8)).min(PERSIST_MAX_US);
+        let wait = (u64::from(cold.rtt.rto_us()) << cold.retries.min(8)).min(PERSIST_MAX_US) as u32;
         hot.transmit_at = not_after(now, Stamp::of(now).plus_us(wait), cold.stalled_at, patience);
         out.counters.count(Counter::TcpWindowProbes);
         self.probe_window(now, i, out);
@@ -270,6 +271,7 @@ impl Tcp {
         let Some(index) = hot.flight.get() else { return hot.marks.clear(Marks::TRANSMIT_ARMED | Marks::PERSIST) };
         let flight = self.flights.at(index);
         if hot.snd_nxt != hot.snd_una {
+            // rfc9293 3.8.6 MUST-35: also in front of a window that shrank to zero: what is sent again probes it.
             hot.marks.clear(Marks::PERSIST);
             hot.marks.set(Marks::TRANSMIT_ARMED);
             let (_, at) = flight.recovery.deadline(&cold.rtt).expect("something is under way");
@@ -285,6 +287,7 @@ impl Tcp {
         if !hot.marks.has(Marks::PERSIST) {
             hot.marks.set(Marks::PERSIST | Marks::TRANSMIT_ARMED);
             cold.stalled_at = now;
+            // rfc9293 3.9.1.2 MUST-60: whatever holds it back, it will not wait for ever.
             hot.transmit_at = Stamp::of(now).plus_us(cold.rtt.rto_us());
         }
     }

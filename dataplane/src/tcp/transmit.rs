@@ -61,6 +61,7 @@ impl Tcp {
     }
 
     /// Lost segments go first.
+    // rfc9293 3.8.6 SHLD-16: whatever has become of the peer's window meanwhile.
     fn resend_lost(&mut self, now: Instant, i: usize, out: &mut Outbox) {
         loop {
             let (hot, cold) = (&self.connections.hot[i], &self.connections.cold[i]);
@@ -115,13 +116,15 @@ impl Tcp {
             if !flight.recovery.may_send_new() {
                 return;
             }
+            // rfc7323 2.4 a, d; rfc9293 3.8.6 SHLD-15: the latest window limits what is new; nothing if it has shrunk below what is under way.
             let window = (hot.snd_una + hot.snd_wnd).since(hot.snd_nxt);
             let offloads = self.topology.interface(hot.interface).offloads;
             let (mss, quota) = (u32::from(hot.mss), flight.recovery.quota(&cold.congestion));
             let outstanding = hot.snd_nxt != hot.snd_una;
             let largest = if offloads.tso && offloads.l4_checksum { TSO_MAX } else { mss };
+            // rfc9293 3.9.1.2 SHLD-27, SHLD-28: however it was written, as much as fits.
             let len = unsent.min(window).min(largest);
-            // rfc5681 2 a: within cwnd, by whole segments; the first always fits.
+            // rfc5681 2 a, 3.1 a: within cwnd, by whole segments; the first always fits.
             let len = if quota >= len.min(mss) {
                 len.min(quota.max(mss))
             } else if outstanding {
@@ -203,12 +206,12 @@ impl Tcp {
         if hot.snd_nxt == hot.snd_una {
             cold.stalled_at = now;
             // rfc5681 4.1 a: after a silence nobody knows what the path still carries.
-            let idle = stamp.since(cold.sent_at);
+            let idle = u32::try_from(now.since(cold.sent_at).as_us()).unwrap_or(u32::MAX);
             if idle > cold.rtt.rto_us() {
                 cold.congestion.on_idle(stamp, idle, &cold.rtt);
             }
         }
-        cold.sent_at = stamp;
+        cold.sent_at = now;
         // By segments, also where a device will do the cutting: they are lost one by one.
         let mut left = count;
         while left > 0 {
@@ -241,6 +244,7 @@ impl Tcp {
     ) {
         let hot = &mut self.connections.hot[i];
         let mut options = Options::default();
+        // rfc7323 3.2 b, d: in each segment, and with ACK in each there is something to echo.
         if hot.marks.has(Marks::TIMESTAMPS) {
             options.timestamps(timestamp(now).wrapping_add(hot.ts_offset), hot.ts_recent);
         }
@@ -261,13 +265,20 @@ impl Tcp {
             }
         }
         let mss = u32::from(hot.mss);
-        if len + SACK_ROOM <= mss && (hot.assembler.is_some() || hot.marks.has(Marks::DSACK)) {
-            let fit = ((mss - len - 4) / 8).min(SACK_BLOCKS_MAX as u32) as usize;
-            self.put_sack(i, fit, &mut options);
+        let mut withheld = false;
+        if hot.marks.has(Marks::SACK) && (hot.assembler.is_some() || hot.marks.has(Marks::DSACK)) {
+            if len + SACK_ROOM <= mss {
+                let fit = ((mss - len - 4) / 8).min(SACK_BLOCKS_MAX as u32) as usize;
+                self.put_sack(i, fit, &mut options);
+            } else {
+                withheld = hot.marks.has(Marks::ACK_NOW);
+            }
         }
         let hot = &mut self.connections.hot[i];
         let header = hot.header(seq, flags);
         note_acknowledged(hot);
+        // What a full segment has no room for, an acknowledgment by itself will say.
+        hot.marks.put(Marks::ACK_NOW, withheld);
         let offloads = self.topology.interface(hot.interface).offloads;
         let cut = (len > mss).then_some(hot.mss);
         let (traffic_class, hop_limit) = (hot.traffic_class, hot.hop_limit);
@@ -289,9 +300,11 @@ impl Tcp {
         let Some(mut frame) = out.make() else { return };
         let mut options = Options::default();
         let hot = &self.connections.hot[i];
+        // rfc7323 3.2 b, d: the same here.
         if hot.marks.has(Marks::TIMESTAMPS) {
             options.timestamps(timestamp(now).wrapping_add(hot.ts_offset), hot.ts_recent);
         }
+        // rfc2018 4 e: every one while anything is out of order.
         if hot.assembler.is_some() || hot.marks.has(Marks::DSACK) {
             self.put_sack(i, SACK_BLOCKS_MAX, &mut options);
         }
@@ -312,6 +325,7 @@ impl Tcp {
     // rfc2018 4 a, c, g: whenever there is something to report, in as many blocks as fit.
     fn put_sack(&mut self, i: usize, fit: usize, options: &mut Options) {
         let (hot, cold) = (&mut self.connections.hot[i], &self.connections.cold[i]);
+        // rfc2018 4 b: only for a peer that has permitted it.
         if !hot.marks.has(Marks::SACK) {
             return;
         }
@@ -351,7 +365,7 @@ fn worth_sending(hot: &Hot, len: u32, unsent: u32, mss: u32, snd_wnd_max: u32) -
     if len >= mss || (len >= snd_wnd_max / 2 && len < unsent) {
         return true;
     }
-    // rfc9293 3.7.4 SHLD-7: Nagle, where it is on. A FIN waits for nothing.
+    // rfc9293 3.7.4: Nagle, where it is on. A FIN waits for nothing.
     let held_back = hot.marks.has(Marks::NAGLE) && hot.snd_nxt != hot.snd_una && !hot.marks.has(Marks::CLOSED);
     len == unsent && !held_back
 }

@@ -15,11 +15,11 @@ use crate::{
     tcp::{rtt::Rtt, stamp::Stamp},
 };
 
-/// rfc9438 4.1, 5: how fast the curve rises, in segments/s^3.
+/// rfc9438 5.1 a, b: how fast the curve rises, in segments/s^3.
 const C: f64 = 0.4;
-/// rfc9438 4.6: beta_cubic = 7/10.
+/// rfc9438 4.6 b: beta_cubic = 7/10.
 const BETA: (u64, u64) = (7, 10);
-/// rfc9438 4.7: (1 + beta) / 2 = 17/20 of the window, when a loss came earlier than the last: others want room.
+/// rfc9438 4.7 a: (1 + beta) / 2 = 17/20 of the window, when a loss came earlier than the last: others want room.
 const FAST_CONVERGENCE: (u64, u64) = (17, 20);
 /// rfc9438 4.3 equation 4: 3 * (1 - beta) / (1 + beta): with it W_est takes as much as Reno, although it gives up less.
 const ALPHA: f64 = 9.0 / 17.0;
@@ -39,6 +39,7 @@ pub(in crate::tcp) struct Cubic {
 #[derive(Clone, Debug)]
 enum Stage {
     /// The first slow start of a connection.
+    // rfc9438 4.10 b: with HyStart++.
     HyStart(HyStart),
     /// Towards a threshold that a loss has set.
     SlowStart,
@@ -88,7 +89,7 @@ impl Cubic {
 
     /// Where slow start ends without a loss.
     fn begin_avoidance(&mut self) {
-        // rfc9438 4.8, 4.10: the first epoch after a timeout or after HyStart++ has K = 0 and W_max = cwnd.
+        // rfc9438 4.8 a: W_est begins with this window (`epoch`). 4.8, 4.10: the first epoch after a timeout or after HyStart++ has K = 0 and W_max = cwnd.
         self.w_max = self.window.cwnd;
         self.stage = Stage::Avoidance(self.epoch());
     }
@@ -109,7 +110,7 @@ impl Cubic {
         if epoch.t_us == NOT_BEGUN {
             (epoch.t_us, epoch.at) = (0, ack.now);
         }
-        // rfc9438 4.2, 5.8: t leaves out the time in which the window was not used.
+        // rfc9438 4.2 a, 4.6 c: t leaves out the time in which the window was not used.
         if ack.cwnd_limited {
             epoch.t_us = epoch.t_us.saturating_add(ack.now.since(epoch.at)).min(NOT_BEGUN - 1);
         }
@@ -130,14 +131,14 @@ impl Cubic {
         };
         let t_us = f64::from(epoch.t_us);
         let (w_now, target) = (w_cubic(t_us), w_cubic(t_us + f64::from(srtt_us)).clamp(cwnd, cwnd * 1.5));
-        // rfc9438 4.3: once W_est has reached the window before the loss, nothing is left to make up for.
+        // rfc9438 4.3 b: once W_est has reached the window before the loss, nothing is left to make up for.
         let alpha = if epoch.w_est < self.cwnd_prior { ALPHA } else { 1.0 };
         add(&mut epoch.w_est, &mut epoch.w_est_frac, alpha * mss * bytes / cwnd);
         if w_now < f64::from(epoch.w_est) {
-            // rfc9438 4.3: the Reno-friendly region.
+            // rfc9438 4.3 a: the Reno-friendly region.
             self.window.cwnd = self.window.cwnd.max(epoch.w_est);
         } else {
-            // rfc9438 4.4, 4.5: (target - cwnd) / cwnd for each segment that was acknowledged.
+            // rfc9438 4.4 a, 4.5 a: (target - cwnd) / cwnd for each segment that was acknowledged.
             add(&mut self.window.cwnd, &mut epoch.cwnd_frac, (target - cwnd) * bytes / cwnd);
         }
     }
@@ -195,9 +196,10 @@ impl CongestionControl for Cubic {
         self.window.lose();
         self.stage = Stage::SlowStart;
     }
-    fn on_ecn(&mut self, now: Stamp, flight: u32) {
-        // rfc9438 4.6: as for a lost segment.
-        self.on_loss(now, flight);
+    fn on_ecn(&mut self, _now: Stamp, flight: u32) {
+        self.mark();
+        self.window.cut_for_mark(flight, BETA.0, BETA.1);
+        self.stage = if self.window.is_slow_start() { Stage::SlowStart } else { Stage::Avoidance(self.epoch()) };
     }
     fn on_idle(&mut self, now: Stamp, idle_us: u32, rtt: &Rtt) {
         self.window.restart(idle_us, rtt);
@@ -209,6 +211,11 @@ impl CongestionControl for Cubic {
         }
     }
     fn on_spurious(&mut self, _now: Stamp) {
+        // rfc9438 4.9.2 a: found so late that the window has grown past where it was: it stays.
+        if self.window.cwnd > self.window.prior_cwnd {
+            self.window.prior_cwnd = 0;
+            return;
+        }
         // rfc9438 4.9.1: as if nothing had been. K comes out so that the curve goes on where it was left.
         if self.window.restore() {
             self.w_max = self.prior_w_max;

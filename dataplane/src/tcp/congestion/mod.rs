@@ -145,7 +145,7 @@ struct Window {
 
 impl Window {
     fn new(mss: u16) -> Self {
-        // rfc5681 3.1: ssthresh begins arbitrarily high.
+        // rfc5681 3.1 f: ssthresh begins arbitrarily high.
         let ssthresh = CWND_MAX;
         Self { cwnd: initial_window(mss), ssthresh, prior_cwnd: 0, prior_ssthresh: 0, mss, untouched: true }
     }
@@ -155,6 +155,7 @@ impl Window {
     }
 
     #[inline]
+    // rfc9293 3.8.2 MUST-19; rfc9438 4.10 a: slow start up to here, congestion avoidance beyond.
     fn is_slow_start(&self) -> bool {
         self.cwnd < self.ssthresh
     }
@@ -179,27 +180,35 @@ impl Window {
         true
     }
 
-    /// rfc5681 3.1 equation 4: from what is in flight, not from a window that nothing filled; two segments at least. What limited
-    /// transmit added beyond the window does not count (rfc5681 3.2 step 2).
+    /// rfc9438 4.6 e; rfc3168 6.1.2: a router's mark lowers the window down to a single segment; the threshold stays at two.
+    fn cut_for_mark(&mut self, flight: u32, numerator: u64, denominator: u64) {
+        let least = (u64::from(flight.min(self.cwnd)) * numerator / denominator) as u32;
+        self.cut(self.reduced(flight, numerator, denominator));
+        self.cwnd = self.cwnd.min(least.max(self.mss()));
+    }
+
+    /// rfc5681 3.1 equation 4: from what is in flight, not from a window that nothing filled; two segments at least.
     fn reduced(&self, flight: u32, numerator: u64, denominator: u64) -> u32 {
+        // rfc5681 3.2 h: what limited transmit added beyond the window does not count.
         let flight = u64::from(flight.min(self.cwnd));
         ((flight * numerator / denominator) as u32).max(2 * self.mss())
     }
 
     /// After a loss: the window is the threshold; never more than it was.
+    // rfc5681 3.1 g, 3.2 l, 4.3 c; rfc9438 4.6 a: at once, so that a recovery ends there.
     fn cut(&mut self, ssthresh: u32) {
         self.ssthresh = ssthresh;
         self.cwnd = self.cwnd.min(ssthresh).max(self.mss());
         self.untouched = false;
     }
 
-    /// rfc5681 3.1 (MUST): after a timeout the loss window, one segment.
+    /// rfc5681 3.1 n: after a timeout the loss window, one segment.
     fn lose(&mut self) {
         self.cwnd = self.mss();
         self.untouched = false;
     }
 
-    /// rfc5681 4.1 (SHOULD): after an idle time longer than the timeout no more than the restart window. The threshold remembers what the
+    /// rfc5681 4.1 a: after an idle time longer than the timeout no more than the restart window. The threshold remembers what the
     /// path had carried (rfc2861 3).
     fn restart(&mut self, idle_us: u32, rtt: &Rtt) {
         let restart_window = initial_window(self.mss);
@@ -209,15 +218,17 @@ impl Window {
         }
     }
 
-    /// rfc5681 3.1 (MUST): after a lost SYN one segment.
+    /// rfc5681 3.1 d: after a lost SYN one segment.
     fn on_syn_lost(&mut self) {
         self.lose();
     }
 
     fn set_mss(&mut self, mss: u16) {
         let mss = mss.max(1);
+        // rfc5681 3.1 e: as many segments as before, if they are smaller now.
+        let as_many = (u64::from(self.cwnd) * u64::from(mss) / u64::from(self.mss)) as u32;
         self.mss = mss;
-        self.cwnd = if self.untouched { initial_window(mss) } else { self.cwnd.max(self.mss()) };
+        self.cwnd = if self.untouched { initial_window(mss) } else { self.cwnd.min(as_many).max(self.mss()) };
     }
 }
 

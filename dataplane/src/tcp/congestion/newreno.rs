@@ -35,7 +35,7 @@ impl CongestionControl for NewReno {
             return;
         }
         self.after_rto = false;
-        // rfc3465 2.1: in congestion avoidance a segment for each window of bytes.
+        // rfc5681 3.1 i, k; rfc3465 2.1: in congestion avoidance a segment for each window of bytes.
         self.acked += ack.bytes.min(self.window.cwnd);
         if self.acked >= self.window.cwnd {
             self.acked -= self.window.cwnd;
@@ -59,9 +59,9 @@ impl CongestionControl for NewReno {
         self.acked = 0;
         self.after_rto = true;
     }
-    fn on_ecn(&mut self, now: Stamp, flight: u32) {
-        // rfc3168 6.1.2: as for a lost segment.
-        self.on_loss(now, flight);
+    fn on_ecn(&mut self, _now: Stamp, flight: u32) {
+        self.window.cut_for_mark(flight, 1, 2);
+        self.acked = 0;
     }
     fn on_idle(&mut self, _now: Stamp, idle_us: u32, rtt: &Rtt) {
         self.window.restart(idle_us, rtt);

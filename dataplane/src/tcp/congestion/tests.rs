@@ -321,3 +321,46 @@ fn hystart_goes_on_when_the_growth_was_jitter() {
     path.round();
     assert!(path.segments() >= before * 2 - 9 && path.cc.ssthresh() > 1 << 29);
 }
+
+#[test]
+fn marks_lower_the_window_to_one_segment_and_losses_to_two() {
+    for mut cc in both(MSS) {
+        for _ in 0..9 {
+            let flight = cc.cwnd() / 1_000 * 1_000;
+            cc.on_ecn(Stamp(0), flight);
+        }
+        assert_eq!((cc.cwnd(), cc.ssthresh()), (1_000, 2_000));
+    }
+    for mut cc in both(MSS) {
+        for _ in 0..9 {
+            let cwnd = cc.cwnd();
+            cc.on_loss(Stamp(0), cwnd);
+        }
+        assert_eq!((cc.cwnd(), cc.ssthresh()), (2_000, 2_000));
+    }
+}
+
+#[test]
+fn smaller_segments_are_as_many_as_before() {
+    for cc in both(MSS) {
+        let mut path = Path::new(cc);
+        path.round();
+        path.cc.set_mss(500);
+        assert_eq!((path.cc.cwnd(), path.segments()), (10_000, 20));
+        path.cc.set_mss(1_000);
+        assert_eq!(path.cc.cwnd(), 10_000, "larger ones bring no window");
+    }
+}
+
+#[test]
+fn a_loss_that_is_undone_too_late_changes_nothing() {
+    let mut path = Path::new(Cubic::new(MSS));
+    path.round();
+    path.lose();
+    while path.cc.cwnd() <= 20_000 {
+        path.round();
+    }
+    let windows = (path.cc.cwnd(), path.cc.ssthresh());
+    path.cc.on_spurious(path.now);
+    assert_eq!((path.cc.cwnd(), path.cc.ssthresh()), windows);
+}

@@ -28,6 +28,7 @@ impl Recovery {
     pub(super) fn find_losses(&mut self, now: Stamp, rtt: &Rtt) -> Losses {
         let mut losses = Losses { any: self.board.lost() > 0 && self.state == State::Open, again: None };
         self.reo_at = None;
+        // rfc8985 1 a, 4 a, 9.2 a: with SACK time alone decides; without it RFC 6582 does.
         if !self.sack || self.board.is_empty() {
             return losses;
         }
@@ -82,6 +83,7 @@ impl Recovery {
     }
 
     /// Losses were found: a recovery begins, or goes on. Says whether the windows were reduced.
+    // rfc5681 4.3 d, e: for as many losses of one window as there are once; what is lost of the next begins another recovery.
     #[inline]
     pub(super) fn react(&mut self, now: Stamp, losses: Losses, cc: &mut Congestion) -> bool {
         if !losses.any {
@@ -112,7 +114,7 @@ impl Recovery {
             State::Recovery => {
                 let in_flight = self.in_flight();
                 let episode = self.episode();
-                // rfc5681 4.3 (MUST): the loss of a retransmission is a second sign of congestion; of those of one round trip, one.
+                // rfc5681 4.3 d; rfc8985 9.3 c: the loss of a retransmission is a second sign of congestion; of those of one round trip, one.
                 let is_second = losses.again.is_some_and(|at| !episode.reduced_at.is_after(at));
                 if is_second {
                     episode.reduced_at = now;

@@ -233,7 +233,9 @@ impl Recovery {
             reason: None,
         };
         self.delivery.stamp(&mut sent);
+        // rfc2018 5 a; rfc8985 4 b, c, 7.3 f: each segment is noted, with its time in microseconds.
         self.board.push(sent);
+        // rfc8985 7.2 a: the probe timer starts anew.
         self.pto_since = now;
         self.tlp.on_sent(self.board.nxt());
         self.forced = false;
@@ -264,6 +266,10 @@ impl Recovery {
         let mut reason = self.tlp.take_due().then_some(Resend::TailLossProbe);
         let is_recovery = self.state == State::Recovery;
         self.forced = false;
+        if seq.up_to(self.board.una()) {
+            // rfc6298 5 a: the timer is that of the first segment, which is not sent again less than a timeout after this.
+            self.rto_since = now;
+        }
         let episode = self.episode.get_or_insert_default();
         let (delivery, sack) = (&self.delivery, self.sack);
         self.board.resend(seq, end, |sent| {
@@ -272,6 +278,7 @@ impl Recovery {
             } else {
                 sent.reason = reason;
             }
+            // rfc8985 4 c, 7.3 f: as for any transmission.
             sent.at = now;
             delivery.stamp(sent);
             // Only RACK takes them out again.
@@ -366,6 +373,7 @@ impl Recovery {
             self.advance(ack);
         }
         let dsack = if ack.blocks.is_empty() { None } else { self.take_blocks(ack, min_rtt_us, &mut newly) };
+        // rfc5681 3.2 f: with SACK only what it reports counts.
         let is_hole = !self.sack && self.take_duplicate(ack, ack.ack - una_before, cc.mss(), &mut newly);
         let mut outcome = Outcome {
             acked: ack.ack - una_before,
@@ -374,6 +382,7 @@ impl Recovery {
             dsack: dsack.is_some(),
             ..Outcome::default()
         };
+        // rfc6298 3 c; rfc9293 3.8.1 MUST-18: each acknowledgment that can tell is a sample.
         if let Some(us) = outcome.rtt_us {
             rtt.sample(us, ack.now);
             self.tlp.on_sample();
@@ -404,7 +413,7 @@ impl Recovery {
             }
             if sent.resent {
                 newly.resent = true;
-                // rfc6298 3 (Karn): only the timestamp can tell which transmission it was that arrived.
+                // rfc6298 3 a, b: Karn: only the timestamp can tell which transmission it was that arrived.
                 newly.acked_us = ack.echo.and_then(|echo| {
                     let us = ack.now.since(sent.at);
                     if sent.at.is_after(echo) {
@@ -426,7 +435,7 @@ impl Recovery {
     #[inline]
     fn advance(&mut self, ack: &AckInfo<'_>) {
         let una = ack.ack;
-        // rfc6298 5.3: the timer starts anew. rfc8985 7.2: so does the probe timer.
+        // rfc6298 5 b; rfc8985 7.2 a: the timer starts anew, and so does the probe timer.
         (self.rto_since, self.pto_since) = (ack.now, ack.now);
         self.rack.fack = self.rack.fack.max(una);
         // Numbers of long ago would seem to lie ahead after half of the circle.
@@ -482,9 +491,11 @@ impl Recovery {
             self.dup_acks = self.dup_acks.saturating_add(1);
             let room = self.board.in_flight() - self.dup_bytes.min(self.board.in_flight());
             newly.bytes = mss.min(room);
+            // rfc5681 3.2 d, e: limited transmit: another segment may leave; the window stays.
             self.dup_bytes += newly.bytes;
             // rfc6582 3.2 step 1: not for what a recovery's own retransmissions caused.
             let is_new = ack.ack.after(self.recovery_point);
+            // rfc5681 3.2 c: the third.
             if self.state == State::Open && self.dup_acks == DUP_THRESH && is_new {
                 self.lose_front(Resend::DupAcks);
                 return true;
@@ -513,7 +524,7 @@ impl Recovery {
         if !self.tlp.is_retransmission || is_duplicate {
             self.tlp.end = None;
         } else if ack.ack.after(end) {
-            // The probe has repaired a loss that nothing else would have told of.
+            // rfc8985 7.4.2 a, b: the probe has repaired a loss that nothing else would have told of.
             self.tlp.end = None;
             cc.remember();
             cc.on_loss(ack.now, self.tlp.flight);

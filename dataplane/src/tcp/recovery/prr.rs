@@ -20,7 +20,7 @@ impl Prr {
         Self { recover_fs: recover_fs.max(1), ..Self::default() }
     }
 
-    /// rfc6937 3: `delivered` bytes arrived. `safe`: SND.UNA advanced and no further loss was found, so that slow start up to the
+    /// rfc8985 9.3 b; rfc6937 3: `delivered` bytes arrived. `safe`: SND.UNA advanced and no further loss was found, so that slow start up to the
     /// threshold (SSRB) does no harm; otherwise as many bytes leave as arrive (CRB).
     pub(super) fn on_ack(&mut self, delivered: u32, in_flight: u32, ssthresh: u32, mss: u32, safe: bool) {
         if delivered == 0 {

@@ -97,7 +97,7 @@ impl Rack {
         self.xmit_ts.plus_us(self.rtt_us.saturating_add(reo_wnd_us))
     }
 
-    /// rfc8985 6.2 step 4: a retransmission was for nothing. Once a round trip, the window grows by a quarter of the least round trip.
+    /// rfc8985 3.3.2 c, 4 d; 6.2 step 4: a retransmission was for nothing. Once a round trip, the window grows by a quarter of the least round trip.
     pub(super) fn on_dsack(&mut self, una: Seq, nxt: Seq) {
         if self.dsack_round.is_some_and(|round| una.from(round)) {
             self.dsack_round = None;
@@ -120,12 +120,13 @@ impl Rack {
     /// RACK.reo_wnd: how much longer than RACK.rtt a segment may take.
     #[inline]
     pub(super) fn reo_wnd_us(&self, rtt: &Rtt, recovering: bool, sacked_segments: u32) -> u32 {
-        // rfc8985 6.2 step 4: on a path that keeps order nothing is waited for once a loss is likely.
+        // rfc8985 3.3.2 a: on a path that keeps order nothing is waited for once a loss is likely.
         if !self.reordering.seen && (recovering || sacked_segments >= DUP_THRESH) {
             return 0;
         }
+        // rfc8985 3.3.2 b: a quarter of the least round trip at first, and zero before there is one.
         let wnd_us = u64::from(rtt.min_us()) * u64::from(self.reordering.mult) / 4;
-        // rfc8985 6.2 step 4 (MUST): bounded by SRTT.
+        // rfc8985 3.3.2 d, e: bounded by SRTT.
         wnd_us.min(u64::from(rtt.srtt_us().unwrap_or(0))) as u32
     }
 }

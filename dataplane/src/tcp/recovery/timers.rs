@@ -11,7 +11,7 @@ use crate::tcp::{
 
 /// rfc8985 7.2 TLP.max_ack_delay: a peer may keep the acknowledgement of a lone segment for this long.
 const MAX_ACK_DELAY_US: u32 = 200_000;
-/// rfc8985 7.2: before the first round trip was measured.
+/// rfc8985 7.2 b: before the first round trip was measured.
 const PTO_INITIAL_US: u32 = 1_000_000;
 /// No probe earlier than this: within a rack two round trips are less than a peer's scheduling.
 const PTO_MIN_US: u32 = 2_000;
@@ -108,10 +108,11 @@ impl Recovery {
             return None;
         }
         let rto_at = self.rto_since.plus_us(rtt.rto_us());
-        // rfc8985 8: the earlier of the two.
+        // rfc8985 8 a: one timer; the earlier of the two.
         if let Some(at) = self.reo_at.filter(|at| !at.is_after(rto_at)) {
             return Some((Timer::Reordering, at));
         }
+        // rfc8985 7.3 b, c, g: no probe, or one is under way.
         if self.reo_at.is_some() || !self.may_probe() {
             return Some((Timer::Rto, rto_at));
         }
@@ -120,7 +121,7 @@ impl Recovery {
         Some((Timer::Probe, if pto_at.is_after(rto_at) { rto_at } else { pto_at }))
     }
 
-    /// rfc8985 7.2, 7.3: with SACK, outside of recoveries, when nothing is SACKED; one at a time, and no second without a round trip.
+    /// rfc8985 7.2 a, 7.3 a: with SACK, outside of recoveries, when nothing is SACKED; one at a time, and no second without a round trip.
     fn may_probe(&self) -> bool {
         self.sack && self.state == State::Open && self.tlp.end.is_none() && self.tlp.sampled && !self.board.has_sacks()
     }
@@ -144,13 +145,14 @@ impl Recovery {
         }
     }
 
+    // rfc8985 6.2 b: as an acknowledgement would find them.
     fn on_reordering_timer(&mut self, now: Stamp, rtt: &Rtt, cc: &mut Congestion) -> Action {
         let losses = self.find_losses(now, rtt);
         let reduced = self.react(now, losses, cc);
         if losses.any { Action::LossesMarked { reduced } } else { Action::Nothing }
     }
 
-    /// rfc8985 7.3: TLP_send_probe. New data if there is any, otherwise the last segment again.
+    /// rfc8985 7.3 d, e: TLP_send_probe. New data if there is any, otherwise the last segment again.
     fn probe(&mut self, now: Stamp, has_new: bool, cc: &Congestion) -> Action {
         let has_new = has_new && self.may_send_new();
         let nxt = self.board.nxt();
@@ -171,12 +173,12 @@ impl Recovery {
         Action::ProbeLast(last.end - len, len)
     }
 
-    /// rfc6298 5.4 to 5.6, rfc8985 6.3.
+    /// rfc6298 5 b; rfc8985 6.3: the oldest segment first (5.4), and the timer starts anew (5.6).
     fn time_out(&mut self, now: Stamp, rtt: &mut Rtt, cc: &mut Congestion) -> Action {
         let (una, outstanding) = (self.board.una(), self.board.outstanding());
         let Some(front) = self.board.front() else { return Action::Nothing };
         let again = front.resent && front.reason == Some(Resend::Rto);
-        // rfc2018 8: what is held but never acknowledged was dropped again.
+        // rfc2018 5 c: what is held but never acknowledged was dropped again.
         if front.sacked {
             self.board.forget_sacks();
         }
