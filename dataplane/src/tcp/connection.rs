@@ -175,6 +175,8 @@ impl Marks {
     pub(super) const ACTIVE: u32 = 1 << 21;
     /// The application has heard of it, so it hears of its end.
     pub(super) const ANNOUNCED: u32 = 1 << 22;
+    /// `wake_at` stands.
+    pub(super) const WAKES: u32 = 1 << 25;
     /// A small segment is under way, or will be, with nothing else.
     pub(super) const LONE: u32 = 1 << 24;
     /// The path carries less than the interface, as far as we know.
@@ -270,6 +272,8 @@ pub(super) struct Hot {
     /// DSCP in the upper six bits; ECN goes into the others.
     pub(super) traffic_class: u8,
     pub(super) hop_limit: u8,
+    /// With [`Marks::WAKES`]: the wheel wakes it at this time, or before.
+    pub(super) wake_at: Stamp,
 }
 
 const _: () = assert!(size_of::<Hot>() == 128, "two cache lines");
@@ -375,6 +379,7 @@ impl Hot {
             state,
             traffic_class: 0,
             hop_limit: 0,
+            wake_at: now,
         }
     }
 }

@@ -52,11 +52,11 @@ impl Tcp {
         let copy = if fits { copy_of(lone, out) } else { None };
         let Some(copy) = copy else { return self.become_flight(i, out) };
         let stamp = Stamp::of(now);
-        let idle = stamp.since(cold.sent_at);
+        let idle = u32::try_from(now.since(cold.sent_at).as_us()).unwrap_or(u32::MAX);
         if idle > cold.rtt.rto_us() {
             cold.congestion.on_idle(stamp, idle, &cold.rtt);
         }
-        (cold.sent_at, cold.stalled_at) = (stamp, now);
+        (cold.sent_at, cold.stalled_at) = (now, now);
         hot.transmit_at = recovery::lone_deadline(stamp, hot.marks.has(Marks::SACK), &cold.rtt);
         hot.marks.set(Marks::TRANSMIT_ARMED);
         hot.marks.clear(Marks::PERSIST | Marks::PROBED);
@@ -84,7 +84,7 @@ impl Tcp {
         }
         let stamp = Stamp::of(now);
         // rfc6298 3: it was sent once, so its round trip is a sample.
-        cold.rtt.sample(stamp.since(cold.sent_at), stamp);
+        cold.rtt.sample(stamp.since(Stamp::of(cold.sent_at)), stamp);
         cold.acked_bytes += u64::from(hot.snd_nxt - hot.snd_una);
         hot.snd_una = segment.ack;
         hot.marks.clear(Marks::LONE | Marks::TRANSMIT_ARMED);
@@ -110,7 +110,7 @@ impl Tcp {
         let Some((index, frame)) = hot.flight.get().zip(frame) else { return };
         let flight = self.flights.at_mut(index);
         if sent > 0 {
-            flight.recovery.on_sent(sent_at, sent, &cold.congestion);
+            flight.recovery.on_sent(Stamp::of(sent_at), sent, &cold.congestion);
         }
         flight.queued_end = una + frame.len() as u32;
         flight.queue.push(una, frame, false, out);

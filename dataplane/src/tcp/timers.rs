@@ -52,6 +52,8 @@ impl Timer {
     }
 }
 
+/// A stamp tells moments apart that are less than 35 minutes away.
+const WAKE_STAMP_MAX: Duration = Duration::from_secs(1_800);
 /// Timeouts in a row that are worth a word.
 pub(super) const R1: u8 = 3;
 
@@ -148,15 +150,26 @@ impl Tcp {
             let cold = &self.connections.cold[i];
             at = at.min(cold.close_at).min(cold.widen_at);
         }
-        if at != Instant::NEVER {
-            self.wheel.arm(i as u32, at);
+        if at == Instant::NEVER {
+            return;
         }
+        // Mostly it is woken earlier already, and the wheel's own cache lines stay untouched.
+        let hot = &mut self.connections.hot[i];
+        let stamp = Stamp::of(at);
+        if hot.marks.has(Marks::WAKES) && !hot.wake_at.is_after(stamp) {
+            return;
+        }
+        // Later times do not fit a stamp; they are rare.
+        hot.marks.put(Marks::WAKES, at.since(now) < WAKE_STAMP_MAX);
+        hot.wake_at = stamp;
+        self.wheel.arm(i as u32, at);
     }
 
     fn handle_due(&mut self, now: Instant, i: usize, out: &mut Outbox) {
         if self.connections.hot[i].state == State::Closed {
             return;
         }
+        self.connections.hot[i].marks.clear(Marks::WAKES);
         let id = self.connections.id(i as u32);
         for timer in Timer::ALL {
             if self.deadline(now, i, timer).is_some_and(|at| at <= now) {
