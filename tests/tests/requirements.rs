@@ -138,7 +138,7 @@ fn markers(folder: &Path, complaints: &mut Vec<String>) -> Vec<Marker> {
         let text = read(&path);
         let mut lines = text.lines().enumerate().peekable();
         while let Some((index, line)) = lines.next() {
-            in_test |= line == "#[cfg(test)]" && lines.peek().is_some_and(|(_, next)| next.starts_with("mod tests"));
+            in_test |= line == "#[cfg(test)]" && lines.peek().is_some_and(|(_, next)| next.starts_with("mod tests {"));
             let place = format!("{name}:{}", index + 1);
             match comment(line).map_or(Ok(Vec::new()), cited) {
                 Ok(ids) => markers.extend(ids.into_iter().map(|id| Marker { place: place.clone(), in_test, ..id })),

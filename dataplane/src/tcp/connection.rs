@@ -10,7 +10,7 @@
 
 use super::{
     assembler::AssemblerId,
-    congestion::{Congestion, Cubic, NewReno},
+    congestion::{Congestion, CongestionControl, Cubic, NewReno},
     listen::MSS_MIN,
     options::{CongestionChoice, ConnectionOptions},
     recovery::Reordering,
@@ -26,6 +26,7 @@ use crate::{
     port::Frame,
     time::Instant,
 };
+use std::mem::offset_of;
 
 /// Names a connection until its `Closed` event; an old name never means a new connection.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -340,7 +341,19 @@ pub(super) struct Cold {
     pub(super) closed_by: Option<End>,
 }
 
+const _: () = assert!(offset_of!(Cold, congestion) == 64, "the first line");
+
 impl Cold {
+    /// New data follows when nothing is under way.
+    #[inline]
+    pub(super) fn restart(&mut self, now: Instant) {
+        // rfc5681 4.1 a: after a silence nobody knows what the path still carries. A `Stamp` would forget the silence after half an hour.
+        let idle_us = u32::try_from(now.since(self.sent_at).as_us()).unwrap_or(u32::MAX);
+        if idle_us > self.rtt.rto_us() {
+            self.congestion.on_idle(Stamp::of(now), idle_us, &self.rtt);
+        }
+    }
+
     /// Reads each line that an exchange needs, so that the misses of a whole burst overlap. What is read means nothing.
     #[inline]
     pub(super) fn touch(&self) -> u64 {

@@ -52,10 +52,7 @@ impl Tcp {
         let copy = if fits { copy_of(lone, out) } else { None };
         let Some(copy) = copy else { return self.become_flight(i, out) };
         let stamp = Stamp::of(now);
-        let idle = u32::try_from(now.since(cold.sent_at).as_us()).unwrap_or(u32::MAX);
-        if idle > cold.rtt.rto_us() {
-            cold.congestion.on_idle(stamp, idle, &cold.rtt);
-        }
+        cold.restart(now);
         (cold.sent_at, cold.stalled_at) = (now, now);
         hot.transmit_at = recovery::lone_deadline(stamp, hot.marks.has(Marks::SACK), &cold.rtt);
         hot.marks.set(Marks::TRANSMIT_ARMED);

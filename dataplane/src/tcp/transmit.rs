@@ -2,7 +2,6 @@
 
 use super::{
     Tcp,
-    congestion::CongestionControl,
     connection::{Hot, Marks, State},
     emit::{self, Options},
     listen::timestamp,
@@ -205,11 +204,7 @@ impl Tcp {
         let count = len + u32::from(fin);
         if hot.snd_nxt == hot.snd_una {
             cold.stalled_at = now;
-            // rfc5681 4.1 a: after a silence nobody knows what the path still carries.
-            let idle = u32::try_from(now.since(cold.sent_at).as_us()).unwrap_or(u32::MAX);
-            if idle > cold.rtt.rto_us() {
-                cold.congestion.on_idle(stamp, idle, &cold.rtt);
-            }
+            cold.restart(now);
         }
         cold.sent_at = now;
         // By segments, also where a device will do the cutting: they are lost one by one.

@@ -97,7 +97,7 @@ impl Rack {
         self.xmit_ts.plus_us(self.rtt_us.saturating_add(reo_wnd_us))
     }
 
-    /// rfc8985 3.3.2 c, 4 d; 6.2 step 4: a retransmission was for nothing. Once a round trip, the window grows by a quarter of the least round trip.
+    /// rfc8985 3.3.2 c, 4 d: a retransmission was for nothing. Once a round trip, the window grows by a quarter of the least round trip.
     pub(super) fn on_dsack(&mut self, una: Seq, nxt: Seq) {
         if self.dsack_round.is_some_and(|round| una.from(round)) {
             self.dsack_round = None;
