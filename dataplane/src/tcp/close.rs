@@ -194,12 +194,14 @@ impl Tcp {
         if flags.has(Flags::RST) {
             return out.drop(frame, Drop::TcpTimeWait);
         }
-        if flags.has(Flags::SYN) && !flags.has(Flags::ACK) && opens_anew(&record, segment) {
-            if let Some(listener) = self.listeners.find(packet.destination, record.key.local_port()) {
-                self.forget_time_wait(index);
-                let beyond = Some(record.snd_nxt);
-                return self.handle_syn(now, &record.key, beyond, listener, segment, packet, frame, out);
-            }
+        if flags.has(Flags::SYN)
+            && !flags.has(Flags::ACK)
+            && opens_anew(&record, segment)
+            && let Some(listener) = self.listeners.find(packet.destination, record.key.local_port())
+        {
+            self.forget_time_wait(index);
+            let beyond = Some(record.snd_nxt);
+            return self.handle_syn(now, &record.key, beyond, listener, segment, packet, frame, out);
         }
         // rfc9293 3.10.7.4, eighth: the peer's FIN again: acknowledge it, and the wait begins anew.
         let fin_again = flags.has(Flags::FIN) && segment.end() == record.rcv_nxt && !is_old(&record, segment);

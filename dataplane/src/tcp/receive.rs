@@ -21,6 +21,7 @@ use crate::{
 };
 
 /// What the first checks say.
+#[derive(Clone, Copy)]
 enum Verdict {
     /// It belongs to what is expected.
     Take,
