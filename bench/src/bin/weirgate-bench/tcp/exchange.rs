@@ -1,10 +1,10 @@
 //! What an exchange costs: a request of 100 bytes in, the response of 100 bytes out, at four numbers of connections, beside smoltcp.
 //!
 //! Both servers stand before the same clients ([`super::peer`]) and take turns, A B A B. What the clients cost alone is measured in the same place and
-//! subtracted from both.
+//! subtracted from both. smoltcp is handed requests where they lie; what a device does to bring them into frames for us is subtracted too.
 
 use super::{
-    ours::Ours,
+    ours::{Device, Ours},
     peer::{BURST, NoServer, Peer, Server},
     smoltcp::{Place, Smoltcp},
 };
@@ -34,7 +34,9 @@ fn measure_at(pool: &Pool, count: usize, name: &str, rounds: usize, seconds: f64
     let mut places: Vec<Place<'_>> = (0..count).map(|_| Place::vacant()).collect();
     let mut smoltcp = Side::new(count, Smoltcp::new(&mut places, SEED))?;
     let mut nothing = Side::new(count, NoServer::new())?;
+    let mut device = Side::new(count, Device::new(pool.clone()))?;
     for _ in 0..rounds {
+        device.round(seconds)?;
         nothing.round(seconds)?;
         ours.round(seconds)?;
         smoltcp.round(seconds)?;
@@ -43,13 +45,14 @@ fn measure_at(pool: &Pool, count: usize, name: &str, rounds: usize, seconds: f64
         "{count} connections: {} segments of ours and {} of smoltcp's were no response",
         ours.peer.strays, smoltcp.peer.strays
     );
-    let peer = nothing.ns();
-    let (ours, theirs) = (ours.ns() - peer, smoltcp.ns() - peer);
+    let (peer, with_device) = (nothing.ns(), device.ns());
+    let (ours, theirs) = (ours.ns() - with_device, smoltcp.ns() - peer);
     Ok(vec![
         Figure::at_most(&format!("tcp.exchange_vs_smoltcp.{name}"), ours / theirs, "ratio", 0.5),
-        Figure::shown(&format!("tcp.exchange_ns.ours.{name}"), ours, "ns"),
-        Figure::shown(&format!("tcp.exchange_ns.smoltcp.{name}"), theirs, "ns"),
-        Figure::shown(&format!("tcp.exchange_ns.clients.{name}"), peer, "ns"),
+        Figure::shown(&format!("tcp.exchange_ns.{name}"), ours, "ns"),
+        Figure::shown(&format!("tcp.exchange_smoltcp_ns.{name}"), theirs, "ns"),
+        Figure::shown(&format!("tcp.exchange_clients_ns.{name}"), peer, "ns"),
+        Figure::shown(&format!("tcp.exchange_device_ns.{name}"), with_device - peer, "ns"),
     ])
 }
 

@@ -6,10 +6,10 @@
 //!   packet <- frame <- poll_transmit <- flush <---------------------------------- send, consume --'
 //! ```
 //!
-//! What a device would do for nothing is part of the cost: the request's bytes are copied into a frame. Around the engine stands what smoltcp
+//! What a device does is measured apart ([`Device`]): it puts the request's bytes into a frame, and gives back the one that was sent. Around the engine stands what smoltcp
 //! does as well: an IPv4 header is read and one is written, by the code below; Ethernet, neighbours and routes are left out on both sides.
 
-use super::peer::{MESSAGE, SERVER, Server};
+use super::peer::{MESSAGE, NoServer, SERVER, Server};
 use anyhow::Context;
 use std::{
     net::{IpAddr, Ipv4Addr},
@@ -107,6 +107,31 @@ impl Server for Ours {
             send(frame.head());
             self.out.consume(frame);
         }
+        self.out.free_discards();
+    }
+}
+
+/// What a device does with a request and a response, and nothing else: takes a frame from the pool, puts the request's bytes into it, and gives a
+/// frame back when it has sent it. The responses cost nothing.
+pub(super) struct Device {
+    out: Outbox,
+    responses: NoServer,
+}
+
+impl Device {
+    pub(super) fn new(pool: Pool) -> Self {
+        Self { out: Outbox::new(pool, 1, true), responses: NoServer::new() }
+    }
+}
+
+impl Server for Device {
+    fn turn(&mut self, now: Instant, arrived: &[&[u8]], send: &mut impl FnMut(&[u8])) {
+        for bytes in arrived {
+            let Some(mut frame) = self.out.pool.alloc() else { continue };
+            let _ = frame.append_slice(bytes);
+            self.out.consume(frame);
+        }
+        self.responses.turn(now, arrived, send);
         self.out.free_discards();
     }
 }
