@@ -212,7 +212,7 @@ impl Gateway {
     /// Its connections, in words.
     pub(super) fn tell_tcp(&self, to: &mut String, now: Instant) -> fmt::Result {
         for (index, worker) in self.workers().enumerate() {
-            for c in worker.tcp().conns(now).filter(|c| c.state != "TIME-WAIT") {
+            for c in worker.tcp().conns(now).filter(|c| c.state != "TIME-WAIT" && c.state != "SYN-RECEIVED").take(40) {
                 let (local, remote, state) = (c.local, c.remote, c.state);
                 write!(
                     to,

@@ -245,7 +245,7 @@ impl GatewayPlan {
         Self {
             workers: random.usize(1..=4),
             // What all peers ask at once must fit when nothing is wrong any more.
-            frames: 1 << random.usize(9..12),
+            frames: 1 << random.usize(if buffer < FRAME_ROOM { 10..12 } else { 9..12 }),
             mtu,
             buffer,
             segments,
