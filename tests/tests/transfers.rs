@@ -8,7 +8,7 @@ const MEGABYTE: u64 = 1 << 20;
 /// Sends so many bytes there and back between two of our engines. Says how long that took.
 fn transfer(bytes: u64, seed: u64, faults: Faults) -> Duration {
     let plan = Plan::transfer(seed, 1, bytes, faults);
-    let mut world = World::new(&plan, Capture::hash_only());
+    let mut world = World::new(&plan, Capture::in_words());
     let mut from = None;
     loop {
         world.run_until(world.now() + Duration::from_ms(100));
@@ -96,7 +96,7 @@ fn a_foreign_stack_gets_and_gives_the_same() {
         plan.chaos = Duration::from_secs(900);
         plan.gateway.frames = 2_048;
         plan.segments[0].faults[0] = Faults { loss, delay_us: 5_000, ..Faults::default() };
-        let mut world = World::new(&plan, Capture::hash_only());
+        let mut world = World::new(&plan, Capture::in_words());
         world.peers_mut().for_each(|peer| peer.clients_mut().set_bulk(MEGABYTE / 4));
         world.run_until(Instant::ZERO + Duration::from_secs(890));
         assert_eq!(world.failure(), None, "{}", world.story());

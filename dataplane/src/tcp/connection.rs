@@ -182,7 +182,7 @@ impl Marks {
     /// The path carries less than the interface, as far as we know.
     pub(super) const NARROW: u32 = 1 << 23;
     /// Waits to be told that there are frames again.
-    pub(super) const STARVED: u32 = 1 << 25;
+    pub(super) const STARVED: u32 = 1 << 26;
 
     /// Whether any of these is set.
     #[inline]
