@@ -148,6 +148,8 @@ named! {
         TcpTimeWait = "tcp_time_wait",
         /// There are as many connections as can be.
         TcpConnectionsFull = "tcp_connections_full",
+        /// TCP data that came when the worker's frames were short; it comes again.
+        TcpPressure = "tcp_pressure",
         /// No frame could be had to copy to.
         TcpNoFrame = "tcp_no_frame",
         /// Out-of-order TCP data with more holes before it than a connection may have.

@@ -147,6 +147,7 @@ impl<P: Port, A: Application> Worker<P, A> {
             self.application.handle_timers(now, &mut self.tcp, &mut self.out);
         }
         self.tell_application(now);
+        self.tcp.note_outside(self.application.held());
         self.tcp.flush(now, &mut self.out);
         // The flush may have ended connections.
         self.tell_application(now);

@@ -205,7 +205,12 @@ impl Tcp {
     /// There may be room again for an application that had none.
     #[inline]
     fn tell_room(&mut self, i: usize) -> Acknowledged {
-        if self.connections.hot[i].marks.has(Marks::WANTS_ROOM) && self.room(i) >= TCP_SEND_BUFFER_MIN as usize / 2 {
+        if !self.connections.hot[i].marks.has(Marks::WANTS_ROOM) {
+            return Acknowledged::Taken;
+        }
+        if self.room(i) < TCP_SEND_BUFFER_MIN as usize / 2 {
+            self.want_room(i); // the frames may be what is missing
+        } else {
             let id = self.connections.id(i as u32);
             self.connections.hot[i].marks.clear(Marks::WANTS_ROOM);
             self.events.push_back(Event::Writable { id });

@@ -182,6 +182,8 @@ impl Marks {
     pub(super) const LONE: u32 = 1 << 24;
     /// The path carries less than the interface, as far as we know.
     pub(super) const NARROW: u32 = 1 << 23;
+    /// Waits to be told that there are frames again.
+    pub(super) const STARVED: u32 = 1 << 26;
 
     /// Whether any of these is set.
     #[inline]

@@ -42,6 +42,7 @@ mod listen;
 mod lone;
 mod options;
 mod path;
+mod pressure;
 mod queue;
 mod receive;
 mod recovery;
@@ -80,6 +81,7 @@ use connection::{Cold, Hot, Marks, MaybeIndex};
 use flight::Flights;
 use half_open::HalfOpens;
 use listen::Listeners;
+use pressure::{FRAMES_WHEN_SHORT, Level, Pressure};
 use secrets::Secrets;
 use segment::Segment;
 pub use seq::Seq;
@@ -238,6 +240,7 @@ pub struct Tcp {
     transmits: VecDeque<(Answer, Frame)>,
     /// Frames inside queued events and segments are counted when asked for; those of send queues here.
     queued_frames: usize,
+    pressure: Pressure,
     /// When it was last called.
     now: Instant,
 }
@@ -263,6 +266,7 @@ impl Tcp {
             events: VecDeque::new(),
             transmits: VecDeque::new(),
             queued_frames: 0,
+            pressure: Pressure::default(),
             now: Instant::ZERO,
             options,
         }
@@ -284,6 +288,7 @@ impl Tcp {
     pub fn handle_burst(&mut self, now: Instant, burst: &mut Segments, out: &mut Outbox) {
         self.now = now;
         out.counters.add(Counter::TcpRxSegments, burst.len() as u64);
+        self.weigh(out);
         let mut staged: ArrayVec<Staged, BURST_MAX> = ArrayVec::new();
         for (packet, frame) in burst.packets.iter().zip(&burst.frames) {
             let key = key_of(packet, frame);
@@ -373,7 +378,12 @@ impl Tcp {
             None if hot.marks.has(Marks::LONE) => (u32::from(hot.mss), 1),
             None => (0, 0),
         };
-        if frames >= TCP_SEND_FRAMES_MAX {
+        let most = match self.pressure.level {
+            Level::Ease => TCP_SEND_FRAMES_MAX,
+            Level::Short => FRAMES_WHEN_SHORT,
+            Level::Out => 0,
+        };
+        if frames >= most {
             return 0;
         }
         (self.send_buffer(i) as usize).saturating_sub(queued as usize)
@@ -389,9 +399,8 @@ impl Tcp {
         }
         // Whoever has room for a byte may send a frame; the bound is exceeded by one frame at most.
         if self.room(i) == 0 {
-            let hot = &mut self.connections.hot[i];
-            if !hot.marks.has(Marks::CLOSED) {
-                hot.marks.set(Marks::WANTS_ROOM);
+            if !self.connections.hot[i].marks.has(Marks::CLOSED) {
+                self.want_room(i);
             }
             return Err(frame);
         }
@@ -426,7 +435,7 @@ impl Tcp {
     /// Asks for [`Event::Writable`] when there is room again.
     pub fn wants_room(&mut self, id: ConnectionId) {
         if let Some(i) = self.connections.find(id) {
-            self.connections.hot[i].marks.set(Marks::WANTS_ROOM);
+            self.want_room(i);
         }
     }
 
@@ -472,6 +481,8 @@ impl Tcp {
             }
         }
         self.touched_spare = touched;
+        self.weigh(out);
+        self.feed();
     }
 
     /// Bytes from `next` on will be under way.

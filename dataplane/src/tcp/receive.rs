@@ -7,6 +7,7 @@ use super::{
     assembler::{Inserted, Popped},
     connection::{End, Marks, State},
     may_challenge,
+    pressure::Level,
     segment::{Flags, Segment},
     seq::Seq,
     stamp::Stamp,
@@ -229,6 +230,12 @@ impl Tcp {
             // rfc9293 3.6.1 SHLD-3; rfc1122 4.2.2.13: nobody will read it, and the peer must know that it is lost.
             out.drop(frame, Drop::TcpDataAfterClose);
             return self.reset(now, i, End::DataAfterClose, out);
+        }
+        if self.pressure.level == Level::Out && segment.payload_len > 0 {
+            // The frames that are left are for acknowledgments, which free others.
+            hot.marks.set(Marks::ACK_NOW);
+            self.touch(i);
+            return out.drop(frame, Drop::TcpPressure);
         }
         let in_order = segment.seq == hot.rcv_nxt && hot.assembler.is_none();
         if in_order && segment.end().up_to(hot.rcv_adv) && segment.payload_len > 0 {

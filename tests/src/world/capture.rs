@@ -32,6 +32,10 @@ impl Capture {
     pub fn hash_only() -> Self {
         Self::default()
     }
+    /// The hash, and words about the last frames.
+    pub fn in_words() -> Self {
+        Self { lines: Some(VecDeque::new()), ..Self::default() }
+    }
     /// With a file, and with words.
     pub fn to_file(path: &std::path::Path) -> io::Result<Self> {
         let file = Some(Writer::new(File::create(path)?)?);

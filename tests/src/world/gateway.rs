@@ -10,7 +10,7 @@ use super::{
     seed::{GatewayPlan, Spread, Verdict},
     tenant::{Calls, Dialer, Target, Tenant},
 };
-use crate::wire::{self, checksum, ethertype};
+use crate::wire::{self, checksum, ethertype, flag};
 use fastrand::Rng;
 use std::{
     fmt::{self, Write},
@@ -23,7 +23,7 @@ use weirgate_dataplane::{
     limits::{ICMP_ERRORS_BURST, ICMP_ERRORS_PER_SECOND, SEGMENTS_MAX},
     net::{Cidr, Interface, InterfaceIndex, PortIndex, Route, Topology},
     port::{
-        Capabilities, Checksum, Frame, Offloads, Pool, RxMeta, SimPort,
+        Capabilities, Checksum, Frame, L4, Offloads, Pool, RxMeta, SimPort,
         rss::{PortsHashed, Rss},
     },
     services::{Service, ServiceListener, Services},
@@ -212,7 +212,7 @@ impl Gateway {
     /// Its connections, in words.
     pub(super) fn tell_tcp(&self, to: &mut String, now: Instant) -> fmt::Result {
         for (index, worker) in self.workers().enumerate() {
-            for c in worker.tcp().conns(now).filter(|c| c.state != "TIME-WAIT") {
+            for c in worker.tcp().conns(now).filter(|c| c.state != "TIME-WAIT" && c.state != "SYN-RECEIVED").take(40) {
                 let (local, remote, state) = (c.local, c.remote, c.state);
                 write!(
                     to,
@@ -308,24 +308,30 @@ impl Gateway {
             while wires.has_room(port) {
                 let Some(frame) = self.workers[index].worker.port_mut(port).take_sent() else { break };
                 self.workers[index].books.note_taken();
-                let bytes = self.complete(&frame);
-                let said = sent::check(&self.topology, PortIndex(u8::try_from(port).expect("few ports")), &bytes)
-                    .and_then(|said| {
-                        if let sent::Said::Segment { from, to, segment } = &said {
-                            self.workers[index].flows.note_sent(*from, *to, segment)?;
-                        }
-                        self.answers.note_sent(now, &said)
-                    });
-                if let Err(what) = said {
-                    self.fail(format!("worker {index} sent {}: {what}", wire::words(&bytes)));
+                for bytes in self.complete(&frame) {
+                    self.inspect(now, index, port, &bytes);
+                    wires.send(port, bytes);
                 }
-                wires.send(port, bytes);
             }
         }
     }
 
+    /// A frame that leaves.
+    fn inspect(&mut self, now: Instant, index: usize, port: usize, bytes: &[u8]) {
+        let port = PortIndex(u8::try_from(port).expect("few ports"));
+        let said = sent::check(&self.topology, port, bytes).and_then(|said| {
+            if let sent::Said::Segment { from, to, segment } = &said {
+                self.workers[index].flows.note_sent(*from, *to, segment)?;
+            }
+            self.answers.note_sent(now, &said)
+        });
+        if let Err(what) = said {
+            self.fail(format!("worker {index} sent {}: {what}", wire::words(bytes)));
+        }
+    }
+
     /// What the device does with a frame before it sends it.
-    fn complete(&mut self, frame: &Frame) -> Vec<u8> {
+    fn complete(&mut self, frame: &Frame) -> Vec<Vec<u8>> {
         let mut bytes = frame.to_vec();
         let offload = frame.tx_offload();
         if frame.segment_count() > 1 && !self.plan.segments {
@@ -335,7 +341,7 @@ impl Gateway {
             let at = usize::from(offload.l2_len);
             let Some(header) = bytes.get_mut(at..at + usize::from(offload.l3_len)) else {
                 self.fail("an offload beyond the frame".into());
-                return bytes;
+                return vec![bytes];
             };
             let field = [header[10], header[11]];
             let sum = checksum(header).to_be_bytes();
@@ -344,8 +350,68 @@ impl Gateway {
                 self.fail(format!("an offload that the device does not do, or over a field of {field:?}"));
             }
         }
+        let (l3, l4) = (usize::from(offload.l2_len), usize::from(offload.l2_len) + usize::from(offload.l3_len));
+        let Some(kind) = offload.l4_checksum else { return vec![bytes] };
+        if !self.plan.l4_checksum || (offload.tso_segment > 0 && !self.plan.tso) || kind != L4::Tcp {
+            self.fail("an offload that the device does not do".into());
+        }
+        let pieces = match offload.tso_segment {
+            0 => vec![bytes],
+            size => cut(&bytes, l3, l4, l4 + usize::from(offload.l4_len), usize::from(size)),
+        };
+        let whole = offload.tso_segment == 0;
+        pieces.into_iter().map(|piece| self.complete_segment(piece, l3, l4, whole)).collect()
+    }
+
+    /// Fills in the checksum of a TCP segment, whose field has the pseudo-header's sum, without its length where the device cuts.
+    fn complete_segment(&mut self, mut bytes: Vec<u8>, l3: usize, l4: usize, whole: bool) -> Vec<u8> {
+        let Some(ip) = wire::ip_packet(&bytes[l3..]) else {
+            self.fail("an offload for what is no packet".into());
+            return bytes;
+        };
+        let message = &mut bytes[l4..];
+        let field = u16::from_be_bytes([message[16], message[17]]);
+        // The sum of zeros is the pseudo-header's alone.
+        let len = if whole { message.len() } else { 0 };
+        let expected = !wire::transport_sum(ip.source, ip.destination, ip.protocol, &vec![0; len]);
+        if l3 + ip.transport_at != l4 || field != expected {
+            self.fail(format!("an offload whose field is {field:04x} where {expected:04x} belongs"));
+        }
+        message[16..18].fill(0);
+        let sum = wire::transport_sum(ip.source, ip.destination, ip.protocol, message).to_be_bytes();
+        message[16..18].copy_from_slice(&sum);
         bytes
     }
+}
+
+/// What a device makes of a segment that it cuts: each piece has the headers, its own length and number, and only the last one FIN and PSH.
+fn cut(bytes: &[u8], l3: usize, l4: usize, payload_at: usize, size: usize) -> Vec<Vec<u8>> {
+    let (headers, payload) = bytes.split_at(payload_at);
+    let seq = u32::from_be_bytes(*headers[l4 + 4..].first_chunk().expect("a TCP header"));
+    let count = payload.len().div_ceil(size).max(1);
+    let piece = |(index, part): (usize, &[u8])| {
+        let mut piece = [headers, part].concat();
+        let seq = seq.wrapping_add(u32::try_from(index * size).expect("a packet"));
+        piece[l4 + 4..l4 + 8].copy_from_slice(&seq.to_be_bytes());
+        if index + 1 < count {
+            piece[l4 + 13] &= !(flag::FIN | flag::PSH);
+        }
+        if index > 0 {
+            piece[l4 + 13] &= !flag::CWR;
+        }
+        if piece[l3] >> 4 == 4 {
+            let len = u16::try_from(piece.len() - l3).expect("a packet").to_be_bytes();
+            piece[l3 + 2..l3 + 4].copy_from_slice(&len);
+            piece[l3 + 10..l3 + 12].fill(0);
+            let sum = checksum(&piece[l3..l4]).to_be_bytes();
+            piece[l3 + 10..l3 + 12].copy_from_slice(&sum);
+        } else {
+            let len = u16::try_from(piece.len() - l3 - 40).expect("a packet").to_be_bytes();
+            piece[l3 + 4..l3 + 6].copy_from_slice(&len);
+        }
+        piece
+    };
+    payload.chunks(size).enumerate().map(piece).collect()
 }
 
 impl Host for Gateway {
@@ -419,7 +485,8 @@ fn device(plan: &GatewayPlan, port: usize, random: &mut Rng) -> Capabilities {
         reta: std::iter::repeat_with(|| random.u16(0..workers)).take(128).collect(),
         ports_hashed: PortsHashed { tcp: true, udp: random.bool() },
     };
-    let offloads = Offloads { segments: plan.segments, ipv4_checksum: plan.ipv4_checksum, ..Offloads::default() };
+    let GatewayPlan { segments, ipv4_checksum, l4_checksum, tso, .. } = *plan;
+    let offloads = Offloads { segments, ipv4_checksum, l4_checksum, tso };
     let plain = Capabilities::plain(&format!("p{port}"), network.gateway().mac.0, plan.mtu);
     Capabilities { offloads, rss: Some(rss), ..plain }
 }

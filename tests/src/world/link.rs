@@ -11,6 +11,8 @@ use weirgate_dataplane::time::{Duration, Instant};
 pub struct Faults {
     /// Frames that vanish.
     pub loss: u16,
+    /// Not in thousandths: when one vanishes, up to so many that follow do too.
+    pub burst: u16,
     /// Frames that arrive twice.
     pub duplicate: u16,
     /// Frames with one to three bits flipped.
@@ -32,7 +34,8 @@ impl Faults {
         let (loss, duplicate, corrupt, truncate, reorder) = (rate(200), rate(100), rate(100), rate(60), rate(150));
         let delay_us = 1 << random.u32(0..14);
         let jitter_us = if random.bool() { 1 << random.u32(0..12) } else { 0 };
-        Self { loss, duplicate, corrupt, truncate, reorder, delay_us, jitter_us }
+        let burst = if random.u8(0..4) == 0 { random.u16(1..12) } else { 0 };
+        Self { loss, burst, duplicate, corrupt, truncate, reorder, delay_us, jitter_us }
     }
     /// Nothing goes wrong any more; it takes as long as it took.
     pub fn ended(self) -> Self {
@@ -42,10 +45,10 @@ impl Faults {
 
 impl fmt::Display for Faults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { loss, duplicate, corrupt, truncate, reorder, delay_us, jitter_us } = self;
+        let Self { loss, burst, duplicate, corrupt, truncate, reorder, delay_us, jitter_us } = self;
         write!(
             f,
-            "loss {loss}, duplicate {duplicate}, corrupt {corrupt}, truncate {truncate}, reorder {reorder} in a thousand; \
+            "loss {loss} (and {burst}), duplicate {duplicate}, corrupt {corrupt}, truncate {truncate}, reorder {reorder} in a thousand; \
              {delay_us} us"
         )?;
         if *jitter_us > 0 { write!(f, " to {} us", delay_us + jitter_us) } else { Ok(()) }
@@ -103,6 +106,8 @@ pub struct Link {
 struct Direction {
     clogged: bool,
     waiting: VecDeque<Vec<u8>>,
+    /// Frames that vanish with the last one that did.
+    losing: u16,
     /// A frame that is not overtaken arrives no earlier.
     in_order_at: Instant,
 }
@@ -119,6 +124,7 @@ impl Link {
     /// Makes it as good as links get.
     pub fn calm(&mut self) {
         self.faults = self.faults.ended();
+        self.towards.iter_mut().for_each(|direction| direction.losing = 0);
     }
     /// Frames that can be put in now, towards `end`.
     pub fn room(&self, end: usize) -> usize {
@@ -154,7 +160,10 @@ impl Link {
     }
 
     fn carry(&mut self, now: Instant, end: usize, mut frame: Vec<u8>, agenda: &mut Agenda) {
-        if self.happens(self.faults.loss) {
+        let losing = self.towards[end].losing;
+        if losing > 0 || self.happens(self.faults.loss) {
+            let more = if losing > 0 { losing - 1 } else { self.random.u16(0..=self.faults.burst) };
+            self.towards[end].losing = more;
             self.tally.lost += 1;
             return;
         }

@@ -132,9 +132,25 @@ impl World {
             _ => unreachable!("the gateway was added first"),
         }
     }
+    fn gateways(&self) -> usize {
+        self.hosts.iter().filter(|place| matches!(place.node, Node::Gateway(_))).count()
+    }
+    /// What became of the connections that the gateway has opened.
+    pub fn calls(&mut self) -> tenant::Calls {
+        match &mut self.hosts[GATEWAY].node {
+            Node::Gateway(gateway) => gateway.calls(),
+            _ => unreachable!("the gateway was added first"),
+        }
+    }
     /// The peers, in order.
     pub fn peers(&self) -> impl Iterator<Item = &Peer> {
         self.hosts.iter().filter_map(|place| if let Node::Peer(peer) = &place.node { Some(&**peer) } else { None })
+    }
+    /// The same, to change them before the world begins.
+    pub fn peers_mut(&mut self) -> impl Iterator<Item = &mut Peer> {
+        self.hosts
+            .iter_mut()
+            .filter_map(|place| if let Node::Peer(peer) = &mut place.node { Some(&mut **peer) } else { None })
     }
     /// What broke first.
     pub fn failure(&self) -> Option<&str> {
@@ -172,6 +188,10 @@ impl World {
             self.hosts[GATEWAY].interfaces.push(Some(interface));
         }
         join(self, GATEWAY, random);
+        if let Some(second) = plan.second.as_ref().filter(|_| self.gateways() == 1) {
+            let second = self.add("second gateway", Node::Gateway(Box::new(Gateway::new(second, random.fork()))));
+            join(self, second, random);
+        }
         for (network, host) in &segment.peers {
             let peer = Peer::new(*network, *host, &plan.gateway, random.fork());
             let name = format!("peer {}", network.host(*host).v4);
@@ -251,8 +271,12 @@ impl World {
             Event::Rest => self.set_mood(Mood::Resting),
             Event::End => self.end(),
         }
-        if let Some(what) = self.gateway().failure() {
-            self.failure = Some(what.to_owned());
+        for host in 0..self.hosts.len().min(3) {
+            if let Node::Gateway(gateway) = &self.hosts[host].node
+                && let Some(what) = gateway.failure()
+            {
+                self.failure = Some(what.to_owned());
+            }
         }
         if let Event::Wake(host) = event
             && let Node::Peer(peer) = &self.hosts[host].node
@@ -326,8 +350,10 @@ impl World {
             _ => None,
         });
         self.failure = self.failure.take().or(complaints);
-        if let Node::Gateway(gateway) = &mut self.hosts[GATEWAY].node {
-            gateway.end(self.now);
+        for place in &mut self.hosts {
+            if let Node::Gateway(gateway) = &mut place.node {
+                gateway.end(self.now);
+            }
         }
     }
 }

@@ -43,10 +43,12 @@ pub struct Network {
     pub port: u8,
     /// Its VLAN there.
     pub vlan: Option<u16>,
+    /// The gateway's host number.
+    pub gateway: u8,
 }
 
 impl Network {
-    /// Somebody's addresses here: the gateway is host 1, the peers follow.
+    /// Somebody's addresses here: the gateway is host 1 (a second one [`SECOND`]), the peers follow.
     pub fn host(&self, host: u8) -> Address {
         let mac = if host == 1 { [2, 0xee, 0, 0, 0, self.port] } else { [2, 0, 0, 0, self.number, host] };
         let v6 = [0xfd00, u16::from(self.number), 0, 0, 0, 0, 0, u16::from(host)];
@@ -58,7 +60,7 @@ impl Network {
     }
     /// The gateway here.
     pub fn gateway(&self) -> Address {
-        self.host(1)
+        self.host(self.gateway)
     }
 }
 
@@ -97,6 +99,10 @@ pub struct GatewayPlan {
     pub segments: bool,
     /// Whether the device fills in IPv4 checksums.
     pub ipv4_checksum: bool,
+    /// Whether it fills in those of TCP.
+    pub l4_checksum: bool,
+    /// Whether it cuts long segments; for this it must do all the others.
+    pub tso: bool,
     /// What it says about received ones.
     pub verdict: Verdict,
     /// How it chooses queues.
@@ -143,6 +149,8 @@ pub struct Plan {
     pub examine: Duration,
     /// The gateway.
     pub gateway: GatewayPlan,
+    /// Another one on its first port.
+    pub second: Option<GatewayPlan>,
     /// By port of the gateway.
     pub segments: Vec<Segment>,
     /// When the gateway is stopped and started again.
@@ -170,7 +178,12 @@ impl Plan {
                 _ => &vlans[..1],
             };
             for &vlan in kept {
-                networks.push(Network { number: 1 + u8::try_from(networks.len()).expect("few"), port, vlan });
+                networks.push(Network {
+                    number: 1 + u8::try_from(networks.len()).expect("few"),
+                    port,
+                    vlan,
+                    gateway: 1,
+                });
             }
         }
         let mut gateway = GatewayPlan::choose(networks, &mut random);
@@ -187,13 +200,13 @@ impl Plan {
             })
             .collect();
         let restarts = if random.u8(0..4) == 0 { vec![within(&mut random)] } else { Vec::new() };
-        Self { seed, chaos, settle: SETTLE, examine: EXAMINE, gateway, segments, restarts, clogs }
+        Self { seed, chaos, settle: SETTLE, examine: EXAMINE, gateway, second: None, segments, restarts, clogs }
     }
 
     /// A plan without any fault: one port, one switch, so many peers, so many workers. For tests that bring their own trouble.
     pub fn calm(seed: u64, workers: usize, peers: u8) -> Self {
         assert!(workers <= WORKERS_MAX);
-        let network = Network { number: 1, port: 0, vlan: None };
+        let network = Network { number: 1, port: 0, vlan: None, gateway: 1 };
         let gateway = GatewayPlan {
             workers,
             frames: 512,
@@ -201,6 +214,8 @@ impl Plan {
             buffer: FRAME_ROOM,
             segments: false,
             ipv4_checksum: false,
+            l4_checksum: false,
+            tso: false,
             verdict: Verdict::None,
             spread: Spread::Toeplitz,
             rx_ring: 256,
@@ -216,9 +231,26 @@ impl Plan {
         let segments = vec![Segment { learns: true, peers, hostile: false, faults }];
         let (restarts, clogs) = Default::default();
         let chaos = Duration::from_secs(10);
-        Self { seed, chaos, settle: SETTLE, examine: EXAMINE, gateway, segments, restarts, clogs }
+        Self { seed, chaos, settle: SETTLE, examine: EXAMINE, gateway, second: None, segments, restarts, clogs }
+    }
+
+    /// Two gateways without peers on a link with these faults; each worker of the first sends so many bytes to the second and back.
+    pub fn transfer(seed: u64, workers: usize, bytes: u64, faults: Faults) -> Self {
+        let mut plan = Self::calm(seed, workers, 0);
+        let network = plan.gateway.networks[0];
+        plan.gateway.frames = 4_096;
+        let there = Network { gateway: SECOND, ..network };
+        plan.second = Some(GatewayPlan { networks: vec![there], ..plan.gateway.clone() });
+        plan.gateway.targets = vec![(network, SECOND)];
+        plan.gateway.bulk = Some(bytes);
+        plan.segments[0].faults = vec![faults, Faults { delay_us: 5, ..Faults::default() }];
+        plan.chaos = Duration::from_secs(3_600);
+        plan
     }
 }
+
+/// The second gateway's host number.
+pub const SECOND: u8 = 250;
 
 /// All headers of an ordinary packet fit the first buffer; a long chain of extension headers may not.
 const BUFFER_MIN: usize = 160;
@@ -232,6 +264,7 @@ impl GatewayPlan {
 
     fn choose(networks: Vec<Network>, random: &mut Rng) -> Self {
         let segments = random.bool();
+        let offloads = random.u8(0..4);
         // A device with small buffers that cannot send from several of them answers short pings only.
         let mtu: usize = match random.u8(0..4) {
             0 => 1280,
@@ -245,11 +278,13 @@ impl GatewayPlan {
         Self {
             workers: random.usize(1..=4),
             // What all peers ask at once must fit when nothing is wrong any more.
-            frames: 1 << random.usize(9..12),
+            frames: 1 << random.usize(if buffer < FRAME_ROOM { 10..12 } else { 9..12 }),
             mtu,
             buffer,
             segments,
-            ipv4_checksum: random.bool(),
+            ipv4_checksum: offloads > 0,
+            l4_checksum: offloads > 1,
+            tso: offloads > 2 && segments,
             verdict: [Verdict::None, Verdict::Honest, Verdict::Slandering][random.usize(0..3)],
             spread: if random.u8(0..5) == 0 { Spread::Random } else { Spread::Toeplitz },
             rx_ring: 1 << random.usize(4..9),
@@ -286,8 +321,8 @@ impl fmt::Display for Plan {
         writeln!(f, "  gateway: {} workers of {} frames, MTU {}, lag {}/256", g.workers, g.frames, g.mtu, g.lag)?;
         writeln!(
             f,
-            "  devices: {} bytes a buffer, segments {}, IPv4 checksums {}, verdicts {:?}, queues by {:?}, rings {} and {}",
-            g.buffer, g.segments, g.ipv4_checksum, g.verdict, g.spread, g.rx_ring, g.tx_ring
+            "  devices: {} bytes a buffer, segments {}, checksums {} and {}, TSO {}, verdicts {:?}, queues by {:?}, rings {} and {}",
+            g.buffer, g.segments, g.ipv4_checksum, g.l4_checksum, g.tso, g.verdict, g.spread, g.rx_ring, g.tx_ring
         )?;
         for (port, segment) in self.segments.iter().enumerate() {
             let joined = if segment.learns { "switch" } else { "hub" };

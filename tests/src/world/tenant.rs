@@ -15,7 +15,7 @@ use weirgate_dataplane::{
     outbox::Outbox,
     port::{Frame, rss::Rss},
     services::Services,
-    tcp::{Connect, ConnectionId, ConnectionOptions, End, Event, Keepalive, Tcp},
+    tcp::{Connect, ConnectError, ConnectionId, ConnectionOptions, End, Event, Keepalive, Tcp},
     time::{Duration, Instant},
 };
 
@@ -179,6 +179,8 @@ impl Dialer {
         };
         let id = match tcp.connect(now, &connect, takes) {
             Ok(id) => id,
+            // With some keys no port of ours brings this peer's frames to our queue.
+            Err(ConnectError::NoPort) => return,
             Err(error) => return self.fail(format!("cannot connect to {}: {error:?}", target.remote)),
         };
         let busy = self.mood == Mood::Busy && self.bulk.is_none();
