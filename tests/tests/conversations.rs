@@ -209,7 +209,7 @@ fn nobody_else_has_our_hardware_address() {
 
 /// A plan with a second network on a second port.
 fn two_networks() -> GatewayPlan {
-    let second = Network { number: 2, port: 1, vlan: None };
+    let second = Network { number: 2, port: 1, vlan: None, gateway: 1 };
     let plan = Plan::calm(0, 1, 1).gateway;
     GatewayPlan { networks: vec![plan.networks[0], second], ..plan }
 }
