@@ -83,7 +83,7 @@ fn duplicates_and_jitter() {
 fn everything_at_once() {
     for delay_us in [1_000, 30_000, 300_000] {
         let faults =
-            Faults { loss: 50, burst: 4, duplicate: 50, reorder: 100, corrupt: 20, truncate: 10, ..Faults::default() };
+            Faults { loss: 30, burst: 2, duplicate: 50, reorder: 100, corrupt: 20, truncate: 10, ..Faults::default() };
         let took = transfers(MEGABYTE / 4, Faults { delay_us, jitter_us: delay_us / 4, ..faults });
         println!("{delay_us} us: {took:?}");
     }

@@ -108,9 +108,11 @@ impl Tcp {
             return;
         }
         // rfc9293 3.10.7.4: by its number, then by what it acknowledges. What acknowledges more than anything before is surely new, though its
-        // number may be lower than that of data which came out of order.
+        // number may be lower than that of data which came out of order. A pure acknowledgment from beyond a hole says nothing that the data in
+        // the hole will not say; believing a forged one would make us deaf to the peer's own.
+        let beyond = segment.len() == 0 && segment.seq.after(hot.rcv_nxt);
         if ack.after(hot.snd_una)
-            || hot.snd_wl1.before(segment.seq)
+            || (hot.snd_wl1.before(segment.seq) && !beyond)
             || (hot.snd_wl1 == segment.seq && hot.snd_wl2.up_to(ack))
         {
             // rfc7323 2.3 d: shifted, in all but a SYN.

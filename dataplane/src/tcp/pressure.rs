@@ -11,7 +11,7 @@ use super::{
     Event, Tcp,
     connection::{Marks, State},
 };
-use crate::outbox::Outbox;
+use crate::{limits::SEGMENTS_MAX, outbox::Outbox};
 
 /// How short frames are.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Debug)]
@@ -41,12 +41,14 @@ impl Tcp {
         self.pressure.outside = frames;
     }
 
-    /// Looks how many frames are left. Counting a pool is not cheap, so as long as few frames are known to be held nobody counts.
+    /// Looks how many frames are left. Counting a pool is not cheap, so as long as few frames are known to be held nobody counts:
+    /// each may be a chain.
     #[inline]
     pub(super) fn weigh(&mut self, out: &Outbox) {
         let capacity = out.pool.capacity();
         let held = self.queued_frames + self.assemblers.held_frames() + self.pressure.outside;
-        self.pressure.level = if held < capacity / 8 { Level::Ease } else { level(out.pool.in_use(), capacity) };
+        self.pressure.level =
+            if held < capacity / (2 * SEGMENTS_MAX) { Level::Ease } else { level(out.pool.in_use(), capacity) };
     }
 
     /// A connection got no room: for want of frames, it may be, and then nothing else will tell it.

@@ -139,7 +139,8 @@ impl Tcp {
     fn out_of_window(&self, i: usize, segment: &Segment) -> Option<Verdict> {
         let hot = &self.connections.hot[i];
         // rfc7323 2.4 b: up to the furthest edge that any acknowledgment of ours has announced.
-        let window = hot.rcv_adv.since(hot.rcv_nxt);
+        // After the peer's FIN nothing more can come.
+        let window = if hot.marks.has(Marks::PEER_CLOSED) { 0 } else { hot.rcv_adv.since(hot.rcv_nxt) };
         let (seq, len) = (segment.seq, segment.len());
         let acceptable = match (len, window) {
             // One more than the RFC has: behind a hole, a peer that has filled our window acknowledges from its very edge, and if that did not

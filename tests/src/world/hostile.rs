@@ -183,7 +183,8 @@ impl Host for Hostile {
         self.forge.ticks = u32::try_from(now.as_ns() / 1_000_000 % (1 << 32)).expect("just cut");
         let networks = &self.networks;
         let is_peer = |a: IpAddr| networks.iter().any(|(_, peers)| peers.iter().any(|p| p.of(a.is_ipv6()) == a));
-        if let Some(answer) = self.forge.overhear(&frame, is_peer) {
+        let is_gateway = |a: IpAddr| networks.iter().any(|(n, _)| n.gateway().of(a.is_ipv6()) == a);
+        if let Some(answer) = self.forge.overhear(&frame, is_peer, is_gateway) {
             *self.tally.entry("own tcp").or_default() += 1;
             self.answers.push(answer);
         }

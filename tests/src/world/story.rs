@@ -104,9 +104,13 @@ impl World {
         self.peers().for_each(|peer| connections.add(&peer.score().connections));
         writeln!(to, "  connections: {connections:?}")?;
         self.tell_counters(to)?;
-        if self.failure.is_some() {
+        if self.failure.is_some() || self.capture.lines().next().is_some() {
             writeln!(to, "TCP of the gateway's workers:")?;
-            self.gateway().tell_tcp(to, self.now)?;
+            for place in &self.hosts {
+                if let Node::Gateway(gateway) = &place.node {
+                    gateway.tell_tcp(to, self.now)?;
+                }
+            }
             writeln!(to, "the last frames:")?;
             self.capture.lines().try_for_each(|line| writeln!(to, "{line}"))?;
         }

@@ -26,16 +26,24 @@ const FAR: u32 = 400_000;
 
 impl Forge {
     /// Takes note of a segment that passes. Says what to answer if it was for us.
-    pub(super) fn overhear(&mut self, frame: &[u8], is_peer: impl Fn(IpAddr) -> bool) -> Option<Vec<u8>> {
+    pub(super) fn overhear(
+        &mut self,
+        frame: &[u8],
+        is_peer: impl Fn(IpAddr) -> bool,
+        is_gateway: impl Fn(IpAddr) -> bool,
+    ) -> Option<Vec<u8>> {
         let link = wire::link(frame)?;
         let packet = &frame[link.payload_at..];
         let ip = wire::ip_packet(packet)?;
         let segment = Tcp::read(&packet[ip.transport_at..ip.end]).filter(|_| ip.protocol == protocol::TCP)?;
-        if PORTS.contains(&segment.ports.0) {
-            // In a peer's name it could do this with the numbers that it hears, and nothing would help.
-            let own =
-                link.to == self.mac && !segment.has(flag::RST) && !is_peer(ip.destination) && self.random.u8(0..3) > 0;
-            return own.then(|| self.misbehave(&link, &ip, &segment));
+        if is_gateway(ip.source) {
+            // In another's name it could do this with the numbers that it hears, and nothing would help.
+            let own = link.to == self.mac && !is_peer(ip.destination) && !is_gateway(ip.destination);
+            let answers = own && !segment.has(flag::RST) && self.random.u8(0..3) > 0;
+            return answers.then(|| self.misbehave(&link, &ip, &segment));
+        }
+        if !is_peer(ip.source) {
+            return None;
         }
         let (peer, gateway) = ((ip.source, segment.ports.0), (ip.destination, segment.ports.1));
         let known = self.known.iter_mut().find(|k| k.peer == peer && k.gateway == gateway);
