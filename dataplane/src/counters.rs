@@ -146,6 +146,14 @@ named! {
         TcpHalfOpen = "tcp_half_open",
         /// TCP connections in TIME-WAIT.
         TcpTimeWait = "tcp_time_wait",
+        /// Bytes of out-of-order data that TCP holds in copies, with what is kept about them.
+        TcpHeldBytes = "tcp_held_bytes",
+        /// Buffers of the worker's pool that hold out-of-order data.
+        TcpHeldBuffers = "tcp_held_buffers",
+        /// Stretches of out-of-order data that were given up although they had been acknowledged selectively.
+        TcpReneged = "tcp_reneged",
+        /// The longest way that the flow table ever had to walk for a place. Some tens are much.
+        TcpProbeMax = "tcp_probe_max",
         /// Frames that TCP holds: unacknowledged or out of order.
         TcpHeldFrames = "tcp_held_frames",
         /// The longest turn so far, in microseconds.

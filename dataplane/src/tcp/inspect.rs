@@ -37,6 +37,16 @@ pub struct ConnectionReport {
     pub min_rtt_us: u32,
     /// Retransmission timeout.
     pub rto_us: u32,
+    /// How often it was doubled since the last acknowledgment.
+    pub backoff: u8,
+    /// `open`, `recovery` or `loss`.
+    pub recovery: &'static str,
+    /// Bytes under way that the peer holds out of order.
+    pub sacked: u32,
+    /// Bytes under way that count as lost.
+    pub lost: u32,
+    /// Bytes per second at which congestion control wants to send, where it has a word on that.
+    pub pacing_rate: Option<u64>,
     /// Segments that were sent again, since the beginning.
     pub resent_segments: u32,
     /// Sent and not acknowledged.
@@ -94,6 +104,7 @@ impl Tcp {
 
     fn report(&self, now: Instant, i: usize) -> ConnectionReport {
         let (hot, cold) = (&self.connections.hot[i], &self.connections.cold[i]);
+        let recovery = hot.flight.get().map(|f| &self.flights.at(f).recovery);
         let lone = cold.lone.as_ref().map_or(0, |frame| frame.len() as u32);
         let end = hot.flight.get().map_or(hot.snd_una + lone, |f| self.flights.at(f).queued_end);
         ConnectionReport {
@@ -106,6 +117,11 @@ impl Tcp {
             rttvar_us: cold.rtt.rttvar_us(),
             min_rtt_us: cold.rtt.min_us(),
             rto_us: cold.rtt.rto_us(),
+            backoff: cold.rtt.backoff(),
+            recovery: recovery.map_or("open", |recovery| recovery.state().name()),
+            sacked: recovery.map_or(0, |recovery| recovery.scoreboard().sacked()),
+            lost: recovery.map_or(0, |recovery| recovery.scoreboard().lost()),
+            pacing_rate: cold.congestion.pacing_rate(),
             resent_segments: cold.resent_segments,
             unacked: hot.snd_nxt - hot.snd_una,
             unsent: end.since(hot.snd_nxt),
@@ -136,6 +152,13 @@ impl Tcp {
 
     /// What must hold of every connection at any time; for tests. An error says what does not.
     pub fn check(&self, now: Instant) -> Result<(), String> {
+        let records = self.connections.len() + self.half_open.len() + self.time_waits.len();
+        if self.table.len() != records {
+            return Err(format!("{} flows in the table, {records} records", self.table.len()));
+        }
+        if self.wheel.len() > self.connections.len() {
+            return Err(format!("{} timers for {} connections", self.wheel.len(), self.connections.len()));
+        }
         let mut queued = 0;
         for (i, hot) in self.connections.hot.iter().enumerate() {
             if hot.state == State::Closed {
@@ -201,6 +224,11 @@ fn bare(key: &FlowKey, state: &'static str) -> ConnectionReport {
         rttvar_us: 0,
         min_rtt_us: 0,
         rto_us: 0,
+        backoff: 0,
+        recovery: "open",
+        sacked: 0,
+        lost: 0,
+        pacing_rate: None,
         resent_segments: 0,
         unacked: 0,
         unsent: 0,

@@ -572,6 +572,10 @@ impl Tcp {
         counters.set(Gauge::TcpConnections, self.connections.len() as u64);
         counters.set(Gauge::TcpHalfOpen, self.half_open.len() as u64);
         counters.set(Gauge::TcpTimeWait, self.time_waits.len() as u64);
+        counters.set(Gauge::TcpHeldBytes, self.assemblers.held_bytes() as u64);
+        counters.set(Gauge::TcpHeldBuffers, self.assemblers.held_buffers() as u64);
+        counters.set(Gauge::TcpReneged, self.assemblers.runs_given_up());
+        counters.set(Gauge::TcpProbeMax, self.table.probe_max() as u64);
         counters.set(Gauge::TcpHeldFrames, (self.queued_frames + self.assemblers.held_frames()) as u64);
     }
 

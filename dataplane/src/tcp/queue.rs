@@ -121,9 +121,9 @@ impl SendQueue {
         while low < high {
             let middle = (low + high) / 2;
             if self.chunks[middle].seq.up_to(seq) && !holds(&self.chunks[middle]) {
-                low = middle + 1
+                low = middle + 1;
             } else {
-                high = middle
+                high = middle;
             }
         }
         holds(&self.chunks[low]).then_some(low)

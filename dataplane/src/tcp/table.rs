@@ -44,7 +44,7 @@ impl FlowKey {
     }
 
     /// The same from IPv4 addresses as they are in a header.
-    #[inline]
+    #[cfg(test)]
     pub(crate) fn from_v4(local: [u8; 4], local_port: u16, remote: [u8; 4], remote_port: u16) -> Self {
         let words = |address| [0, MAPPED | u64::from(u32::from_be_bytes(address))];
         Self { local: words(local), remote: words(remote), ports: u32::from(local_port) << 16 | u32::from(remote_port) }

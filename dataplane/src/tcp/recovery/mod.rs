@@ -162,6 +162,16 @@ struct Newly {
     newest: Option<Arrived>,
 }
 
+impl State {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Recovery => "recovery",
+            Self::Loss => "loss",
+        }
+    }
+}
+
 impl Recovery {
     /// With nothing outstanding; `nxt` is sent next.
     pub(super) fn new(nxt: Seq, sack: bool, reordering: Reordering) -> Self {
