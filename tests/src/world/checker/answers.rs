@@ -104,7 +104,6 @@ impl Answers {
     /// A frame left the gateway.
     pub fn note_sent(&mut self, now: Instant, said: &Said<'_>) -> Result<(), String> {
         let key = match *said {
-            Said::Question | Said::Report => return Ok(()),
             Said::Announcement => return self.announce(now),
             Said::Here { to, mac, target } => here(to, mac, target),
             Said::Echo { from, to, body } => echo(from, to, body),
@@ -114,7 +113,7 @@ impl Answers {
                 true if segment.seq == 0 => refusal(from, to, false, segment.ack),
                 true => return Ok(()), // a connection's own, which needs no question
             },
-            Said::Segment { .. } => return Ok(()),
+            Said::Question | Said::Report | Said::Segment { .. } => return Ok(()),
         };
         match self.open.get_mut(&key) {
             Some(1) => self.open.remove(&key).map(|_| ()),
