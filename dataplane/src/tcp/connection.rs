@@ -359,12 +359,17 @@ impl Cold {
     /// Reads each line that an exchange needs, so that the misses of a whole burst overlap. What is read means nothing.
     #[inline]
     pub(super) fn touch(&self) -> u64 {
-        let frame = self.lone.as_ref().map_or(0, Frame::touch);
-        u64::from(self.snd_wnd_max) ^ self.heard_at.as_ns() ^ self.acked_bytes ^ frame
+        u64::from(self.snd_wnd_max) ^ self.heard_at.as_ns() ^ self.acked_bytes
     }
 }
 
 impl Hot {
+    /// The same.
+    #[inline]
+    pub(super) fn touch(&self) -> u64 {
+        u64::from(self.key.ports ^ u32::from(self.mss))
+    }
+
     /// A connection at its beginning; its numbers follow.
     pub(super) fn new(key: FlowKey, interface: InterfaceIndex, state: State, now: Stamp) -> Self {
         Self {

@@ -131,9 +131,9 @@ impl Tcp {
         }
     }
 
-    /// Puts a connection's earliest deadline into the wheel.
+    /// When the first of a connection's timers is due.
     #[inline]
-    pub(super) fn rearm(&mut self, now: Instant, i: usize) {
+    fn first_deadline(&self, now: Instant, i: usize) -> Instant {
         let hot = &self.connections.hot[i];
         let marks = hot.marks;
         let mut at = Instant::NEVER;
@@ -150,6 +150,13 @@ impl Tcp {
             let cold = &self.connections.cold[i];
             at = at.min(cold.close_at).min(cold.widen_at);
         }
+        at
+    }
+
+    /// Puts a connection's earliest deadline into the wheel.
+    #[inline]
+    pub(super) fn rearm(&mut self, now: Instant, i: usize) {
+        let at = self.first_deadline(now, i);
         if at == Instant::NEVER {
             return;
         }
@@ -170,6 +177,10 @@ impl Tcp {
             return;
         }
         self.connections.hot[i].marks.clear(Marks::WAKES);
+        // Mostly it has moved on since, and nothing else is to be done.
+        if self.first_deadline(now, i) > now {
+            return self.rearm(now, i);
+        }
         let id = self.connections.id(i as u32);
         for timer in Timer::ALL {
             if self.deadline(now, i, timer).is_some_and(|at| at <= now) {
