@@ -161,9 +161,8 @@ impl Client {
             let Some(mut frame) = out.make() else { return tcp.wants_room(self.id) };
             let len = CHUNK.min(frame.tailroom());
             let bytes = frame.append(len).expect("just looked");
-            for (byte, at) in bytes.iter_mut().zip(self.sent..) {
-                *byte = character(at);
-            }
+            let start = (self.sent % PERIOD as u64) as usize;
+            bytes.copy_from_slice(&PATTERN[start..start + len]);
             self.sent += len as u64;
             if let Err(frame) = tcp.send(self.id, frame, out) {
                 self.sent -= len as u64;
@@ -184,13 +183,27 @@ const _: () = assert!(CHUNK <= FRAME_ROOM);
 
 /// rfc864: lines of 72 of the 95 printable characters, each line beginning with the next one.
 pub fn character(at: u64) -> u8 {
-    const LINE: u64 = 74;
-    match at % LINE {
-        72 => b'\r',
-        73 => b'\n',
-        column => b' ' + ((at / LINE + column) % 95) as u8,
-    }
+    PATTERN[(at % PERIOD as u64) as usize]
 }
+
+const LINE: usize = 74;
+/// After so many characters all begins anew.
+const PERIOD: usize = 95 * LINE;
+
+/// All of them, and as many more as are generated at once.
+static PATTERN: [u8; PERIOD + CHUNK] = {
+    let mut pattern = [0; PERIOD + CHUNK];
+    let mut at = 0;
+    while at < pattern.len() {
+        pattern[at] = match at % LINE {
+            72 => b'\r',
+            73 => b'\n',
+            column => b' ' + ((at / LINE + column) % 95) as u8,
+        };
+        at += 1;
+    }
+    pattern
+};
 
 impl Application for Services {
     fn start(&mut self, tcp: &mut Tcp) {

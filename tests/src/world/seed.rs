@@ -277,8 +277,8 @@ impl GatewayPlan {
         let mtu = u16::try_from(mtu).expect("one of these");
         Self {
             workers: random.usize(1..=4),
-            // What all peers ask at once must fit when nothing is wrong any more.
-            frames: 1 << random.usize(if buffer < FRAME_ROOM { 10..12 } else { 9..12 }),
+            // The least that a snapshot may say, and up to twice that: a backlog and what TCP may hold must leave some.
+            frames: random.usize(2_048..4_096),
             mtu,
             buffer,
             segments,

@@ -86,11 +86,12 @@ impl Books {
 
     fn check_growth<A: Application>(&mut self, worker: &Worker<SimPort, A>) -> Result<(), String> {
         let counters = worker.counters();
-        let values = Counter::ALL.iter().map(|&c| (c.name(), counters.counter(c)));
-        let drops = Drop::ALL.iter().map(|&d| (d.name(), counters.drops(d)));
-        for ((name, value), before) in values.chain(drops).zip(&mut self.before) {
+        let values = Counter::ALL.iter().map(|&c| counters.counter(c));
+        let drops = Drop::ALL.iter().map(|&d| counters.drops(d));
+        for (row, (value, before)) in values.chain(drops).zip(&mut self.before).enumerate() {
             if value < *before {
-                return Err(format!("{name} went from {before} back to {value}"));
+                let name = Counter::ALL.iter().map(|c| c.name()).chain(Drop::ALL.iter().map(|d| d.name())).nth(row);
+                return Err(format!("{name:?} went from {before} back to {value}"));
             }
             *before = value;
         }

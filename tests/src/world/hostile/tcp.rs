@@ -42,7 +42,8 @@ impl Forge {
             let answers = own && !segment.has(flag::RST) && self.random.u8(0..3) > 0;
             return answers.then(|| self.misbehave(&link, &ip, &segment));
         }
-        if !is_peer(ip.source) {
+        // A SYN alone can spoil an open of ours (it looks as if both had begun at once), so only those of peers are attacked.
+        if !is_peer(ip.source) || !PORTS.contains(&segment.ports.1) {
             return None;
         }
         let (peer, gateway) = ((ip.source, segment.ports.0), (ip.destination, segment.ports.1));
