@@ -29,8 +29,8 @@ use weirgate_dataplane::{
 
 /// Room of a frame. Requests and responses fit; a million responses wait for their acknowledgments.
 const ROOM: usize = 256;
-/// A response of each connection, and what is on its way through the engine.
-const FRAMES: u32 = 1_000_000 + 64 * 1_024;
+/// A response of each connection, and as many more that the engine does not think that it runs short (from three quarters on).
+const FRAMES: u32 = 1_500_000;
 
 const IP: usize = 20;
 
