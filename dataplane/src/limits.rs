@@ -23,6 +23,8 @@ pub const RING_DESCRIPTORS: u16 = 1024;
 
 /// Room before a fresh frame's first byte, for headers that are prepended: VLAN Ethernet 18, IPv6 40, TCP with options 60.
 pub const HEADROOM: usize = 128;
+/// What is prepended at most.
+pub const HEADERS_MAX: usize = 18 + 40 + 60;
 /// Bytes of a frame's buffer after the headroom: a whole frame at MTU 1500, twice as much as most.
 pub const FRAME_ROOM: usize = 2048;
 /// Segments that one received or sent frame may be chained from: a jumbo frame of 9,018 bytes takes five.
@@ -139,6 +141,8 @@ pub const TCP_COPY_MAX: usize = 512;
 /// Connections whose timers are looked at in one turn. When the clock has jumped, those of all are due at once; what each of them sends
 /// needs a frame, and what has arrived meanwhile must be read before more is sent again.
 pub const TCP_TIMERS_MAX: usize = 256;
+/// A segment up to this many bytes, if nothing else is under way, leaves in the application's own frame, and its bytes are kept without one.
+pub const TCP_LONE_MAX: usize = 512;
 /// Bytes of a segment that a device cuts for us.
 pub const TSO_MAX: u32 = 8_192;
 /// Segments of one connection that are sent and not acknowledged; beyond them no new ones are sent.
@@ -174,7 +178,7 @@ pub const TURN_STALL: Duration = Duration::from_ms(10);
 pub const PUBLISH_EVERY: Duration = Duration::from_ms(1);
 
 const _: () = {
-    assert!(HEADROOM >= 18 + 40 + 60, "a segment with every header fits before the payload");
+    assert!(HEADROOM >= HEADERS_MAX, "a segment with every header fits before the payload");
     assert!(FRAME_ROOM >= MTU_MIN as usize + 18);
     assert!(TX_BACKLOG_SPARED < TX_BACKLOG_MAX);
     assert!(SEGMENTS_MAX * FRAME_ROOM >= MTU_MAX as usize + 18, "a jumbo frame fits the longest chain");

@@ -12,6 +12,7 @@ use super::{
     assembler::AssemblerId,
     congestion::{Congestion, CongestionControl, Cubic, NewReno},
     listen::MSS_MIN,
+    lone::Lone,
     options::{CongestionChoice, ConnectionOptions},
     recovery::Reordering,
     rtt::Rtt,
@@ -23,7 +24,6 @@ use crate::{
     drops::{Drop, named},
     limits::TCP_WINDOW_INITIAL,
     net::InterfaceIndex,
-    port::Frame,
     time::Instant,
 };
 use std::mem::offset_of;
@@ -285,8 +285,7 @@ const _: () = assert!(size_of::<Hot>() == 128, "two cache lines");
 #[repr(C, align(64))]
 pub(super) struct Cold {
     // First line: what is under way.
-    /// A small segment that is under way, or will be, with nothing else (see `lone`).
-    pub(super) lone: Option<Frame>,
+    pub(super) lone: Lone,
     pub(super) rtt: Rtt,
     /// When new data was last sent.
     pub(super) sent_at: Instant,
@@ -409,7 +408,7 @@ impl Cold {
     pub(super) fn new(congestion: CongestionChoice, options: ConnectionOptions, now: Instant, mtu: u16) -> Self {
         let stamp = Stamp::of(now);
         Self {
-            lone: None,
+            lone: Lone::Nothing,
             congestion: match congestion {
                 CongestionChoice::Cubic => Congestion::Cubic(Cubic::new(MSS_MIN)),
                 CongestionChoice::NewReno => Congestion::NewReno(NewReno::new(MSS_MIN)),

@@ -4,6 +4,7 @@ use super::{
     Tcp,
     congestion::CongestionControl,
     connection::{ConnectionId, Marks, State},
+    lone::Lone,
     stamp::Stamp,
     table::FlowKey,
 };
@@ -105,7 +106,7 @@ impl Tcp {
     fn report(&self, now: Instant, i: usize) -> ConnectionReport {
         let (hot, cold) = (&self.connections.hot[i], &self.connections.cold[i]);
         let recovery = hot.flight.get().map(|f| &self.flights.at(f).recovery);
-        let lone = cold.lone.as_ref().map_or(0, |frame| frame.len() as u32);
+        let lone = if let Lone::Waits(frame) = &cold.lone { frame.len() as u32 } else { hot.snd_nxt - hot.snd_una };
         let end = hot.flight.get().map_or(hot.snd_una + lone, |f| self.flights.at(f).queued_end);
         ConnectionReport {
             id: Some(self.connections.id(i as u32)),
@@ -178,10 +179,11 @@ impl Tcp {
             if hot.rcv_adv.before(hot.rcv_nxt) {
                 return wrong("the announced window lies before what came");
             }
-            if cold.lone.is_some() != hot.marks.has(Marks::LONE) || (cold.lone.is_some() && !hot.flight.is_none()) {
+            let is_lone = !matches!(cold.lone, Lone::Nothing);
+            if is_lone != hot.marks.has(Marks::LONE) || (is_lone && !hot.flight.is_none()) {
                 return wrong("a lone segment that is not alone, or not marked");
             }
-            queued += usize::from(cold.lone.is_some());
+            queued += usize::from(matches!(cold.lone, Lone::Waits(_)));
             if let Some(index) = hot.flight.get() {
                 let flight = self.flights.at(index);
                 queued += flight.queue.frames();

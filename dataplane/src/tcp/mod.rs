@@ -69,7 +69,10 @@ pub use options::{
 use crate::{
     counters::{Counter, Counters, Gauge},
     drops::Drop,
-    limits::{BURST_MAX, TCP_COPY_MAX, TCP_HALF_OPEN_MAX, TCP_HELD_BYTES_MAX, TCP_SEND_FRAMES_MAX, TCP_TIME_WAIT_MAX},
+    limits::{
+        BURST_MAX, TCP_COPY_MAX, TCP_HALF_OPEN_MAX, TCP_HELD_BYTES_MAX, TCP_LONE_MAX, TCP_SEND_FRAMES_MAX,
+        TCP_TIME_WAIT_MAX,
+    },
     net::{Answer, Cause, InterfaceIndex, Packet, Topology},
     outbox::Outbox,
     port::{Frame, Offloads},
@@ -81,6 +84,7 @@ use connection::{Cold, Hot, Marks, MaybeIndex};
 use flight::Flights;
 use half_open::HalfOpens;
 use listen::Listeners;
+use lone::Copies;
 use pressure::{FRAMES_WHEN_SHORT, Level, Pressure};
 use secrets::Secrets;
 use segment::Segment;
@@ -227,6 +231,7 @@ pub struct Tcp {
     table: Table,
     connections: Connections,
     flights: Flights,
+    copies: Copies,
     assemblers: Assemblers,
     half_open: HalfOpens,
     time_waits: TimeWaits,
@@ -256,6 +261,7 @@ impl Tcp {
             table: Table::new(flows, options.seed),
             connections: Connections::new(max),
             flights: Flights::new(max),
+            copies: Copies::new(max),
             assemblers: Assemblers::new(options.held_frames_max),
             half_open: HalfOpens::new(options.half_open_max),
             time_waits: TimeWaits::new(options.time_wait_max),
@@ -275,7 +281,12 @@ impl Tcp {
     /// Memory that an engine for so many connections takes at most, in bytes: its tables, records and what may be held in copies. Frames are the
     /// pool's.
     pub fn bytes_max(connections: usize) -> usize {
-        let each = size_of::<Hot>() + size_of::<Cold>() + flight::BYTES + wheel::NODE_BYTES + 3 * size_of::<u32>();
+        let each = size_of::<Hot>()
+            + size_of::<Cold>()
+            + flight::BYTES
+            + TCP_LONE_MAX
+            + wheel::NODE_BYTES
+            + 3 * size_of::<u32>();
         let records = TCP_HALF_OPEN_MAX * size_of::<half_open::HalfOpen>()
             + TCP_TIME_WAIT_MAX * 2 * size_of::<time_wait::TimeWait>();
         connections * each
@@ -316,7 +327,6 @@ impl Tcp {
         };
         let Connections { hot, cold, .. } = &self.connections;
         read = connections().fold(read, |read, i| read ^ hot[i].touch() ^ cold[i].touch());
-        read = connections().fold(read, |read, i| read ^ cold[i].lone.as_ref().map_or(0, Frame::touch));
         std::hint::black_box(read);
     }
 
@@ -418,13 +428,8 @@ impl Tcp {
             return Ok(());
         }
         self.become_flight(i, out);
-        let index = match self.connections.hot[i].flight.get() {
-            Some(index) => index,
-            None => {
-                self.begin_flight(i, self.connections.hot[i].snd_nxt);
-                self.connections.hot[i].flight.get().expect("just begun")
-            }
-        };
+        let flight = self.connections.hot[i].flight.get();
+        let index = flight.unwrap_or_else(|| self.begin_flight(i, self.connections.hot[i].snd_nxt));
         let hot = &mut self.connections.hot[i];
         let flight = self.flights.at_mut(index);
         let before = flight.queue.frames();
@@ -494,10 +499,11 @@ impl Tcp {
     }
 
     /// Bytes from `next` on will be under way.
-    fn begin_flight(&mut self, i: usize, next: Seq) {
+    fn begin_flight(&mut self, i: usize, next: Seq) -> usize {
         let (hot, cold) = (&mut self.connections.hot[i], &self.connections.cold[i]);
         let index = self.flights.begin(next, hot.marks.has(Marks::SACK), cold.reordering);
         hot.flight = MaybeIndex::some(index as u32);
+        index
     }
 
     /// Nothing is under way or queued any more.

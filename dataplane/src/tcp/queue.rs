@@ -1,7 +1,7 @@
 //! Bytes that the application has given: by reference to its frames, in order, until the peer has acknowledged them.
 //!
 //! ```text
-//!    chunk: frame of n bytes, begins at a sequence number
+//!    chunk: frame of n bytes (the first one may be a copy), begins at a sequence number
 //!   [   a   ][ b ][      c      ] ...
 //!      ^ acknowledged up to here: `a` goes when it is acknowledged to its end
 //! ```
@@ -16,7 +16,13 @@ use crate::{
 struct Chunk {
     seq: Seq,
     len: u32,
-    frame: Frame,
+    bytes: Bytes,
+}
+
+enum Bytes {
+    Frame(Frame),
+    /// What was a lone segment, whose frame has gone.
+    Copy(Box<[u8]>),
 }
 
 /// What one connection has to send, or to send again.
@@ -27,7 +33,14 @@ pub(super) struct SendQueue {
 
 impl SendQueue {
     pub(super) fn frames(&self) -> usize {
-        self.chunks.len()
+        let is_copy = |chunk: &Chunk| matches!(chunk.bytes, Bytes::Copy(_));
+        self.chunks.len() - usize::from(self.chunks.front().is_some_and(is_copy))
+    }
+
+    /// Begins with bytes that have left already.
+    pub(super) fn begin_with(&mut self, seq: Seq, bytes: &[u8]) {
+        debug_assert!(self.chunks.is_empty());
+        self.chunks.push_back(Chunk { seq, len: bytes.len() as u32, bytes: Bytes::Copy(bytes.into()) });
     }
 
     /// Appends a frame's bytes as those from `seq` on. `unsent`: none of the last chunk's bytes has left, so that a small frame can join it.
@@ -35,19 +48,19 @@ impl SendQueue {
         let len = frame.len() as u32;
         if unsent
             && len as usize <= TCP_COPY_MAX
-            && let Some(last) = self.chunks.back_mut()
-            && last.frame.segment_count() == 1
-            && last.frame.tailroom() >= len as usize
-            && !last.frame.is_shared()
+            && let Some(Chunk { len: last_len, bytes: Bytes::Frame(last), .. }) = self.chunks.back_mut()
+            && last.segment_count() == 1
+            && last.tailroom() >= len as usize
+            && !last.is_shared()
         {
             for segment in frame.segments() {
-                last.frame.append_slice(segment).expect("there is room for all of it");
+                last.append_slice(segment).expect("there is room for all of it");
             }
-            last.len += len;
+            *last_len += len;
             out.consume(frame);
             return;
         }
-        self.chunks.push_back(Chunk { seq, len, frame });
+        self.chunks.push_back(Chunk { seq, len, bytes: Bytes::Frame(frame) });
     }
 
     /// Lets go of everything before `una`.
@@ -56,15 +69,14 @@ impl SendQueue {
         while let Some(chunk) = self.chunks.front()
             && (chunk.seq + chunk.len).up_to(una)
         {
-            let chunk = self.chunks.pop_front().expect("just looked");
-            out.consume(chunk.frame);
+            self.chunks.pop_front().expect("just looked").bytes.end(out);
         }
     }
 
     /// Lets go of everything.
     pub(super) fn discard(&mut self, out: &mut Outbox) {
         while let Some(chunk) = self.chunks.pop_front() {
-            out.consume(chunk.frame);
+            chunk.bytes.end(out);
         }
     }
 
@@ -83,14 +95,14 @@ impl SendQueue {
             let skip = (at - chunk.seq) as usize;
             let mut n = ((chunk.seq + chunk.len).min(end) - at) as usize;
             if !by_reference {
-                copy_into(&mut frame, &chunk.frame, skip, n);
-            } else if !share_into(&mut frame, &chunk.frame, skip, n, out) {
+                chunk.bytes.copy_into(&mut frame, skip, n);
+            } else if !chunk.bytes.share_into(&mut frame, skip, n, out) {
                 // What cannot be shared is copied, if nothing comes before it.
                 if !frame.is_empty() {
                     break;
                 }
                 n = n.min(frame.tailroom());
-                copy_into(&mut frame, &chunk.frame, skip, n);
+                chunk.bytes.copy_into(&mut frame, skip, n);
                 end = at + n as u32;
             }
             at += n as u32;
@@ -130,27 +142,42 @@ impl SendQueue {
     }
 }
 
-/// Chains `n` bytes of a frame from `skip` on, by reference. Says whether that could be done.
-fn share_into(frame: &mut Frame, from: &Frame, skip: usize, n: usize, out: &Outbox) -> bool {
-    if frame.segment_count() + from.segment_count() > SEGMENTS_MAX || skip > from.head().len() {
-        return false;
+impl Bytes {
+    fn end(self, out: &mut Outbox) {
+        if let Self::Frame(frame) = self {
+            out.consume(frame);
+        }
     }
-    let Some(mut piece) = from.share(&out.pool) else { return false };
-    piece.trim_front(skip);
-    piece.truncate(n);
-    frame.chain(piece);
-    true
-}
 
-fn copy_into(frame: &mut Frame, from: &Frame, mut skip: usize, mut n: usize) {
-    for segment in from.segments() {
-        let start = skip.min(segment.len());
-        let end = (start + n).min(segment.len());
-        frame.append_slice(&segment[start..end]).expect("the caller has looked for room");
-        skip -= start;
-        n -= end - start;
-        if n == 0 {
-            break;
+    /// Chains `n` bytes from `skip` on, by reference. Says whether that could be done.
+    fn share_into(&self, frame: &mut Frame, skip: usize, n: usize, out: &Outbox) -> bool {
+        let Self::Frame(from) = self else { return false };
+        if frame.segment_count() + from.segment_count() > SEGMENTS_MAX || skip > from.head().len() {
+            return false;
+        }
+        let Some(mut piece) = from.share(&out.pool) else { return false };
+        piece.trim_front(skip);
+        piece.truncate(n);
+        frame.chain(piece);
+        true
+    }
+
+    fn copy_into(&self, frame: &mut Frame, mut skip: usize, mut n: usize) {
+        let mut copy = |bytes: &[u8]| {
+            let start = skip.min(bytes.len());
+            let end = (start + n).min(bytes.len());
+            frame.append_slice(&bytes[start..end]).expect("the caller has looked for room");
+            skip -= start;
+            n -= end - start;
+            n > 0
+        };
+        match self {
+            Self::Frame(from) => {
+                let _ = from.segments().all(&mut copy);
+            }
+            Self::Copy(bytes) => {
+                copy(bytes);
+            }
         }
     }
 }
