@@ -8,6 +8,7 @@
 mod tests;
 
 pub use crate::net::fuzz::{arp, frame, icmp_error, ipv6_extensions, nd};
+pub use crate::tcp::fuzz::{tcp_engine, tcp_options};
 
 use crate::{
     port::rss::{PortsHashed, Rss},
@@ -16,7 +17,7 @@ use crate::{
 };
 
 /// Every target by its name, which is also its folder of seeds and its binary.
-pub const TARGETS: [(&str, fn(&[u8])); 9] = [
+pub const TARGETS: [(&str, fn(&[u8])); 11] = [
     ("arp", arp),
     ("counters_file", counters_file),
     ("device", device),
@@ -26,6 +27,8 @@ pub const TARGETS: [(&str, fn(&[u8])); 9] = [
     ("nd", nd),
     ("rss_flow", rss_flow),
     ("snapshot", snapshot),
+    ("tcp_engine", tcp_engine),
+    ("tcp_options", tcp_options),
 ];
 
 /// A snapshot that is taken is written as one that reads the same.

@@ -36,6 +36,8 @@ mod connection;
 mod deque;
 mod emit;
 mod flight;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod half_open;
 mod inspect;
 mod listen;

@@ -68,7 +68,8 @@ impl Tcp {
                 return out.drop(frame, Drop::TcpAckUnacceptable);
             }
         }
-        if segment.payload_len == 0 && !segment.flags.has(Flags::FIN) {
+        // rfc9293 3.10.7.2: what a SYN brings besides may be dropped. In a simultaneous open its number is the SYN's, not the first byte's.
+        if (segment.payload_len == 0 && !segment.flags.has(Flags::FIN)) || segment.flags.has(Flags::SYN) {
             self.touch(i);
             return out.consume(frame);
         }
