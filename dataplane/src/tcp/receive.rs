@@ -311,16 +311,27 @@ impl Tcp {
         }
     }
 
-    /// What comes next although data behind it is held already: up to where that begins it is new, and then that follows.
+    /// What comes next although data behind it is held already: up to where that begins it is new, and then that follows. The rest may fill
+    /// further holes (who has no SACK sends everything again, and perhaps in longer segments).
     fn take_front(&mut self, now: Instant, i: usize, end: Seq, fin: bool, mut frame: Frame, out: &mut Outbox) {
         let hot = &self.connections.hot[i];
         let known_from = self.assemblers.begins(hot.assembler).unwrap_or(end).min(end);
         let len = known_from - hot.rcv_nxt;
+        let rest = if known_from.before(end) { share_from(&frame, len as usize, out) } else { None };
         frame.truncate(len as usize);
         if len == 0 {
             out.consume(frame);
         } else {
             self.deliver(now, i, len, frame);
+        }
+        if let Some(rest) = rest {
+            let hot = &mut self.connections.hot[i];
+            // Where it cannot be held it comes again.
+            match self.assemblers.insert(&mut hot.assembler, hot.rcv_nxt, known_from, rest, fin, out) {
+                Inserted::New { duplicate: Some(range), .. } => self.note_duplicate(i, range),
+                Inserted::Duplicate { start, end } => self.note_duplicate(i, (start, end)),
+                Inserted::New { .. } | Inserted::Refused(_) => {}
+            }
         }
         self.take_assembled(now, i, out);
         let hot = &self.connections.hot[i];
@@ -437,6 +448,13 @@ fn cut_front(mut frame: Frame, n: usize, out: &mut Outbox) -> Option<Frame> {
         None => out.drop(frame, Drop::TcpNoFrame),
     }
     fresh
+}
+
+/// A second frame over the bytes after the first `n`, if there can be one.
+fn share_from(frame: &Frame, n: usize, out: &mut Outbox) -> Option<Frame> {
+    let share = frame.share(&out.pool);
+    out.counters.count(if share.is_some() { Counter::MadeFrames } else { Counter::PoolEmpty });
+    cut_front(share?, n, out)
 }
 
 #[cfg(test)]
