@@ -8,7 +8,7 @@
 mod tests;
 
 pub use crate::net::fuzz::{arp, frame, icmp_error, ipv6_extensions, nd};
-pub use crate::tcp::fuzz::{tcp_engine, tcp_options};
+pub use crate::tcp::fuzz::{tcp_engine, tcp_options, tcp_segments};
 
 use crate::{
     port::rss::{PortsHashed, Rss},
@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Every target by its name, which is also its folder of seeds and its binary.
-pub const TARGETS: [(&str, fn(&[u8])); 11] = [
+pub const TARGETS: [(&str, fn(&[u8])); 12] = [
     ("arp", arp),
     ("counters_file", counters_file),
     ("device", device),
@@ -29,6 +29,7 @@ pub const TARGETS: [(&str, fn(&[u8])); 11] = [
     ("snapshot", snapshot),
     ("tcp_engine", tcp_engine),
     ("tcp_options", tcp_options),
+    ("tcp_segments", tcp_segments),
 ];
 
 /// A snapshot that is taken is written as one that reads the same.

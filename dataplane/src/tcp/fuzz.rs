@@ -7,8 +7,16 @@
 //!   flows 0..3   a peer connects to us        even flows speak IPv4, odd ones IPv6
 //!   flows 4..7   we connect to a peer
 //! ```
+//! `tcp_segments` (in `segments`) holds one connection's receive side against a slow model of it (`model`).
+//!
 //! A record's numbers are distances from what would be right, so that zeros make an exchange that works. Payload follows from its place in
 //! the stream, so both ends know what they must read.
+
+mod bench;
+mod model;
+mod segments;
+
+pub use segments::tcp_segments;
 
 use super::{
     connection::Marks,
