@@ -216,9 +216,8 @@ fn segment(model: &Model, action: u8, number: u8, acknowledgment: u8, length: u8
     let lie = if action & 0x80 != 0 { number ^ acknowledgment } else { 0 };
     let text = (seq..seq + text_len as i64).map(|at| (at ^ at >> 8) as u8 ^ lie).collect();
     let timestamp = clock.map(|clock| match action >> 5 & 3 {
-        0 | 1 => Some(clock),
         2 if kind < 8 => Some(clock.wrapping_sub(2_000)),
-        2 => Some(clock),
+        0..=2 => Some(clock),
         _ if kind < 4 => None,
         _ => Some(clock + 1),
     });
