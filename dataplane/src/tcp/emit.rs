@@ -5,7 +5,7 @@ use super::{
     options::ConnectionOptions,
     segment::{Block, Flags, HEADER_LEN, SACK_BLOCKS_MAX, TIMESTAMPS_ALIGNED, TIMESTAMPS_ALIGNED_LEN, kind},
     seq::Seq,
-    table::FlowKey,
+    table::{FlowKey, address},
 };
 use crate::{
     counters::Counter,
@@ -20,25 +20,30 @@ const OPTIONS_MAX: usize = 40;
 
 /// Options in the making.
 #[derive(Default)]
-pub(super) struct Options(ArrayVec<u8, OPTIONS_MAX>);
+pub(super) struct Options {
+    /// Value and echo; before all others.
+    timestamps: Option<(u32, u32)>,
+    others: ArrayVec<u8, OPTIONS_MAX>,
+}
 
 impl Options {
+    #[inline]
     pub(super) fn len(&self) -> usize {
-        self.0.len()
+        self.others.len() + if self.timestamps.is_some() { TIMESTAMPS_ALIGNED_LEN } else { 0 }
     }
     // rfc9293 3.1 MUST-69: each fills whole words, so neither an end of list nor padding is ever needed.
     fn put(&mut self, bytes: &[u8]) {
-        self.0.try_extend_from_slice(bytes).expect("whoever puts options knows that they fit");
+        self.others.try_extend_from_slice(bytes).expect("whoever puts options knows that they fit");
     }
 
     /// Each segment's, when timestamps are on.
     #[inline]
     pub(super) fn timestamps(&mut self, value: u32, echo: u32) {
-        let mut bytes = [0; TIMESTAMPS_ALIGNED_LEN];
-        bytes[..4].copy_from_slice(&TIMESTAMPS_ALIGNED);
-        bytes[4..8].copy_from_slice(&value.to_be_bytes());
-        bytes[8..].copy_from_slice(&echo.to_be_bytes());
-        self.put(&bytes);
+        if self.others.is_empty() {
+            self.timestamps = Some((value, echo));
+        } else {
+            self.put(&timestamps(value, echo));
+        }
     }
 
     /// What a SYN offers. Timestamps come apart.
@@ -70,6 +75,15 @@ impl Options {
     }
 }
 
+#[inline]
+fn timestamps(value: u32, echo: u32) -> [u8; TIMESTAMPS_ALIGNED_LEN] {
+    let mut bytes = [0; TIMESTAMPS_ALIGNED_LEN];
+    bytes[..4].copy_from_slice(&TIMESTAMPS_ALIGNED);
+    bytes[4..8].copy_from_slice(&value.to_be_bytes());
+    bytes[8..].copy_from_slice(&echo.to_be_bytes());
+    bytes
+}
+
 /// What a segment of ours says, options and payload apart.
 pub(super) struct Header {
     pub(super) seq: Seq,
@@ -94,19 +108,21 @@ pub(super) fn emit(
     let segment_len = (header_len + frame.len()) as u32;
     let payload =
         if offloads.l4_checksum || frame.is_empty() { Sum::default() } else { Sum::default().add_frame(frame, 0) };
-    let bytes = frame.prepend(header_len).expect("every frame of ours has room for headers");
-    let bytes = &mut bytes[..header_len];
-    bytes[..4].copy_from_slice(&key.ports.to_be_bytes());
-    bytes[4..8].copy_from_slice(&header.seq.0.to_be_bytes());
-    bytes[8..12].copy_from_slice(&header.ack.0.to_be_bytes());
-    bytes[12] = ((header_len / 4) as u8) << 4;
-    bytes[13] = header.flags.0;
-    bytes[14..16].copy_from_slice(&header.window.to_be_bytes());
-    bytes[16..20].fill(0);
-    match options.0.first_chunk::<TIMESTAMPS_ALIGNED_LEN>() {
-        // Nearly always these twelve bytes, copied as such.
-        Some(timestamps) if options.len() == TIMESTAMPS_ALIGNED_LEN => bytes[HEADER_LEN..].copy_from_slice(timestamps),
-        _ => bytes[HEADER_LEN..].copy_from_slice(&options.0),
+    let bytes = &mut frame.prepend(header_len).expect("every frame of ours has room for headers")[..header_len];
+    let (fixed, rest) = bytes.split_first_chunk_mut::<HEADER_LEN>().expect("as long as was asked for");
+    fixed[..4].copy_from_slice(&key.ports.to_be_bytes());
+    fixed[4..8].copy_from_slice(&header.seq.0.to_be_bytes());
+    fixed[8..12].copy_from_slice(&header.ack.0.to_be_bytes());
+    fixed[12] = ((header_len / 4) as u8) << 4;
+    fixed[13] = header.flags.0;
+    fixed[14..16].copy_from_slice(&header.window.to_be_bytes());
+    fixed[16..20].fill(0);
+    match (options.timestamps, rest.split_first_chunk_mut()) {
+        (Some((value, echo)), Some((first, others))) => {
+            *first = timestamps(value, echo);
+            others.copy_from_slice(&options.others);
+        }
+        _ => rest.copy_from_slice(&options.others),
     }
     // rfc9293 3.1 MUST-2: every segment has a checksum, whoever computes it.
     let pseudo = key.pseudo_sum().add(&segment_len.to_be_bytes()).add_u16(u16::from(protocol::TCP));
@@ -152,11 +168,26 @@ impl Class {
     }
 }
 
-/// Where a flow's segments go.
-#[inline]
-pub(super) fn answer(key: &FlowKey, interface: InterfaceIndex, traffic_class: u8, hop_limit: u8) -> Answer {
-    let (source, destination, protocol) = (key.local(), key.remote(), protocol::TCP);
-    Answer { interface, source, destination, protocol, traffic_class, hop_limit }
+/// Where a segment goes, in words: an [`Answer`] is written in parts, which is slow to copy as a whole soon after.
+pub(super) struct Route {
+    local: [u64; 2],
+    remote: [u64; 2],
+    interface: InterfaceIndex,
+    traffic_class: u8,
+    hop_limit: u8,
+}
+
+impl Route {
+    #[inline]
+    pub(super) fn new(key: &FlowKey, interface: InterfaceIndex, traffic_class: u8, hop_limit: u8) -> Self {
+        Self { local: key.local, remote: key.remote, interface, traffic_class, hop_limit }
+    }
+    #[inline]
+    pub(super) fn answer(&self) -> Answer {
+        let (source, destination) = (address(self.local), address(self.remote));
+        let Self { interface, traffic_class, hop_limit, .. } = *self;
+        Answer { interface, source, destination, protocol: protocol::TCP, traffic_class, hop_limit }
+    }
 }
 
 impl Hot {

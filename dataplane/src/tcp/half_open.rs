@@ -106,6 +106,8 @@ pub(super) struct HalfOpens {
     free: Vec<u32>,
     /// By repetitions so far: who is due, and when.
     due: [VecDeque<(Instant, u32, u32)>; REPEATS_MAX + 1],
+    /// Nobody is due before.
+    next_at: Instant,
     max: usize,
 }
 
@@ -119,7 +121,13 @@ pub(super) enum Due {
 
 impl HalfOpens {
     pub(super) fn new(max: usize) -> Self {
-        Self { records: Vec::with_capacity(max), free: Vec::with_capacity(max), due: Default::default(), max }
+        Self {
+            records: Vec::with_capacity(max),
+            free: Vec::with_capacity(max),
+            due: Default::default(),
+            next_at: Instant::NEVER,
+            max,
+        }
     }
     pub(super) fn len(&self) -> usize {
         self.records.len() - self.free.len()
@@ -155,6 +163,7 @@ impl HalfOpens {
         let record = &self.records[index as usize];
         let wait = Duration::from_secs(1 << record.repeats);
         self.due[usize::from(record.repeats)].push_back((now + wait, index, record.generation));
+        self.next_at = self.next_at.min(now + wait);
     }
 
     /// Forgets one. Its place in a queue is found stale later.
@@ -171,7 +180,17 @@ impl HalfOpens {
     }
 
     /// The next record that is due. One to be repeated is queued for its next time.
+    #[inline]
     pub(super) fn pop_due(&mut self, now: Instant) -> Option<Due> {
+        if now < self.next_at {
+            return None;
+        }
+        let due = self.pop_from_queues(now);
+        self.next_at = if due.is_some() { now } else { self.next_deadline() };
+        due
+    }
+
+    fn pop_from_queues(&mut self, now: Instant) -> Option<Due> {
         for repeats in 0..self.due.len() {
             while let Some(&(at, index, generation)) = self.due[repeats].front() {
                 if at > now {

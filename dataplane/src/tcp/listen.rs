@@ -472,7 +472,7 @@ impl Tcp {
         let offloads = self.way(key, interface).map(|way| way.offloads).unwrap_or_default();
         emit::emit(key, header, options, None, &mut frame, offloads, out);
         out.counters.count(Counter::TcpTxSegments);
-        self.transmits.push_back((emit::answer(key, interface, class.traffic_class, class.hop_limit), frame));
+        self.transmits.push_back((emit::Route::new(key, interface, class.traffic_class, class.hop_limit), frame));
     }
 
     /// rfc9293 3.10.7.1 and 3.5.2: a reset that the sender will believe, and none for a reset.

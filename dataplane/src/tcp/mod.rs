@@ -83,6 +83,7 @@ use crate::{
 use arrayvec::ArrayVec;
 use assembler::Assemblers;
 use connection::{Cold, Hot, Marks, MaybeIndex};
+use emit::Route;
 use flight::Flights;
 use half_open::HalfOpens;
 use listen::Listeners;
@@ -244,7 +245,7 @@ pub struct Tcp {
     /// An empty list.
     touched_spare: Vec<u32>,
     events: VecDeque<Event>,
-    transmits: VecDeque<(Answer, Frame)>,
+    transmits: VecDeque<(Route, Frame)>,
     /// Frames inside queued events and segments are counted when asked for; those of send queues here.
     queued_frames: usize,
     pressure: Pressure,
@@ -370,8 +371,9 @@ impl Tcp {
         self.events.pop_front()
     }
     /// The next segment to send, headers of TCP included, for [`Net::send`](crate::net::Net::send).
+    #[inline]
     pub fn poll_transmit(&mut self) -> Option<(Answer, Frame)> {
-        self.transmits.pop_front()
+        self.transmits.pop_front().map(|(route, frame)| (route.answer(), frame))
     }
 
     /// Begins to take connections.

@@ -83,7 +83,9 @@ fn words(address: IpAddr) -> [u64; 2] {
     }
 }
 
-fn address(words: [u64; 2]) -> IpAddr {
+/// As an address again.
+#[inline]
+pub(crate) fn address(words: [u64; 2]) -> IpAddr {
     if words[0] == 0 && words[1] >> 32 == MAPPED >> 32 {
         IpAddr::V4(Ipv4Addr::from(words[1] as u32))
     } else {

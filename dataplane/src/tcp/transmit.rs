@@ -280,7 +280,7 @@ impl Tcp {
         let (key, interface) = (hot.key, hot.interface);
         emit::emit(&key, &header, &options, cut, &mut frame, offloads, out);
         out.counters.count(Counter::TcpTxSegments);
-        self.transmits.push_back((emit::answer(&key, interface, traffic_class | ecn, hop_limit), frame));
+        self.transmits.push_back((emit::Route::new(&key, interface, traffic_class | ecn, hop_limit), frame));
     }
 
     /// An acknowledgment by itself.
@@ -313,7 +313,7 @@ impl Tcp {
         emit::emit(&key, &header, &options, None, &mut frame, offloads, out);
         out.counters.count(Counter::TcpTxSegments);
         out.counters.count(Counter::TcpTxAcks);
-        self.transmits.push_back((emit::answer(&key, interface, traffic_class, hop_limit), frame));
+        self.transmits.push_back((emit::Route::new(&key, interface, traffic_class, hop_limit), frame));
     }
 
     /// What has come out of order, and what has come twice.

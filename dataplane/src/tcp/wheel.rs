@@ -43,6 +43,8 @@ pub(crate) struct Wheel {
     current: u64,
     /// The tick of the latest `now` that was seen. What is armed later than that gets a later tick.
     seen: u64,
+    /// Everything up to `seen` was given.
+    exhausted: bool,
     /// The first id of each slot, level after level.
     heads: [u32; LEVELS * SLOTS],
     /// Which slots have ids.
@@ -74,6 +76,7 @@ impl Wheel {
         Self {
             current,
             seen: current,
+            exhausted: false,
             heads: [NIL; LEVELS * SLOTS],
             occupied: [[0; WORDS]; LEVELS],
             nodes: Vec::with_capacity(capacity),
@@ -135,9 +138,20 @@ impl Wheel {
 
     /// The next id whose deadline has come, which is disarmed by that; `None` when there is none. In one call's `now` each id comes
     /// at most once, even when it is armed again at once.
+    #[inline]
     pub(crate) fn pop_due(&mut self, now: Instant) -> Option<u32> {
         let target = (now.as_ns() / TICK.as_ns()).max(self.seen);
+        // What was armed since comes after `seen`. A busy worker asks a hundred times in a tick.
+        if self.exhausted && target == self.seen {
+            return None;
+        }
         self.seen = target;
+        let id = self.pop_until(target);
+        self.exhausted = id.is_none();
+        id
+    }
+
+    fn pop_until(&mut self, target: u64) -> Option<u32> {
         while let Some((level, slot, tick)) = self.next_slot()
             && tick <= target
         {
