@@ -110,7 +110,7 @@ fn named(what: &str, failed: &Failed) -> Failed {
 
 fn every_byte_comes_back(lab: &Lab) -> Result<(), Failed> {
     // All of it where it is fastest; the others show that their device carries bulk at all.
-    let bytes = if lab.device == "af_packet" { 512 * MIB } else { 64 * MIB };
+    let bytes = if lab.device == "af_packet" { 512 * MIB } else { 32 * MIB };
     leaving_nothing(lab, &[], || each_family(|address| peer::echo(address, bytes)))
 }
 
@@ -340,7 +340,7 @@ fn a_limited_rate_is_found(lab: &Lab) -> Result<(), Failed> {
     // Some 240 Mbit/s of full segments; what goes beyond it is lost, many in a row.
     let rule = "limit rate over 20000/second burst 50 packets drop";
     let _faults = Faults::new(lab, rule, rule)?;
-    leaving_nothing(lab, &[], || each_family(|address| all_ways(address, 8 * MIB)))
+    leaving_nothing(lab, &[], || each_family(|address| all_ways(address, MIB / 2)))
 }
 
 /// Two workers: flows of either, and what a flow's segments do when its worker is busy with another's.
