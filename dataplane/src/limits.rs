@@ -165,9 +165,18 @@ pub const TCP_PIECE_BYTES: usize = 96;
 /// What a connection counts that holds anything at all.
 pub const TCP_ASSEMBLER_BYTES: usize = 256;
 
-/// Frames of a worker's pool that may be held out of order, for all its connections.
+/// Frames of a worker's pool that rings, backlogs and everything else but TCP are not disturbed in: two ports' rings, or half of a small pool.
+const fn frames_beside_tcp(frames_per_worker: u32) -> u32 {
+    let rings = 4 * RING_DESCRIPTORS as u32;
+    if rings < frames_per_worker / 2 { rings } else { frames_per_worker / 2 }
+}
+/// Frames of a worker's pool that TCP may have queued to be sent or unacknowledged, for all its connections.
+pub const fn tcp_queued_frames_max(frames_per_worker: u32) -> u32 {
+    (frames_per_worker - frames_beside_tcp(frames_per_worker)) / 2
+}
+/// Frames of a worker's pool that may wait out of order or with the application. Half as many more hold what is just being handed up.
 pub const fn tcp_held_frames_max(frames_per_worker: u32) -> u32 {
-    frames_per_worker / 4
+    (frames_per_worker - frames_beside_tcp(frames_per_worker)) / 4
 }
 
 // The loop.
@@ -198,8 +207,9 @@ const _: () = {
         "one connection's holes take a small part of what all have"
     );
     assert!(
-        frames_min(2) + tcp_held_frames_max(FRAMES_PER_WORKER) <= FRAMES_PER_WORKER,
-        "what is held for holes takes nothing from the rings"
+        frames_min(1) + tcp_queued_frames_max(FRAMES_PER_WORKER) + tcp_held_frames_max(FRAMES_PER_WORKER) * 3 / 2
+            <= FRAMES_PER_WORKER,
+        "what TCP holds takes nothing from the rings"
     );
     assert!(
         tcp_held_frames_max(FRAMES_PER_WORKER_RANGE.0) as usize >= 2 * SEGMENTS_MAX,

@@ -44,7 +44,6 @@ mod listen;
 mod lone;
 mod options;
 mod path;
-mod pressure;
 mod queue;
 mod receive;
 mod recovery;
@@ -53,6 +52,7 @@ mod scoreboard;
 mod secrets;
 mod segment;
 mod seq;
+mod share;
 mod stamp;
 mod table;
 mod time_wait;
@@ -88,10 +88,10 @@ use flight::Flights;
 use half_open::HalfOpens;
 use listen::Listeners;
 use lone::Copies;
-use pressure::{FRAMES_WHEN_SHORT, Level, Pressure};
 use secrets::Secrets;
 use segment::Segment;
 pub use seq::Seq;
+use share::Share;
 use stamp::Stamp;
 use std::{collections::VecDeque, sync::Arc};
 use table::{FlowKey, Kind, Place, Table};
@@ -248,7 +248,7 @@ pub struct Tcp {
     transmits: VecDeque<(Route, Frame)>,
     /// Frames inside queued events and segments are counted when asked for; those of send queues here.
     queued_frames: usize,
-    pressure: Pressure,
+    share: Share,
     /// When it was last called.
     now: Instant,
 }
@@ -256,6 +256,7 @@ pub struct Tcp {
 impl Tcp {
     /// An engine without listeners or connections.
     pub fn new(topology: Arc<Topology>, options: TcpOptions) -> Self {
+        let options = share::in_chains(options, &topology);
         let flows = options.connections_max + options.half_open_max + options.time_wait_max;
         let max = options.connections_max;
         Self {
@@ -275,7 +276,7 @@ impl Tcp {
             events: VecDeque::new(),
             transmits: VecDeque::new(),
             queued_frames: 0,
-            pressure: Pressure::default(),
+            share: Share::default(),
             now: Instant::ZERO,
             options,
         }
@@ -302,7 +303,6 @@ impl Tcp {
     pub fn handle_burst(&mut self, now: Instant, burst: &mut Segments, out: &mut Outbox) {
         self.now = now;
         out.counters.add(Counter::TcpRxSegments, burst.len() as u64);
-        self.weigh(out);
         // Filled in place: a result would be copied.
         let mut staged = ArrayVec::new();
         self.stage(burst, &mut staged);
@@ -400,12 +400,7 @@ impl Tcp {
             None if hot.marks.has(Marks::LONE) => (u32::from(hot.mss), 1),
             None => (0, 0),
         };
-        let most = match self.pressure.level {
-            Level::Ease => TCP_SEND_FRAMES_MAX,
-            Level::Short => FRAMES_WHEN_SHORT,
-            Level::Out => 0,
-        };
-        if frames >= most {
+        if frames >= TCP_SEND_FRAMES_MAX || !self.may_queue(frames) {
             return 0;
         }
         (self.send_buffer(i) as usize).saturating_sub(queued as usize)
@@ -421,9 +416,7 @@ impl Tcp {
         }
         // Whoever has room for a byte may send a frame; the bound is exceeded by one frame at most.
         if self.room(i) == 0 {
-            if !self.connections.hot[i].marks.has(Marks::CLOSED) {
-                self.want_room(i);
-            }
+            self.want_room(i);
             return Err(frame);
         }
         if Self::may_be_lone(&self.connections.hot[i], frame.len()) {
@@ -485,6 +478,7 @@ impl Tcp {
     /// Does what all touched connections have to do: data, acknowledgments, timers. The end of a turn.
     pub fn flush(&mut self, now: Instant, out: &mut Outbox) {
         self.now = now;
+        self.give_share();
         // Whoever is touched meanwhile (the port has no more room) is looked at in the next turn. Both lists keep their memory.
         let mut touched = std::mem::replace(&mut self.touched, std::mem::take(&mut self.touched_spare));
         for index in touched.drain(..) {
@@ -498,8 +492,6 @@ impl Tcp {
             }
         }
         self.touched_spare = touched;
-        self.weigh(out);
-        self.feed();
     }
 
     /// Bytes from `next` on will be under way.

@@ -1,7 +1,7 @@
 //! What an application may choose, and what the engine is given at its start.
 
 use crate::{
-    limits::{TCP_CONNECTIONS_MAX, TCP_HALF_OPEN_MAX, TCP_TIME_WAIT_MAX},
+    limits::{TCP_CONNECTIONS_MAX, TCP_HALF_OPEN_MAX, TCP_TIME_WAIT_MAX, tcp_held_frames_max, tcp_queued_frames_max},
     net::HOP_LIMIT,
     time::Duration,
 };
@@ -21,7 +21,9 @@ pub struct TcpOptions {
     pub half_open_max: usize,
     /// Connections in TIME-WAIT that are remembered; beyond them the oldest is forgotten.
     pub time_wait_max: usize,
-    /// Frames that out-of-order data of all connections may hold.
+    /// Frames that all connections together may have queued to be sent, or unacknowledged.
+    pub queued_frames_max: usize,
+    /// Frames of theirs that may wait out of order or with the application.
     pub held_frames_max: usize,
     /// How the congestion window grows.
     pub congestion: CongestionChoice,
@@ -43,8 +45,8 @@ impl TcpOptions {
             connections_max: TCP_CONNECTIONS_MAX as usize,
             half_open_max: TCP_HALF_OPEN_MAX,
             time_wait_max: TCP_TIME_WAIT_MAX,
-            // A quarter of the worker's frames: the others receive and send.
-            held_frames_max: frames / 4,
+            queued_frames_max: tcp_queued_frames_max(frames as u32) as usize,
+            held_frames_max: tcp_held_frames_max(frames as u32) as usize,
             congestion: CongestionChoice::default(),
             challenge_interval_us: 500_000,
             ecn: EcnChoice::default(),

@@ -7,7 +7,6 @@ use super::{
     assembler::{Inserted, Popped},
     connection::{End, Marks, State},
     may_challenge,
-    pressure::Level,
     segment::{Flags, Segment},
     seq::Seq,
     stamp::Stamp,
@@ -233,12 +232,14 @@ impl Tcp {
             out.drop(frame, Drop::TcpDataAfterClose);
             return self.reset(now, i, End::DataAfterClose, out);
         }
-        if self.pressure.level == Level::Out && segment.payload_len > 0 {
-            // The frames that are left are for acknowledgments, which free others.
-            hot.marks.set(Marks::ACK_NOW);
+        let behind = hot.rcv_unconsumed > 0;
+        if segment.payload_len > 0 && self.is_short_of_frames(behind) {
+            // rfc9293 3.8.6.1 MUST-35: what may be a probe of the window is answered.
+            self.connections.hot[i].marks.set(Marks::ACK_NOW);
             self.touch(i);
             return out.drop(frame, Drop::TcpPressure);
         }
+        let hot = &self.connections.hot[i];
         let in_order = segment.seq == hot.rcv_nxt && hot.assembler.is_none();
         if in_order && segment.end().up_to(hot.rcv_adv) && segment.payload_len > 0 {
             let mut frame = frame;
@@ -291,6 +292,9 @@ impl Tcp {
         }
         if seq == rcv_nxt {
             return self.take_front(now, i, end, fin, frame, out);
+        }
+        if self.is_short_of_frames(true) {
+            return out.drop(frame, Drop::TcpPressure);
         }
         let hot = &mut self.connections.hot[i];
         // rfc9293 3.10.7.4 SHLD-31: kept until what is missing before it comes.

@@ -70,7 +70,7 @@ const PERSIST_MAX_US: u64 = 60_000_000;
 impl Tcp {
     /// When [`Self::handle_timers`] has something to do; never too late.
     pub fn next_deadline(&self) -> Instant {
-        if !self.touched.is_empty() {
+        if !self.touched.is_empty() || self.has_share_to_give() {
             return Instant::ZERO;
         }
         self.wheel.next_deadline().min(self.half_open.next_deadline()).min(self.time_waits.next_deadline())

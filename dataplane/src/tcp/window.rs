@@ -20,11 +20,15 @@ impl Tcp {
     /// Moves the announced edge if that is worth a segment, and says whether it should be announced at once.
     #[inline]
     pub(super) fn open_window(&mut self, i: usize) {
+        let spare = self.spare_to_hold();
         let hot = &mut self.connections.hot[i];
         if hot.marks.has(Marks::PEER_CLOSED) {
             return; // nothing comes any more
         }
-        let room = hot.rcv_buffer.saturating_sub(hot.rcv_unconsumed);
+        // Who consumes at once holds nothing, so what little it needs to go on is not worth refusing.
+        let share = if hot.rcv_unconsumed == 0 { spare.max(2) } else { spare };
+        let share = u32::try_from(share).map_or(u32::MAX, |share| share.saturating_mul(hot.mss.into()));
+        let room = hot.rcv_buffer.min(share).saturating_sub(hot.rcv_unconsumed);
         let edge = hot.rcv_nxt + room;
         let gain = edge.since(hot.rcv_adv);
         // rfc9293 3.8.6.2.2 MUST-39: by a full segment or half the buffer at least, or a slow reader would be sent crumbs.

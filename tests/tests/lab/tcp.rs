@@ -23,7 +23,7 @@ use std::{
 };
 
 /// What each device must show, with one worker.
-pub(crate) const CHECKS: [(&str, fn(&Lab) -> Result<(), Failed>); 13] = [
+pub(crate) const CHECKS: [(&str, fn(&Lab) -> Result<(), Failed>); 14] = [
     ("tcp::every_byte_comes_back", every_byte_comes_back),
     ("tcp::both_directions_alone", both_directions_alone),
     ("tcp::requests_are_answered", requests_are_answered),
@@ -32,6 +32,7 @@ pub(crate) const CHECKS: [(&str, fn(&Lab) -> Result<(), Failed>); 13] = [
     ("tcp::each_side_may_close_first", each_side_may_close_first),
     ("tcp::a_reset_ends_it", a_reset_ends_it),
     ("tcp::a_slow_reader_is_waited_for", a_slow_reader_is_waited_for),
+    ("tcp::slow_readers_leave_frames_to_others", slow_readers_leave_frames),
     ("tcp::a_closed_port_refuses_at_once", a_closed_port_refuses),
     ("tcp::keepalive_probes_are_answered", keepalive_is_answered),
     ("tcp::losses_are_made_good", losses_are_made_good),
@@ -110,10 +111,10 @@ fn now() -> Instant {
 }
 
 fn each_family(act: impl Fn(&str) -> Result<(), Failed>) -> Result<(), Failed> {
-    FAMILIES.iter().try_for_each(|address| act(address).map_err(|failed| named(address, &failed)))
+    FAMILIES.iter().try_for_each(|address| act(address).map_err(|failed| named(address, failed)))
 }
 
-fn named(what: &str, failed: &Failed) -> Failed {
+fn named(what: &str, failed: Failed) -> Failed {
     format!("{what}: {}", failed.message().unwrap_or_default()).into()
 }
 
@@ -176,7 +177,7 @@ fn connections_come_and_go(lab: &Lab) -> Result<(), Failed> {
     })?;
     let rate = 2.0 * count as f64 / began.elapsed().as_secs_f64();
     eprintln!("  {}: {rate:.0} connections/s", lab.device);
-    leaving_nothing(lab, &[], || same_ports(500))
+    leaving_nothing(lab, &[], || same_ports(100))
 }
 
 /// So many connections, several at a time.
@@ -189,7 +190,7 @@ fn storm(count: u64, one: impl Fn(u64) -> Result<(), Failed> + Sync) -> Result<(
             if n >= count {
                 return Ok(());
             }
-            one(n).map_err(|failed| named(&format!("connection {n}"), &failed))?;
+            one(n).map_err(|failed| named(&format!("connection {n}"), failed))?;
         }
     };
     std::thread::scope(|scope| {
@@ -283,6 +284,43 @@ fn a_slow_reader_is_waited_for(lab: &Lab) -> Result<(), Failed> {
     })
 }
 
+/// More than the pool holds waits for clients that do not read, or could; and somebody else does not even notice.
+fn slow_readers_leave_frames(lab: &Lab) -> Result<(), Failed> {
+    leaving_nothing(lab, &["tcp_pressure"], || {
+        let readers: Vec<_> = (0..100).map(|_| connect(FAMILIES[0], CHARGEN)).collect::<Result<_, _>>()?;
+        let writers: Vec<_> = (0..100).map(|_| connect(FAMILIES[1], ECHO)).collect::<Result<_, _>>()?;
+        let mut sent = vec![0; writers.len()];
+        for (mut writer, sent) in writers.iter().zip(&mut sent) {
+            writer.set_nonblocking(true)?;
+            while *sent < 4 * MIB {
+                match writer.write(peer::bytes_at(*sent, 64 << 10)) {
+                    Ok(len) => *sent += len as u64,
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            writer.set_nonblocking(false)?;
+        }
+        wait_for("a good part of the frames to be held", || Ok(lab.gauge_sum("frames_held")? > 1_000))?;
+        each_family(|address| {
+            exchange(&connect(address, ECHO)?, 0, 10_000)?;
+            peer::echo(address, MIB)
+        })?;
+        expect(lab.gauge_sum("pool_empty")? == 0, "frames left at all times", "none")?;
+        // Then they read after all.
+        for (writer, sent) in writers.iter().zip(sent) {
+            writer.shutdown(Shutdown::Write)?;
+            peer::expect_bytes(writer, 0, sent)?;
+            peer::expect_end(writer)?;
+        }
+        for mut reader in readers {
+            reader.shutdown(Shutdown::Write)?;
+            std::io::copy(&mut reader, &mut std::io::sink())?;
+        }
+        Ok(())
+    })
+}
+
 fn a_closed_port_refuses(lab: &Lab) -> Result<(), Failed> {
     leaving_nothing(lab, &["tcp_no_listener"], || {
         each_family(|address| {
@@ -317,7 +355,7 @@ fn losses_are_made_good(lab: &Lab) -> Result<(), Failed> {
         for (to_gateway, to_client) in ways.into_iter().take(if lab.device == "af_packet" { 3 } else { 1 }) {
             let _faults = Faults::new(lab, to_gateway, to_client)?;
             leaving_nothing(lab, &[], || each_family(|address| all_ways(address, bytes / 4))).map_err(|failed| {
-                named(&format!("to the gateway: {to_gateway:?}, to the client: {to_client:?}"), &failed)
+                named(&format!("to the gateway: {to_gateway:?}, to the client: {to_client:?}"), failed)
             })?;
         }
     }
@@ -340,7 +378,7 @@ fn duplicates_and_detours(lab: &Lab) -> Result<(), Failed> {
     for (to_gateway, to_client) in [(twice(there), twice(here)), (detour.clone(), detour)] {
         let _faults = Faults::new(lab, &to_gateway, &to_client)?;
         leaving_nothing(lab, &[], || each_family(|address| all_ways(address, 16 * MIB)))
-            .map_err(|failed| named(&to_gateway, &failed))?;
+            .map_err(|failed| named(&to_gateway, failed))?;
     }
     Ok(())
 }

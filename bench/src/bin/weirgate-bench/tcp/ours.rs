@@ -29,7 +29,7 @@ use weirgate_dataplane::{
 
 /// Room of a frame. Requests and responses fit; a million responses wait for their acknowledgments.
 const ROOM: usize = 256;
-/// A response of each connection, and as many more that the engine does not think that it runs short (from three quarters on).
+/// A response of each connection, and half as many more for what is received.
 const FRAMES: u32 = 1_500_000;
 
 const IP: usize = 20;
@@ -63,7 +63,9 @@ pub(super) struct Ours {
 impl Ours {
     pub(super) fn new(pool: Pool, seed: u64) -> Self {
         let offloads = Offloads { l4_checksum: true, ipv4_checksum: true, ..Offloads::default() };
-        let mut tcp = Tcp::new(Arc::new(topology(SERVER.0, offloads)), TcpOptions::new(seed, pool.capacity()));
+        // All connections may have a response under way at once.
+        let options = TcpOptions { queued_frames_max: pool.capacity(), ..TcpOptions::new(seed, pool.capacity()) };
+        let mut tcp = Tcp::new(Arc::new(topology(SERVER.0, offloads)), options);
         let port = SERVER.1;
         tcp.listen(Listen { address: None, ports: port..=port, options: ConnectionOptions::default() })
             .expect("nobody else listens");
