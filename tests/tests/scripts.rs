@@ -1,7 +1,7 @@
 //! Every packet script against every target that can be run here, both families of addresses.
 //!
-//! The kernel needs root and its time is real, so a script may be run three times before it counts as failed; it is run against the engine
-//! once.
+//! The kernel and the wire need root, and their time is real, so a script may be run three times there before it counts as failed; it is run
+//! against the engine in virtual time once. The wire needs the feature `dpdk` too.
 
 use libtest_mimic::{Arguments, Trial};
 use std::{fs, path::Path, process::ExitCode, sync::Arc};
@@ -18,7 +18,7 @@ fn main() -> ExitCode {
         .collect();
     files.sort();
     let mut trials = Vec::new();
-    for (kind, word, attempts) in [(Kind::Kernel, "kernel", 3), (Kind::Engine, "engine", 1)] {
+    for (kind, word, attempts) in [(Kind::Kernel, "kernel", 3), (Kind::Engine, "engine", 1), (Kind::Wire, "wire", 3)] {
         let missing = kind.missing();
         if let Some(missing) = &missing {
             eprintln!("scripts against the {word} are skipped: {missing}");
@@ -34,7 +34,12 @@ fn main() -> ExitCode {
                     continue;
                 }
             };
-            for family in script.families.clone().into_iter().filter(|_| kind.suits(&script)) {
+            let exception = kind.exception(&script);
+            if let Some(exception) = exception.as_ref().filter(|_| kind.suits(&script) && missing.is_none()) {
+                eprintln!("{word}::{name} is left out: {exception}");
+            }
+            let suits = kind.suits(&script) && exception.is_none();
+            for family in script.families.clone().into_iter().filter(|_| suits) {
                 let script = script.clone();
                 let trial = Trial::test(format!("{word}::{name}::{family}"), move || {
                     let mut result = script::play(kind, &script, family);
@@ -47,5 +52,7 @@ fn main() -> ExitCode {
             }
         }
     }
-    libtest_mimic::run(&arguments, trials).exit_code()
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    script::end();
+    conclusion.exit_code()
 }

@@ -12,7 +12,7 @@ use weirgate_tests::script::{self, Family, Kind, Script};
 /// Runs TCP packet scripts and prints one line for each.
 #[derive(Parser)]
 struct Arguments {
-    /// What the scripts are run against: kernel or engine.
+    /// What the scripts are run against: kernel, engine, or wire (the engine over a DPDK device).
     #[arg(short, long, default_value = "kernel", value_parser = kind)]
     target: Kind,
     /// Only this family: ipv4 or ipv6.
@@ -36,7 +36,8 @@ fn kind(text: &str) -> Result<Kind, String> {
     match text {
         "kernel" => Ok(Kind::Kernel),
         "engine" => Ok(Kind::Engine),
-        _ => Err("kernel or engine".into()),
+        "wire" => Ok(Kind::Wire),
+        _ => Err("kernel, engine or wire".into()),
     }
 }
 
@@ -60,7 +61,10 @@ fn main() -> anyhow::Result<ExitCode> {
         let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
         let script = script::parse(&text).with_context(|| path.display().to_string())?;
         let name = path.file_stem().map_or_else(|| "?".into(), |name| name.to_string_lossy().into_owned());
-        if arguments.target.suits(&script) {
+        if let Some(exception) = arguments.target.exception(&script).filter(|_| arguments.target.suits(&script)) {
+            println!("left out {name}: {exception}");
+            others += 1;
+        } else if arguments.target.suits(&script) {
             let families = script.families.iter().filter(|family| arguments.family.is_none_or(|only| only == **family));
             families.for_each(|family| runs.push((name.clone(), script.clone(), *family)));
         } else {
@@ -80,6 +84,7 @@ fn main() -> anyhow::Result<ExitCode> {
         }
     });
     let failed = failed.into_inner();
+    script::end();
     println!("{} passed, {failed} failed, {others} for other targets", runs.len() - failed);
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -1,9 +1,12 @@
-//! The data plane's engine as a target: a whole worker over a port in memory, in virtual time.
+//! The data plane's engine as a target: a whole worker over a port in memory and in virtual time, or over a DPDK device and in real time.
 //!
 //! ```text
-//!   script --packet--> Ethernet header on, padded --> SimPort -> Worker (net, TCP) -> application: keeps what comes until it is read
-//!          <--packet-- Ethernet header off        <-- SimPort <-      a turn at each packet, each call and each deadline
+//!   script --packet--> Ethernet header on  --> medium -> Worker (net, TCP) -> application: keeps what comes until it is read
+//!          <--packet-- Ethernet header off <-- medium <-      a turn at each packet, each call and each deadline
 //!                      ARP and neighbour discovery are answered here
+//!
+//!   medium:   memory   SimPort, a clock that jumps to the next deadline
+//!             wire     af_packet device on one end of a veth pair, the script on the other
 //! ```
 //! Each packet has a turn of its own, as each has in Linux without GRO. After every turn the engine's invariants and the worker's books are
 //! looked at, and at the script's end every frame must be back in the pool.
@@ -25,58 +28,79 @@ use weirgate_dataplane::{
     counters::Counter,
     drops::Drop,
     net::{Cidr, Interface, PortIndex, Topology},
-    port::{Capabilities, Pool, SimPort},
+    port::{Pool, Port},
     tcp::{CongestionChoice, Connect, EcnChoice, End, TcpOptions},
     time::Instant,
     worker::{Mailboxes, Worker, WorkerOptions},
 };
 
 mod application;
+pub(super) mod memory;
+#[cfg(feature = "dpdk")]
+pub(super) mod on_wire;
 
 const OURS: Mac = wire::mac(1);
 const SCRIPTS: Mac = wire::mac(2);
 const FRAMES: usize = 8_192;
 
+/// Where the worker's frames go and come from, and what its clock says.
+pub(super) trait Medium {
+    type Port: Port;
+
+    fn now(&self) -> Instant;
+    /// How far times may be off.
+    fn tolerance(&self) -> Duration;
+    /// Lets time pass until `until`, or a part of it.
+    fn wait(&mut self, until: Instant);
+    /// A frame for the worker.
+    fn arrive(&mut self, worker: &mut Worker<Self::Port, Application>, frame: &[u8]);
+    /// The next frame that the worker has sent.
+    fn next_sent(&mut self, worker: &mut Worker<Self::Port, Application>) -> Option<Vec<u8>>;
+    /// What must hold after each turn.
+    fn check(&self, worker: &mut Worker<Self::Port, Application>) -> Result<(), String>;
+}
+
 /// The engine with an application that does what the script says.
-pub(super) struct Engine {
-    worker: Worker<SimPort, Application>,
+pub(super) struct Engine<M: Medium> {
+    worker: Worker<M::Port, Application>,
     pool: Pool,
-    now: Instant,
     addresses: (IpAddr, IpAddr),
     /// What the worker has sent and the script has not asked for yet.
     sent: Vec<Sent>,
-    /// Frames that the port has got, and that were taken from it.
-    received: u64,
-    taken: u64,
     /// What broke first.
     failure: Option<String>,
+    /// Dropped after the worker.
+    medium: M,
 }
 
 /// The clock's first reading: no round number, and no zero that could be taken for none.
 const BEGIN: Instant = Instant::from_ns(123_456_789_000);
 
-impl Engine {
-    /// A worker that has done nothing.
+impl<M: Medium> Engine<M> {
+    /// A worker that has done nothing, over a medium that is made for it.
     ///
     /// # Errors
-    /// When the script sets what the engine has no option for.
-    pub(super) fn new(script: &Script, family: Family) -> anyhow::Result<Self> {
+    /// When the script sets what the engine has no option for, or the medium cannot be made.
+    pub(super) fn new(
+        script: &Script,
+        family: Family,
+        medium: impl FnOnce() -> anyhow::Result<(M, M::Port, Pool)>,
+    ) -> anyhow::Result<Self> {
         let (mtu, seed, tcp) = settings(script, family)?;
+        let (medium, port, pool) = medium()?;
         let addresses: (IpAddr, IpAddr) = match family {
             Family::Ipv4 => ([10, 7, 0, 1].into(), [10, 7, 0, 2].into()),
             Family::Ipv6 => ([0xfd07, 0, 0, 0, 0, 0, 0, 1].into(), [0xfd07, 0, 0, 0, 0, 0, 0, 2].into()),
         };
-        let device = Capabilities::plain("port0", OURS.0, mtu);
         let interface = Interface {
             port: PortIndex(0),
             vlan: None,
             mac: OURS,
             mtu,
-            offloads: device.offloads,
+            offloads: port.capabilities().offloads,
             addresses: vec![Cidr { address: addresses.0, prefix: if family == Family::Ipv4 { 24 } else { 64 } }],
         };
         let topology = Topology::new(vec![interface], Vec::new()).map_err(anyhow::Error::msg)?;
-        let pool = Pool::heap(FRAMES);
         let options = WorkerOptions {
             index: 0,
             pool: pool.clone(),
@@ -89,9 +113,9 @@ impl Engine {
         };
         let script_ports = if script.role == Role::Active { SERVER_PORT } else { CLIENT_PORT };
         let application = Application::new(script_ports);
-        let worker = Worker::with_tcp(vec![SimPort::new(device)], options, tcp, application);
+        let worker = Worker::with_tcp(vec![port], options, tcp, application);
         let (sent, failure) = (Vec::new(), None);
-        let mut engine = Self { worker, pool, now: BEGIN, addresses, sent, received: 0, taken: 0, failure };
+        let mut engine = Self { worker, pool, addresses, sent, failure, medium };
         engine.turn();
         Ok(engine)
     }
@@ -99,14 +123,12 @@ impl Engine {
     /// One turn, and whatever answers it needs from the link; then everything is looked at.
     fn turn(&mut self) {
         loop {
-            self.worker.turn(self.now);
+            self.worker.turn(self.medium.now());
             if let Err(what) = self.check() {
                 self.failure.get_or_insert(what);
             }
             let mut answers = Vec::new();
-            while let Some(frame) = self.worker.port_mut(0).take_sent() {
-                self.taken += 1;
-                let bytes = frame.to_vec();
+            while let Some(bytes) = self.medium.next_sent(&mut self.worker) {
                 match answer(&bytes, self.addresses.1) {
                     Some(answer) => answers.push(answer),
                     None => self.keep(&bytes),
@@ -115,7 +137,7 @@ impl Engine {
             if answers.is_empty() {
                 return;
             }
-            answers.iter().for_each(|answer| self.arrive(answer));
+            answers.iter().for_each(|answer| self.medium.arrive(&mut self.worker, answer));
         }
     }
 
@@ -130,42 +152,28 @@ impl Engine {
         self.sent.push(Sent { at: self.now(), packet });
     }
 
-    fn arrive(&mut self, bytes: &[u8]) {
-        let mut frame = self.pool.alloc().expect("the script's packets are few");
-        frame.append_slice(bytes).expect("a packet fits a frame");
-        if let Some(missing) = ETHERNET_MIN.checked_sub(bytes.len()) {
-            frame.append_slice(&[0; ETHERNET_MIN][..missing]).expect("the shortest frames fit");
-        }
-        self.received += 1;
-        self.worker.port_mut(0).arrive(frame);
-    }
-
     /// What must hold after each turn.
     fn check(&mut self) -> Result<(), String> {
-        self.worker.tcp().check(self.now)?;
+        self.worker.tcp().check(self.medium.now())?;
         let of = |counter| self.worker.counters().counter(counter);
-        let (held, sent) = (self.worker.held() as u64, of(Counter::TxFrames));
-        equal("frames that came", self.received, of(Counter::RxFrames))?;
+        let ended = of(Counter::TxFrames) + of(Counter::ConsumedFrames) + of(Counter::DroppedFrames);
         equal(
             "received and made; sent, consumed, dropped and held",
             of(Counter::RxFrames) + of(Counter::MadeFrames),
-            sent + of(Counter::ConsumedFrames) + of(Counter::DroppedFrames) + held,
+            ended + self.worker.held() as u64,
         )?;
-        equal("frames that left", self.taken + self.worker.port_mut(0).sent_len() as u64, sent)
+        self.medium.check(&mut self.worker)
     }
 
     /// Runs a command of the application's, and the turn that follows it.
     fn command<T>(&mut self, command: impl FnOnce(&mut Application, &mut application::Engine<'_>) -> T) -> T {
-        let now = self.now;
+        let now = self.medium.now();
         let (application, tcp, out) = self.worker.application_mut();
         let result = command(application, &mut application::Engine { now, tcp, out });
         self.turn();
         result
     }
 }
-
-/// The shortest frame of an Ethernet, its check sequence not counted (IEEE 802.3).
-const ETHERNET_MIN: usize = 60;
 
 fn equal(what: &str, left: u64, right: u64) -> Result<(), String> {
     if left == right { Ok(()) } else { Err(format!("{what}: {left} is not {right}")) }
@@ -240,22 +248,22 @@ fn settings(script: &Script, family: Family) -> anyhow::Result<(u16, u64, TcpOpt
     Ok((mtu, seed, tcp))
 }
 
-impl Target for Engine {
+impl<M: Medium> Target for Engine<M> {
     fn addresses(&self) -> (IpAddr, IpAddr) {
         self.addresses
     }
 
     fn tolerance(&self) -> Duration {
-        Duration::from_millis(1)
+        self.medium.tolerance()
     }
 
     fn now(&self) -> Duration {
-        Duration::from_nanos(self.now.since(BEGIN).as_ns())
+        Duration::from_nanos(self.medium.now().since(BEGIN).as_ns())
     }
 
     fn inject(&mut self, packet: &[u8]) {
         let kind = if self.addresses.0.is_ipv4() { ethertype::IPV4 } else { ethertype::IPV6 };
-        self.arrive(&wire::ethernet(OURS, SCRIPTS, None, kind, packet));
+        self.medium.arrive(&mut self.worker, &wire::ethernet(OURS, SCRIPTS, None, kind, packet));
         self.turn();
     }
 
@@ -267,11 +275,10 @@ impl Target for Engine {
                 return;
             }
             let due = self.worker.next_deadline();
-            if due > until {
-                self.now = self.now.max(until);
+            self.medium.wait(due.min(until));
+            if due > until && self.medium.now() >= until {
                 return;
             }
-            self.now = self.now.max(due);
             self.turn();
         }
     }
@@ -338,7 +345,7 @@ impl Target for Engine {
 
     fn state(&mut self, flow: Flow) -> Option<String> {
         let port = self.worker.application_mut().0.script_port(flow);
-        let report = self.worker.tcp().conns(self.now).find(|report| report.remote.port() == port);
+        let report = self.worker.tcp().conns(self.medium.now()).find(|report| report.remote.port() == port);
         Some(report.map_or_else(|| "closed".into(), |report| report.state.to_ascii_lowercase()))
     }
 
@@ -360,12 +367,10 @@ impl Target for Engine {
     }
 
     fn end(&mut self) -> Result<(), String> {
-        self.worker.stop(self.now);
-        while self.worker.port_mut(0).take_sent().is_some() {
-            self.taken += 1;
-        }
+        self.worker.stop(self.medium.now());
+        while self.medium.next_sent(&mut self.worker).is_some() {}
         self.check()?;
-        equal("frames held, and in use, after the end", self.worker.held() as u64, self.pool.in_use() as u64)?;
+        equal("frames held after the end", self.worker.held() as u64, 0)?;
         equal("frames in use after the end", self.pool.in_use() as u64, 0)
     }
 }

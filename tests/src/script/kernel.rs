@@ -6,6 +6,7 @@
 //! The namespace belongs to the thread that makes it and is gone when that ends. Time is real: everything may be a few milliseconds late.
 
 use super::{
+    namespace,
     packet::{self, Base, Bent, Carrier, Flags, Segment},
     parse::{Role, Script},
     target::{AppOption, CLIENT_PORT, End, Family, Flow, LISTEN_PORT, SERVER_PORT, Sent, Target, Unread},
@@ -19,11 +20,10 @@ use rustix::{
 use smoltcp::phy::{Device, RxToken, TunTapInterface, TxToken};
 use std::{
     collections::BTreeMap,
-    fs::{self, File},
-    io::{Read, Write},
+    fs,
     net::{IpAddr, SocketAddr},
     os::fd::{AsFd, AsRawFd, OwnedFd},
-    process::{Command, Stdio},
+    process::Command,
     time::{Duration, Instant},
 };
 
@@ -71,7 +71,7 @@ impl Kernel {
     /// Without root, a TUN device, or when a setting is unknown.
     #[allow(clippy::disallowed_methods)] // the kernel's time is real
     pub(super) fn new(script: &Script, family: Family) -> anyhow::Result<Self> {
-        enter_namespace().context("a network namespace")?;
+        namespace::enter().context("a network namespace")?;
         let tun = settings::apply(script, family)?;
         let addresses = match family {
             Family::Ipv4 => ([10, 7, 0, 1].into(), [10, 7, 0, 2].into()),
@@ -429,39 +429,4 @@ fn state_in(table: &str, local: u16, remote: u16) -> Option<&'static str> {
         ];
         names.iter().find(|(number, _)| *number == state).map(|(_, name)| *name)
     })
-}
-
-/// Moves the thread into a network namespace that nothing else is in.
-fn enter_namespace() -> anyhow::Result<()> {
-    // A child makes it, for only unsafe code may leave a namespace by itself; the open file then keeps it.
-    let mut child = Command::new("unshare")
-        .args(["--net", "sh", "-c", "echo; read _"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .context("unshare")?;
-    let mut line = [0];
-    let ready = child.stdout.take().context("no output")?.read_exact(&mut line);
-    let namespace = File::open(format!("/proc/{}/ns/net", child.id()));
-    drop(child.stdin.take());
-    child.wait()?;
-    ready.context("unshare gave up")?;
-    let network = Some(rustix::thread::LinkNameSpaceType::Network);
-    rustix::thread::move_into_link_name_space(namespace?.as_fd(), network)?;
-    Ok(())
-}
-
-/// Runs `ip` with these lines.
-fn ip(lines: &str) -> anyhow::Result<()> {
-    let mut child = Command::new("ip")
-        .args(["-batch", "-"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .context("ip")?;
-    child.stdin.take().context("no input")?.write_all(lines.as_bytes())?;
-    let output = child.wait_with_output()?;
-    ensure!(output.status.success(), "ip: {}\n{lines}", String::from_utf8_lossy(&output.stderr));
-    Ok(())
 }

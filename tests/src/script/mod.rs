@@ -3,6 +3,7 @@
 //! ```text
 //!   script text --parse--> Script --run--> Target: kernel   Linux, in a network namespace with a TUN device
 //!                            |     <-----          engine   the data plane's worker, in virtual time
+//!                            |                     wire     the same worker over a DPDK device, in real time (feature `dpdk`)
 //!                       packet: segments as bytes and as words
 //! ```
 //! # The language
@@ -44,6 +45,7 @@
 
 mod engine;
 mod kernel;
+mod namespace;
 mod packet;
 mod parse;
 mod run;
@@ -52,9 +54,12 @@ mod target;
 pub use parse::{Script, parse};
 pub use target::Family;
 
-use engine::Engine;
+#[cfg(feature = "dpdk")]
+use engine::on_wire::OnWire;
+use engine::{Engine, memory::Memory};
 use kernel::Kernel;
 use parse::Needs;
+use std::time::Duration;
 
 /// Something that scripts are run against.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -63,7 +68,12 @@ pub enum Kind {
     Kernel,
     /// The data plane's engine, in virtual time.
     Engine,
+    /// The same over a wire.
+    Wire,
 }
+
+/// What takes longer is not for a target in real time.
+const REAL_TIME_MAX: Duration = Duration::from_secs(8);
 
 impl Kind {
     /// Why nothing can be run against it here, if that is so.
@@ -71,6 +81,7 @@ impl Kind {
         match self {
             Self::Kernel => kernel::missing(),
             Self::Engine => None,
+            Self::Wire => wire_missing(),
         }
     }
 
@@ -79,8 +90,14 @@ impl Kind {
         match script.needs {
             Needs::Any => true,
             Needs::Kernel => self == Self::Kernel,
-            Needs::Engine => self == Self::Engine,
+            Needs::Engine => self != Self::Kernel,
         }
+    }
+
+    /// Why a script that suits it is not for it all the same.
+    pub fn exception(self, script: &Script) -> Option<String> {
+        let least = script.least_time();
+        (self == Self::Wire && least > REAL_TIME_MAX).then(|| format!("it takes {least:.0?}, which is real time here"))
     }
 }
 
@@ -98,8 +115,38 @@ pub fn play(kind: Kind, script: &Script, family: Family) -> Result<Vec<String>, 
         // The thread's network namespace ends with it.
         Kind::Kernel => std::thread::scope(|scope| scope.spawn(in_kernel).join().expect("no panic")),
         Kind::Engine => {
-            let mut engine = Engine::new(script, family).map_err(|e| format!("{e:#}"))?;
+            let mut engine = Engine::new(script, family, Memory::new).map_err(|e| format!("{e:#}"))?;
             run::run(script, &mut engine).map_err(said)
         }
+        Kind::Wire => play_on_wire(script, family),
     }
+}
+
+#[cfg(feature = "dpdk")]
+fn play_on_wire(script: &Script, family: Family) -> Result<Vec<String>, String> {
+    let on_wire = || {
+        let mut engine = Engine::new(script, family, OnWire::new).map_err(|e| format!("{e:#}"))?;
+        run::run(script, &mut engine).map_err(|failure| failure.to_string())
+    };
+    // The thread's network namespace ends with it.
+    std::thread::scope(|scope| scope.spawn(on_wire).join().expect("no panic"))
+}
+#[cfg(not(feature = "dpdk"))]
+fn play_on_wire(_: &Script, _: Family) -> Result<Vec<String>, String> {
+    Err("built without the feature dpdk".into())
+}
+
+#[cfg(feature = "dpdk")]
+fn wire_missing() -> Option<String> {
+    kernel::missing()
+}
+#[cfg(not(feature = "dpdk"))]
+fn wire_missing() -> Option<String> {
+    Some("built without the feature dpdk".into())
+}
+
+/// Ends what scripts have started for all of them. To be called last.
+pub fn end() {
+    #[cfg(feature = "dpdk")]
+    engine::on_wire::end();
 }

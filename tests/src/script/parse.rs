@@ -24,6 +24,29 @@ pub struct Script {
     pub(super) steps: Vec<Step>,
 }
 
+impl Script {
+    /// How long it takes at least, in the target's time.
+    pub(super) fn least_time(&self) -> Duration {
+        let mut now = Duration::ZERO;
+        for step in &self.steps {
+            let point = match step.when {
+                When::Point(point) | When::Between(point, _) => point,
+                When::Any => Point::After(Duration::ZERO),
+            };
+            now = match point {
+                Point::At(time) => now.max(time),
+                Point::After(time) => now + time,
+            };
+            match step.event {
+                Event::Silence(time) => now += time,
+                Event::Open { rtt, .. } => now += rtt,
+                _ => {}
+            }
+        }
+        now
+    }
+}
+
 /// Which targets a script is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Needs {

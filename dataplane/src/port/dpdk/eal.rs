@@ -186,10 +186,10 @@ pub(super) fn check_device(device: &Device) -> Result<(), StartError> {
     let target = &device.target;
     match device.kind {
         DeviceKind::Pci => check_pci(target),
-        DeviceKind::AfXdp | DeviceKind::AfPacket if !Path::new("/sys/class/net").join(target).exists() => start_error(
-            format!("device {device}: this network namespace has no interface {target}; `ip link` lists them"),
-        ),
-        DeviceKind::Tap if Path::new("/sys/class/net").join(target).exists() => start_error(format!(
+        DeviceKind::AfXdp | DeviceKind::AfPacket if !has_interface(target) => start_error(format!(
+            "device {device}: this network namespace has no interface {target}; `ip link` lists them"
+        )),
+        DeviceKind::Tap if has_interface(target) => start_error(format!(
             "device {device}: an interface {target} exists already; the data plane makes its own, so choose another name or delete it"
         )),
         DeviceKind::Tap if !Path::new("/dev/net/tun").exists() => {
@@ -202,6 +202,14 @@ pub(super) fn check_device(device: &Device) -> Result<(), StartError> {
         }
         _ => Ok(()),
     }
+}
+
+/// Whether the thread's network namespace has an interface of this name. (/sys shows the namespace in which it was mounted.)
+fn has_interface(name: &str) -> bool {
+    let Ok(table) = fs::read_to_string("/proc/thread-self/net/dev") else {
+        return Path::new("/sys/class/net").join(name).exists();
+    };
+    table.lines().any(|line| line.split_once(':').is_some_and(|(interface, _)| interface.trim() == name))
 }
 
 /// DPDK loads every driver in one folder; without the file there is no such device.

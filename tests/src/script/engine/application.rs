@@ -20,7 +20,7 @@ pub(super) struct Engine<'a> {
 }
 
 /// All connections of a script.
-pub(super) struct Application {
+pub(in crate::script) struct Application {
     /// The script's port of flow 0.
     script_ports: u16,
     flows: BTreeMap<Flow, Connection>,

@@ -1,6 +1,6 @@
 //! The namespace's device, addresses and sysctls: the same for every script, but for what it sets.
 
-use super::{Family, Script, ip};
+use super::{Family, Script, namespace::ip};
 use anyhow::{Context, bail};
 use smoltcp::phy::{Medium, TunTapInterface};
 use std::fs;
