@@ -18,6 +18,9 @@ pub const TX_BACKLOG_MAX: usize = 256;
 pub const TX_BACKLOG_SPARED: usize = 64;
 /// Descriptors asked for in each receive and transmit ring; a device may say fewer.
 pub const RING_DESCRIPTORS: u16 = 1024;
+/// Frames in each ring of an AF_PACKET queue, in memory of the kernel's (2 KiB each). A peer that fills several windows at once finds room: what
+/// does not fit is lost with one worker, and with several the kernel hands it to another one, which does not know its connection.
+pub const AF_PACKET_RING: u32 = 4096;
 
 // Frames.
 

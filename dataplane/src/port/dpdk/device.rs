@@ -2,7 +2,7 @@
 
 use super::{DpdkPort, Mempool, StartError, Wake, eal, start_error, wake::driver_sockets};
 use crate::{
-    limits::{ETHERNET_MAX, FRAME_ROOM, RING_DESCRIPTORS},
+    limits::{AF_PACKET_RING, ETHERNET_MAX, FRAME_ROOM, RING_DESCRIPTORS},
     port::{
         Capabilities, Offloads,
         rss::{PortsHashed, Rss},
@@ -376,7 +376,10 @@ fn devargs(config: &PortConfig, index: usize, part: usize, queues: u16) -> (Stri
             format!("net_af_xdp{index}_{part}"),
             vec![format!("iface={target}"), format!("start_queue={part}"), "queue_count=1".into()],
         ),
-        DeviceKind::AfPacket => (vdev("net_af_packet"), vec![format!("iface={target}"), format!("qpairs={queues}")]),
+        DeviceKind::AfPacket => {
+            let (queues, ring) = (format!("qpairs={queues}"), format!("framecnt={AF_PACKET_RING}"));
+            (vdev("net_af_packet"), vec![format!("iface={target}"), queues, ring])
+        }
         DeviceKind::Tap => (vdev("net_tap"), vec![format!("iface={target}")]),
         DeviceKind::Memif => (vdev("net_memif"), vec![format!("socket={target}"), "socket-abstract=no".into()]),
         DeviceKind::VirtioUser => (vdev("net_virtio_user"), vec![format!("path={target}"), format!("queues={queues}")]),
