@@ -124,6 +124,10 @@ impl Tcp {
         frame: Frame,
         out: &mut Outbox,
     ) {
+        // Nobody can be at port 0, to be answered or refused.
+        if key.remote_port() == 0 {
+            return out.drop(frame, Drop::TcpNoListener);
+        }
         let Some(listener) = self.listeners.find(packet.destination, key.local_port()) else {
             // rfc9293 3.10.7.1: nobody is there.
             self.refuse_segment(key, segment, packet.interface, out);

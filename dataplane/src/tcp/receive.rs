@@ -234,7 +234,7 @@ impl Tcp {
         }
         let behind = hot.rcv_unconsumed > 0;
         if segment.payload_len > 0 && self.is_short_of_frames(behind) {
-            // rfc9293 3.8.6.1 MUST-35: what may be a probe of the window is answered.
+            // rfc9293 3.8.6 MUST-35: what may be a probe of the window is answered.
             self.connections.hot[i].marks.set(Marks::ACK_NOW);
             self.touch(i);
             return out.drop(frame, Drop::TcpPressure);

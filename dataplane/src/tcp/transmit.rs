@@ -83,12 +83,20 @@ impl Tcp {
         let Some(index) = hot.flight.get() else { return false };
         let flight = self.flights.at(index);
         let data_end = flight.queued_end;
-        let len = (end.min(data_end) - seq.min(data_end)).min(u32::from(hot.mss));
+        let mut len = (end.min(data_end) - seq.min(data_end)).min(u32::from(hot.mss));
+        // rfc9293 3.8.6 MAY-7: a peer that has taken its window back is not sent again what lies beyond it, but for the oldest segment, which
+        // asks whether it is still closed.
+        let open = (hot.snd_una + hot.snd_wnd).since(seq);
+        if open > 0 {
+            len = len.min(open);
+        } else if seq != hot.snd_una {
+            return false;
+        }
         let segments = self.topology.interface(hot.interface).offloads.segments;
         let frame = if len > 0 { flight.queue.gather(seq, len, segments, out) } else { out.make() };
         let Some(frame) = frame else { return false };
         let sent = seq + frame.len() as u32;
-        let fin = hot.marks.has(Marks::FIN_SENT) && sent == data_end;
+        let fin = hot.marks.has(Marks::FIN_SENT) && sent == data_end && (open == 0 || open > len);
         let end = sent + u32::from(fin);
         let flight = self.flights.at_mut(index);
         let reason = flight.recovery.on_retransmitted(Stamp::of(now), seq, end);

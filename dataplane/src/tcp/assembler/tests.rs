@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     counters::Counter,
-    limits::{FRAME_ROOM, FRAMES_PER_WORKER, HEADROOM, TCP_COPY_MAX, TCP_HELD_BYTES_MAX, tcp_held_frames_max},
+    limits::{FRAME_ROOM, FRAMES_PER_WORKER, HEADROOM, TCP_COPY_MAX, TCP_HELD_BYTES_MAX},
     port::Pool,
 };
 use proptest::prelude::*;
@@ -23,7 +23,7 @@ impl Receiver {
     }
 
     fn roomy() -> Self {
-        Self::new(Seq(1_000), tcp_held_frames_max(FRAMES_PER_WORKER) as usize, FRAMES_PER_WORKER as usize)
+        Self::new(Seq(1_000), FRAMES_PER_WORKER as usize / 4, FRAMES_PER_WORKER as usize)
     }
 
     /// A segment arrives, its payload in as many buffers as there are parts; `None` when the pool is empty.
