@@ -104,8 +104,9 @@ impl OnWire {
         namespace::enter().context("a network namespace")?;
         // Before the interfaces are there, so that none ever says anything by itself.
         std::fs::write("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1").context("IPv6 of the interfaces")?;
+        let [ours, scripts] = [OURS, SCRIPTS].map(|mac| mac.0.map(|byte| format!("{byte:02x}")).join(":"));
         namespace::ip(&format!(
-            "link add veth0 address {OURS} type veth peer name veth1 address {SCRIPTS}\nlink set veth0 up\nlink set veth1 up\n"
+            "link add veth0 address {ours} type veth peer name veth1 address {scripts}\nlink set veth0 mtu 9000 up\nlink set veth1 mtu 9000 up\n"
         ))?;
         let cores = rustix::thread::sched_getaffinity(None)?;
         let cores: Vec<u16> = (0..1024).filter(|cpu| cores.is_set(*cpu)).map(|cpu| cpu as u16).collect();
