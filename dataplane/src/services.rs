@@ -186,6 +186,12 @@ pub fn character(at: u64) -> u8 {
     PATTERN[(at % PERIOD as u64) as usize]
 }
 
+/// The same from one on, without end.
+pub fn characters(at: u64) -> impl Iterator<Item = u8> {
+    let (all, start) = (&PATTERN[..PERIOD], (at % PERIOD as u64) as usize);
+    all[start..].iter().chain(all.iter().cycle()).copied()
+}
+
 const LINE: usize = 74;
 /// After so many characters all begins anew.
 const PERIOD: usize = 95 * LINE;
@@ -266,5 +272,6 @@ mod tests {
         assert_eq!(line(0), " !\"#$%&'()*+,-./0123456789:;<=>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[\\]^_`abcdefg\r\n");
         assert!(line(1).starts_with("!\"#") && line(1).ends_with("efgh\r\n"));
         assert!(line(95) == line(0));
+        assert!(characters(7_000).take(200).eq((7_000..7_200).map(character)));
     }
 }

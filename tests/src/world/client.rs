@@ -12,7 +12,7 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 use weirgate_dataplane::{
-    services::character,
+    services::characters,
     time::{Duration, Instant},
 };
 
@@ -126,7 +126,7 @@ thread_local! {
 /// Connections of one host at a time.
 const CLIENTS_MAX: usize = 10;
 /// Connections that its echo server takes at a time.
-const SERVERS: usize = 24;
+const SERVERS: usize = 48;
 
 /// smoltcp's longest wait before it sends something again, and some more.
 const PATIENCE: Duration = Duration::from_secs(70);
@@ -146,7 +146,7 @@ pub fn one_of_log(random: &mut Rng, bits: u32) -> u64 {
 impl Clients {
     /// None yet. `wild`: the gateway's device puts frames anywhere.
     pub fn new(gateway: [IpAddr; 2], wild: bool, sockets: &mut SocketSet<'static>, mut random: Rng) -> Self {
-        let servers = (0..SERVERS).map(|_| sockets.add(socket(&mut random, 1 << 14)));
+        let servers = (0..SERVERS).map(|_| sockets.add(socket(&mut random, 1 << 13)));
         Self {
             clients: Vec::new(),
             servers: servers.collect(),
@@ -250,8 +250,9 @@ impl Clients {
     fn open(&mut self, now: Instant, context: &mut Context, sockets: &mut SocketSet<'static>) {
         self.open_at = match self.mood {
             _ if self.bulk.is_some() => Instant::NEVER,
-            Mood::Busy => now + Duration::from_ms(self.random.u64(20..1_500)),
-            Mood::Settling | Mood::Examining => now + Duration::from_ms(self.random.u64(6_000..8_000)),
+            Mood::Busy => now + Duration::from_ms(self.random.u64(20..3_000)),
+            Mood::Settling => now + Duration::from_ms(self.random.u64(15_000..25_000)),
+            Mood::Examining => now + Duration::from_ms(self.random.u64(6_000..8_000)),
             Mood::Resting => Instant::NEVER,
         };
         match self.mood {
@@ -270,7 +271,11 @@ impl Clients {
                     self.open_one(now, family, task, context, sockets);
                 }
             }
-            Mood::Settling | Mood::Examining => {
+            Mood::Settling => {
+                let family = self.random.usize(0..2);
+                self.open_one(now, family, Task::Echo, context, sockets);
+            }
+            Mood::Examining => {
                 for (family, task) in [(0, Task::Echo), (1, Task::Echo), (0, Task::Chargen), (1, Task::Refused)] {
                     self.open_one(now, family, task, context, sockets);
                 }
@@ -304,7 +309,7 @@ impl Clients {
             _ if self.next_port > 65_000 => 1_024,
             _ => self.next_port + 1,
         };
-        let total = self.bulk.unwrap_or_else(|| one_of_log(random, if busy { 17 } else { 13 }));
+        let total = self.bulk.unwrap_or_else(|| one_of_log(random, if busy { 15 } else { 13 }));
         let slow = busy && random.u8(0..5) == 0;
         let mut socket = socket(random, if self.bulk.is_some() { 1 << 18 } else { 1 << 16 });
         let local = self.next_port;
@@ -440,11 +445,17 @@ impl Client {
             let (mut taken, mut wrong) = (0, None);
             let result = socket.recv(|bytes| {
                 let bytes = &bytes[..bytes.len().min(left)];
-                wrong = bytes.iter().zip(self.received..).find(|(byte, at)| **byte != self.expected(*at));
+                let differs = |(byte, expected): (&u8, u8)| *byte != expected;
+                let at = self.received;
+                wrong = match self.task {
+                    Task::Chargen => bytes.iter().zip(characters(at)).position(differs),
+                    _ => bytes.iter().zip((at..).map(|at| character_at(self.salt, at))).position(differs),
+                };
                 taken = bytes.len();
                 (taken, ())
             });
-            if let Some((_, at)) = wrong {
+            if let Some(at) = wrong {
+                let at = self.received + at as u64;
                 return Err(format!("byte {at} of {self} is another than it must be"));
             }
             self.received += taken as u64;
@@ -465,10 +476,6 @@ impl Client {
         // A slow reader comes again, as long as something may come.
         self.read_at = if over || self.finished { Instant::NEVER } else { now + self.read_every };
         Ok(())
-    }
-
-    fn expected(&self, at: u64) -> u8 {
-        if self.task == Task::Chargen { character(at) } else { character_at(self.salt, at) }
     }
 }
 

@@ -41,6 +41,8 @@ struct Forge {
 }
 
 const HEARD_MAX: usize = 16;
+/// Segments of its own connections, of which the character generator's have no end.
+const OWN_MAX: u64 = 600;
 /// Frames of a flood that come together.
 const FLOOD_AT_ONCE: usize = 24;
 
@@ -184,7 +186,9 @@ impl Host for Hostile {
         let networks = &self.networks;
         let is_peer = |a: IpAddr| networks.iter().any(|(_, peers)| peers.iter().any(|p| p.of(a.is_ipv6()) == a));
         let is_gateway = |a: IpAddr| networks.iter().any(|(n, _)| n.gateway().of(a.is_ipv6()) == a);
-        if let Some(answer) = self.forge.overhear(&frame, is_peer, is_gateway) {
+        if let Some(answer) = self.forge.overhear(&frame, is_peer, is_gateway)
+            && self.tally.get("own tcp").is_none_or(|count| *count < OWN_MAX)
+        {
             *self.tally.entry("own tcp").or_default() += 1;
             self.answers.push(answer);
         }

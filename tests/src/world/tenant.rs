@@ -159,8 +159,9 @@ impl Dialer {
     fn dial(&mut self, now: Instant, tcp: &mut Tcp) {
         self.dial_at = match self.mood {
             _ if self.bulk.is_some() => Instant::NEVER,
-            Mood::Busy => now + Duration::from_ms(self.random.u64(200..4_000)),
-            Mood::Settling | Mood::Examining => now + Duration::from_ms(self.random.u64(5_500..9_500)),
+            Mood::Busy => now + Duration::from_ms(self.random.u64(200..8_000)),
+            Mood::Settling => now + Duration::from_ms(self.random.u64(15_000..25_000)),
+            Mood::Examining => now + Duration::from_ms(self.random.u64(5_500..9_500)),
             Mood::Resting => Instant::NEVER,
         };
         if self.calls.len() >= CALLS_MAX || self.mood == Mood::Resting || self.targets.is_empty() {
@@ -184,7 +185,7 @@ impl Dialer {
             Err(error) => return self.fail(format!("cannot connect to {}: {error:?}", target.remote)),
         };
         let busy = self.mood == Mood::Busy && self.bulk.is_none();
-        let total = self.bulk.unwrap_or_else(|| one_of_log(&mut self.random, if busy { 16 } else { 13 }));
+        let total = self.bulk.unwrap_or_else(|| one_of_log(&mut self.random, if busy { 15 } else { 13 }));
         let chunk = if self.bulk.is_some() || self.random.bool() { 2_048 } else { self.random.usize(1..600) };
         let abort_at = (busy && self.random.u8(0..6) == 0).then(|| self.random.u64(0..=total));
         let slow = busy && self.random.u8(0..4) == 0;

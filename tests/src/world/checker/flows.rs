@@ -4,7 +4,7 @@ use crate::wire::{Tcp, flag};
 use std::{collections::BTreeMap, net::SocketAddr};
 use weirgate_dataplane::{
     counters::{Counter, Counters},
-    services::character,
+    services::characters,
 };
 
 /// All flows of one worker.
@@ -127,7 +127,9 @@ impl Flow {
         }
         if from.port() == CHARGEN {
             let start = u64::from(segment.seq.wrapping_sub(self.iss).wrapping_sub(1));
-            if let Some(at) = segment.payload.iter().zip(start..).position(|(byte, at)| *byte != character(at)) {
+            if let Some(at) =
+                segment.payload.iter().zip(characters(start)).position(|(byte, expected)| *byte != expected)
+            {
                 return Err(format!("another character than belongs at {}", start + at as u64));
             }
         }
