@@ -310,6 +310,8 @@ impl Dialer {
                 self.fail(format!("{} ended gracefully after {} of {} bytes", call.remote, call.received, call.total));
             }
             End::Aborted | End::Stopping if call.wild || reason == End::Stopping => {}
+            // A peer has so many sockets and no more.
+            End::Refused => self.score.broken += 1,
             // A peer whose tables are full of lies cannot answer.
             End::TimedOut | End::KeepaliveTimedOut if !call.counts => self.score.broken += 1,
             // In the worst of times a peer may have no socket left, or may not be found.

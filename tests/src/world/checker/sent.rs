@@ -255,7 +255,8 @@ fn check_segment<'a>(ip: &Ip, message: &'a [u8]) -> Result<Said<'a>, String> {
     let sum = wire::transport_sum(ip.source, ip.destination, protocol::TCP, message);
     ensure!(sum == 0, "a wrong TCP checksum");
     ensure!(message[12] & 0x0f == 0 && message[18..20] == [0, 0] && !segment.has(0x20), "reserved or urgent bits");
-    ensure!(segment.ports.0 != 0 && segment.ports.1 != 0, "port 0");
+    // Somebody hostile may ask from port 0, and is answered there.
+    ensure!(segment.ports.0 != 0, "from port 0");
     let options = segment.option_list().ok_or("a list of options that makes no sense")?;
     let syn = segment.has(flag::SYN);
     for (kind, body) in &options {
