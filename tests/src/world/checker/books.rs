@@ -81,8 +81,8 @@ impl Books {
         // Dead frames were freed at the turn's end, so what is in use is somewhere.
         let frames = held + arrived + sent;
         let used = pool.in_use();
-        // What TCP or an application holds may be a view into a frame that has ended: it counts twice.
-        if used < frames || used > (frames + above) * self.segments_max {
+        // What is held or sent may be views into frames that have ended: each buffer counts twice.
+        if used < frames || used > 2 * frames * self.segments_max {
             return Err(format!("{used} buffers in use for {held} frames held, {arrived} arrived, {sent} sent"));
         }
         bound("buffers in use", used, pool.capacity())?;
