@@ -130,8 +130,12 @@ const CLIENTS_MAX: usize = 10;
 /// Connections that its echo server takes at a time.
 const SERVERS: usize = 48;
 
-/// smoltcp's longest wait before it sends something again, and some more.
-const PATIENCE: Duration = Duration::from_secs(70);
+/// After so long in which nothing was acknowledged the gateway may give up.
+const GIVEN_UP: Duration = Duration::from_secs(100);
+/// smoltcp's longest wait is a minute; a second loss makes it two.
+const HOPELESS: Duration = Duration::from_secs(140);
+/// Until that is over, and some more.
+const PATIENCE: Duration = Duration::from_secs(150);
 
 /// Characters after which whoever has closed hangs up.
 const ENOUGH: u64 = 1 << 20;
@@ -203,7 +207,10 @@ impl Clients {
     /// When there is something to do though nothing comes.
     pub fn next_deadline(&self) -> Instant {
         let slow = self.clients.iter().filter(|client| client.read_every > Duration::ZERO);
-        slow.map(|client| client.read_at).min().unwrap_or(Instant::NEVER).min(self.open_at)
+        let slow = slow.map(|client| client.read_at).min().unwrap_or(Instant::NEVER);
+        let hopeless =
+            self.clients.iter().filter(|client| client.may_be_stuck()).map(|client| client.alive_at + HOPELESS);
+        slow.min(hopeless.min().unwrap_or(Instant::NEVER)).min(self.open_at)
     }
 
     /// Opens, writes, reads, closes.
@@ -369,8 +376,8 @@ impl Clients {
             _ => {
                 self.score.broken += 1;
                 // Nobody who does not know its numbers can end a connection.
-                // After two minutes in which lies kept both sides apart, either may give up.
-                let given_up = !client.counts && now.since(client.alive_at) > Duration::from_secs(100);
+                // When lies have kept both sides apart for so long, either may.
+                let given_up = !client.counts && now.since(client.alive_at) > GIVEN_UP;
                 if !client.wild && !given_up && (client.confirmed || client.counts) {
                     self.failure.get_or_insert(format!("{client} was reset"));
                 }
@@ -396,6 +403,11 @@ impl Client {
         matches!(sockets.get::<tcp::Socket<'_>>(self.handle).state(), State::Closed | State::TimeWait)
     }
 
+    /// Something is under way, and lies may be why nothing is said of it.
+    fn may_be_stuck(&self) -> bool {
+        !self.counts && !self.aborted && self.progress.1 > 0
+    }
+
     /// smoltcp takes its time: it sends a hole again after a minute, and then the next one.
     fn is_patient(&self, now: Instant) -> bool {
         let (at, waiting) = self.progress;
@@ -404,16 +416,23 @@ impl Client {
 
     fn step(&mut self, now: Instant, sockets: &mut SocketSet<'static>) -> Result<(), String> {
         let socket = sockets.get_mut::<tcp::Socket<'_>>(self.handle);
-        let waiting = socket.send_queue() + usize::from(socket.state() == State::SynSent);
+        let opens_or_closes =
+            matches!(socket.state(), State::SynSent | State::FinWait1 | State::Closing | State::LastAck);
+        let waiting = socket.send_queue() + usize::from(opens_or_closes);
         if waiting != self.progress.1 {
             self.progress = (now, waiting);
             self.alive_at = now;
         }
         self.confirmed |= self.received > 0 || (socket.send_queue() as u64) < self.sent;
         self.established |= matches!(socket.state(), State::Established | State::CloseWait);
+        // Its probe is a zero at the number before its next, which may be one that was lost, or its FIN's.
+        socket.set_keep_alive((waiting == 0).then_some(smoltcp::time::Duration::from_secs(5)));
         // Its FIN was lost, and smoltcp does not send it again while characters come, which on these links is for ever.
         let enough = self.task == Task::Chargen && self.received > self.total + ENOUGH;
+        // Nor anything, after a lie about the window: its timer for a closed one replaces the one for what is under way.
+        let stuck = self.may_be_stuck() && now >= self.alive_at + HOPELESS;
         if enough && !self.aborted
+            || stuck
             || self.abort_at.is_some_and(|at| self.established && self.received.max(self.sent) >= at)
         {
             (self.abort_at, self.aborted) = (None, true);
@@ -499,7 +518,6 @@ fn socket(random: &mut Rng, buffer_max: usize) -> tcp::Socket<'static> {
     if random.bool() {
         socket.set_tsval_generator(Some(|| CLOCK_MS.get()));
     }
-    socket.set_keep_alive(Some(smoltcp::time::Duration::from_secs(5)));
     socket.set_nagle_enabled(random.bool());
     if random.bool() {
         socket.set_ack_delay(None);

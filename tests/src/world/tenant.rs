@@ -312,6 +312,8 @@ impl Dialer {
             End::Aborted | End::Stopping if call.wild || reason == End::Stopping => {}
             // A peer has so many sockets and no more.
             End::Refused => self.score.broken += 1,
+            // It forgets one that it has answered when an old SYN comes to it once more.
+            End::Reset if !call.counts && call.received == 0 => self.score.broken += 1,
             // A peer whose tables are full of lies cannot answer.
             End::TimedOut | End::KeepaliveTimedOut if !call.counts => self.score.broken += 1,
             // In the worst of times a peer may have no socket left, or may not be found.

@@ -4,6 +4,7 @@ use crate::wire::{Tcp, flag};
 use std::{collections::BTreeMap, net::SocketAddr};
 use weirgate_dataplane::{
     counters::{Counter, Counters},
+    drops::Drop,
     services::characters,
 };
 
@@ -13,12 +14,28 @@ pub struct Flows {
     flows: BTreeMap<(SocketAddr, SocketAddr), Flow>,
     /// Segments that took numbers which others had taken.
     resent: u64,
+    /// Frames that were lost before they left.
+    lost: u64,
 }
+
+/// Why a frame that a connection has sent may never leave: no wire shows it.
+const LOST: [Drop; 6] = [
+    Drop::NoRoute,
+    Drop::NeighborUnreachable,
+    Drop::NeighborPendingFull,
+    Drop::NeighborAskLimited,
+    Drop::NeighborEvicted,
+    Drop::TxBacklogFull,
+];
 
 /// One flow, since our last SYN on it.
 #[derive(Clone, Copy)]
 struct Flow {
     iss: u32,
+    /// The SYN was lost, so what its number was is a guess.
+    guessed: bool,
+    /// Frames that were lost when it was last seen.
+    lost: u64,
     /// The number after the last that was ever sent.
     sent_end: u32,
     /// The highest acknowledgment that was sent.
@@ -48,14 +65,31 @@ impl Flows {
         }
         let Some(flow) = self.flows.get_mut(&key) else {
             let what = "a segment with numbers of a flow that never began, or that was reset";
-            return if segment.is_empty() { Ok(()) } else { Err(what.into()) };
+            return match segment.is_empty() {
+                true => Ok(()),
+                false if self.lost > 0 => self.begin(key, segment),
+                false => Err(what.into()),
+            };
         };
-        flow.check_receiving(segment)?;
-        if segment.is_empty() {
-            return Ok(());
+        let before = *flow;
+        let again = flow.check(from, segment);
+        let lost = std::mem::replace(&mut flow.lost, self.lost);
+        match again {
+            Ok(again) => self.resent += u64::from(again),
+            // Another flow may have begun of which the SYN never left.
+            Err(_) if lost < self.lost && !before.guessed => return self.begin(key, segment),
+            Err(what) => return Err(what),
         }
-        self.resent += u64::from(flow.check_sending(from, segment)?);
         Ok(())
+    }
+
+    /// A flow of which something else than the SYN is seen first.
+    fn begin(&mut self, key: (SocketAddr, SocketAddr), segment: &Tcp<'_>) -> Result<(), String> {
+        let iss = segment.seq.wrapping_sub(1);
+        let mut flow = Flow { guessed: true, ..Flow::new(iss, segment.seq, 0, self.lost) };
+        let result = flow.check(key.0, segment).map(|_| ());
+        self.flows.insert(key, flow);
+        result
     }
 
     fn note_syn(&mut self, key: (SocketAddr, SocketAddr), segment: &Tcp<'_>) -> Result<(), String> {
@@ -65,16 +99,15 @@ impl Flows {
                 Some(&[shift]) if segment.has(flag::ACK) => shift,
                 _ => 0, // of an active open: not known until the peer has answered
             };
-            let (sent_end, edge) = (segment.end(), None);
-            let flow = Flow { iss: segment.seq, sent_end, acked: None, edge, wscale, fin_at: None };
-            self.flows.insert(key, flow);
+            self.flows.insert(key, Flow::new(segment.seq, segment.end(), wscale, self.lost));
         }
         Ok(())
     }
 
     /// rfc9293 3.8.1: nothing is sent twice but for a reason, and reasons are counted. What probed a window is sent once more when it opens.
-    pub fn check(&self, counters: &Counters) -> Result<(), String> {
+    pub fn check(&mut self, counters: &Counters) -> Result<(), String> {
         let of = |counter| counters.counter(counter);
+        self.lost = LOST.iter().map(|reason| counters.drops(*reason)).sum();
         let counted = of(Counter::TcpResent) + 2 * of(Counter::TcpWindowProbes);
         if self.resent > counted {
             return Err(format!("{} segments were sent again, {counted} counted", self.resent));
@@ -84,6 +117,16 @@ impl Flows {
 }
 
 impl Flow {
+    fn new(iss: u32, sent_end: u32, wscale: u8, lost: u64) -> Self {
+        Self { iss, guessed: false, lost, sent_end, acked: None, edge: None, wscale, fin_at: None }
+    }
+
+    /// Says whether any of its numbers had been sent before.
+    fn check(&mut self, from: SocketAddr, segment: &Tcp<'_>) -> Result<bool, String> {
+        self.check_receiving(segment)?;
+        if segment.is_empty() { Ok(false) } else { self.check_sending(from, segment) }
+    }
+
     /// rfc9293 3.8.6 SHLD-14: neither the acknowledgment nor the window's edge moves left.
     fn check_receiving(&mut self, segment: &Tcp<'_>) -> Result<(), String> {
         let back = |to: u32, from: u32| to.wrapping_sub(from).cast_signed() < 0;
@@ -103,7 +146,6 @@ impl Flow {
         Ok(())
     }
 
-    /// Says whether any of its numbers had been sent before.
     fn check_sending(&mut self, from: SocketAddr, segment: &Tcp<'_>) -> Result<bool, String> {
         let ahead = segment.seq.wrapping_sub(self.sent_end).cast_signed();
         if ahead > 0 {
@@ -125,7 +167,7 @@ impl Flow {
         } else if segment.has(flag::FIN) {
             self.fin_at = Some(data_end);
         }
-        if from.port() == CHARGEN {
+        if from.port() == CHARGEN && !self.guessed {
             let start = u64::from(segment.seq.wrapping_sub(self.iss).wrapping_sub(1));
             if let Some(at) =
                 segment.payload.iter().zip(characters(start)).position(|(byte, expected)| *byte != expected)
