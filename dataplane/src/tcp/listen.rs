@@ -219,14 +219,16 @@ impl Tcp {
         out: &mut Outbox,
     ) {
         out.counters.count(Counter::TcpCookiesSent);
-        let iss = self.secrets.cookie(now, key, irs, offer);
+        // rfc4987 3.6: without a timestamp only the MSS comes back, so nothing else is agreed.
+        let offer = if offer.timestamps { *offer } else { Offer { mss: offer.mss, ..Offer::default() } };
+        let iss = self.secrets.cookie(now, key, irs, &offer);
         const STEP: u32 = 1 << COOKIE_TIMESTAMP_BITS;
         let clock = timestamp(now);
-        let value = clock & !(STEP - 1) | cookie_timestamp_bits(offer);
+        let value = clock & !(STEP - 1) | cookie_timestamp_bits(&offer);
         // rfc7323 5.3: never ahead of the clock, or what follows would look old to the peer.
         let value = if value > clock { value.wrapping_sub(STEP) } else { value };
         let value = value.wrapping_add(self.secrets.timestamp_offset(key));
-        self.emit_syn_ack(key, listener, iss, irs, offer, (value, ts_recent), interface, out);
+        self.emit_syn_ack(key, listener, iss, irs, &offer, (value, ts_recent), interface, out);
     }
 
     pub(super) fn send_syn_ack(&mut self, now: Instant, record: &HalfOpen, out: &mut Outbox) {

@@ -27,6 +27,7 @@ use weirgate_dataplane::{
         rss::{PortsHashed, Rss},
     },
     services::{Service, ServiceListener, Services},
+    tcp::TcpOptions,
     time::{Duration, Instant},
     worker::{Mailboxes, Worker, WorkerOptions},
 };
@@ -85,6 +86,7 @@ impl Gateway {
     fn start(&mut self, now: Instant) {
         let mailboxes = Mailboxes::new(self.plan.workers);
         for index in 0..self.plan.workers {
+            let tcp = self.tcp();
             let pool = Pool::heap(self.plan.frames);
             let ports = self.devices.iter().map(|device| {
                 let mut port = SimPort::new(device.clone());
@@ -102,17 +104,30 @@ impl Gateway {
                 verify_rss: self.plan.spread == Spread::Toeplitz,
             };
             let wild = self.plan.spread == Spread::Random;
-            let mut dialer = Dialer::new(self.targets(), index, wild, now, self.random.fork());
+            let mut dialer = Dialer::new(self.targets(), index, wild, self.plan.lies, now, self.random.fork());
             if let Some(bytes) = self.plan.bulk {
                 dialer.set_bulk(bytes);
             }
             let tenant = Watched::new(Tenant::new(Services::new(listeners()), dialer));
-            let worker = Worker::with(ports.collect(), options, tenant);
+            let worker = Worker::with_tcp(ports.collect(), options, tcp, tenant);
             let segments = if self.plan.segments { SEGMENTS_MAX } else { 1 };
             let books = Books::new(ICMP_ERRORS_PER_SECOND, ICMP_ERRORS_BURST, segments);
             let flows = Flows::default();
             self.workers.push(Member { worker, pool, books, flows, stalled_until: Instant::ZERO });
         }
+    }
+
+    fn tcp(&mut self) -> TcpOptions {
+        let (congestion, ecn) = self.plan.choices;
+        let usual = TcpOptions::new(self.random.u64(..), self.plan.frames);
+        let mut options = TcpOptions { connections_max: CONNECTIONS_MAX, congestion, ecn, ..usual };
+        if let Some(tight) = self.plan.tight {
+            options.half_open_max = tight.half_open;
+            options.time_wait_max = tight.time_wait;
+            options.queued_frames_max = tight.queued;
+            options.held_frames_max = tight.held;
+        }
+        options
     }
 
     /// The peers' echo servers, as far as there are any.
@@ -168,7 +183,11 @@ impl Gateway {
             let Member { worker, pool, .. } = &mut self.workers[index];
             let (held, used) = (worker.held(), pool.in_use());
             // A peer that is gone may have left a hole, which nobody will ever fill.
-            let allowed = worker.tcp().held_out_of_order();
+            let mut allowed = worker.tcp().held_out_of_order();
+            if self.plan.lies {
+                // Or somebody has acknowledged in its name what it never got, and it can say what it likes.
+                allowed = worker.tcp().held() + worker.net().held();
+            }
             if held > allowed || (allowed == 0 && used > 0) {
                 self.fail(format!("worker {index} still holds {held} frames after the quiet, {used} in use"));
                 return;

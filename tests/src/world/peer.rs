@@ -128,7 +128,7 @@ impl Peer {
         let mut datagrams = udp::Socket::new(buffer(), buffer());
         datagrams.bind(PORT).expect("a fresh socket");
         let gateway = [gateway.v4.into(), gateway.v6.into()];
-        let clients = Clients::new(gateway, plan.spread == Spread::Random, &mut sockets, random.fork());
+        let clients = Clients::new(gateway, plan.spread == Spread::Random, plan.lies, &mut sockets, random.fork());
         Self {
             vlan: network.vlan,
             interface,

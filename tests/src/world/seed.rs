@@ -9,6 +9,7 @@ use std::{
 };
 use weirgate_dataplane::{
     limits::{FRAME_ROOM, SEGMENTS_MAX, WORKERS_MAX},
+    tcp::{CongestionChoice, EcnChoice},
     time::Duration,
 };
 
@@ -84,6 +85,30 @@ pub enum Verdict {
     Slandering,
 }
 
+/// Bounds of each worker's TCP that are reached soon.
+#[derive(Clone, Copy, Debug)]
+pub struct Tight {
+    /// Half-open connections; beyond them, cookies.
+    pub half_open: usize,
+    /// Connections in TIME-WAIT.
+    pub time_wait: usize,
+    /// Frames in send queues.
+    pub queued: usize,
+    /// Frames out of order or with the application.
+    pub held: usize,
+}
+
+impl Tight {
+    fn choose(random: &mut Rng) -> Self {
+        Self {
+            half_open: random.usize(1..8),
+            time_wait: random.usize(1..8),
+            queued: random.usize(64..256),
+            held: random.usize(2 * SEGMENTS_MAX..128),
+        }
+    }
+}
+
 /// How the gateway and its devices are made.
 #[derive(Clone, Debug)]
 pub struct GatewayPlan {
@@ -119,6 +144,12 @@ pub struct GatewayPlan {
     pub networks: Vec<Network>,
     /// Whom it opens connections to.
     pub targets: Vec<(Network, u8)>,
+    /// What its TCP may hold, where that is less than usual.
+    pub tight: Option<Tight>,
+    /// How its congestion windows grow, and what it does with ECN.
+    pub choices: (CongestionChoice, EcnChoice),
+    /// Whether somebody hostile hears what is said, and so knows the numbers of every connection.
+    pub lies: bool,
     /// Each of its workers makes one transfer of so many bytes, and nothing else.
     pub bulk: Option<u64>,
 }
@@ -189,6 +220,7 @@ impl Plan {
         let mut gateway = GatewayPlan::choose(networks, &mut random);
         let faulty = random.u8(0..8) > 0;
         let segments: Vec<_> = (0..ports).map(|port| Segment::choose(port, &gateway, faulty, &mut random)).collect();
+        gateway.lies = segments.iter().any(|s| s.hostile);
         gateway.targets = segments.iter().flat_map(|s| &s.peers).copied().collect();
         let chaos = Duration::from_ms(random.u64(2_000..20_000));
         let links: usize = segments.iter().map(|s| s.faults.len()).sum();
@@ -224,6 +256,9 @@ impl Plan {
             default_route: false,
             networks: vec![network],
             targets: Vec::new(),
+            lies: false,
+            tight: None,
+            choices: Default::default(),
             bulk: None,
         };
         let peers: Vec<_> = (0..peers).map(|n| (network, n + 2)).collect();
@@ -293,6 +328,12 @@ impl GatewayPlan {
             default_route: random.bool(),
             networks,
             targets: Vec::new(),
+            lies: false,
+            tight: (random.u8(0..3) == 0).then(|| Tight::choose(random)),
+            choices: (
+                [CongestionChoice::Cubic, CongestionChoice::NewReno][random.usize(0..2)],
+                [EcnChoice::Off, EcnChoice::Grant, EcnChoice::Ask][random.usize(0..3)],
+            ),
             bulk: None,
         }
     }
@@ -306,7 +347,7 @@ impl Segment {
                 peers.push((*network, host + 2));
             }
         }
-        let hostile = faulty && (port == 0 || random.bool());
+        let hostile = faulty && random.u8(0..4) > 0;
         let links = 1 + peers.len() + usize::from(hostile);
         let calm = Faults { delay_us: 20, ..Faults::default() };
         let faults = (0..links).map(|_| if faulty { Faults::choose(random) } else { calm }).collect();
@@ -324,6 +365,7 @@ impl fmt::Display for Plan {
             "  devices: {} bytes a buffer, segments {}, checksums {} and {}, TSO {}, verdicts {:?}, queues by {:?}, rings {} and {}",
             g.buffer, g.segments, g.ipv4_checksum, g.l4_checksum, g.tso, g.verdict, g.spread, g.rx_ring, g.tx_ring
         )?;
+        writeln!(f, "  TCP: {:?}, {:?}", g.choices, g.tight)?;
         for (port, segment) in self.segments.iter().enumerate() {
             let joined = if segment.learns { "switch" } else { "hub" };
             writeln!(f, "  port {port}: a {joined}{}", if segment.hostile { ", somebody hostile on it" } else { "" })?;

@@ -69,6 +69,8 @@ pub struct Dialer {
     worker: usize,
     /// The device puts frames anywhere: nothing can be expected of a connection that begins now.
     wild: bool,
+    /// Somebody speaks in everybody's name.
+    lies: bool,
     mood: Mood,
     dial_at: Instant,
     calls: BTreeMap<usize, Call>,
@@ -115,11 +117,11 @@ impl Tenant {
 
 impl Dialer {
     /// A dialer of one worker. Without targets it does nothing.
-    pub fn new(targets: Vec<Target>, worker: usize, wild: bool, now: Instant, mut random: Rng) -> Self {
+    pub fn new(targets: Vec<Target>, worker: usize, wild: bool, lies: bool, now: Instant, mut random: Rng) -> Self {
         let dial_at = now + Duration::from_ms(random.u64(2_000..5_000));
         let (calls, score, failure) = Default::default();
         let (mood, held, bulk) = (Mood::Busy, 0, None);
-        Self { targets, worker, wild, mood, dial_at, calls, score, failure, random, held, bulk }
+        Self { targets, worker, wild, lies, mood, dial_at, calls, score, failure, random, held, bulk }
     }
     /// Makes one transfer of so many bytes and nothing else.
     pub fn set_bulk(&mut self, bytes: u64) {
@@ -314,6 +316,8 @@ impl Dialer {
             End::Refused => self.score.broken += 1,
             // It forgets one that it has answered when an old SYN comes to it once more.
             End::Reset if !call.counts && call.received == 0 => self.score.broken += 1,
+            // A lie may have left a connection of before with the peer, which smoltcp keeps for good and which answers no SYN.
+            End::TimedOut if self.lies && !call.connected => self.score.broken += 1,
             // A peer whose tables are full of lies cannot answer.
             End::TimedOut | End::KeepaliveTimedOut if !call.counts => self.score.broken += 1,
             // In the worst of times a peer may have no socket left, or may not be found.
