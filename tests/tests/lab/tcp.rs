@@ -163,7 +163,7 @@ fn a_hundred_at_once(lab: &Lab) -> Result<(), Failed> {
 
 /// The client closes first and remembers, or the gateway does; ports are used again as soon as may be.
 fn connections_come_and_go(lab: &Lab) -> Result<(), Failed> {
-    let count = if lab.device == "af_packet" { 20_000 } else { 8_000 };
+    let count = if lab.device == "af_packet" { 50_000 } else { 8_000 };
     // Else the client runs out of ports for a minute.
     lab.client(&["sysctl", "-qw", "net.ipv4.tcp_tw_reuse=1", "net.ipv4.ip_local_port_range=1024 65000"])?;
     let began = now();
@@ -396,7 +396,7 @@ pub(crate) fn with_two_workers(lab: &Lab) -> Result<(), Failed> {
     leaving_nothing(lab, &[], || {
         each_family(|address| {
             std::thread::scope(|scope| {
-                let bulk: Vec<_> = (0..4).map(|_| scope.spawn(|| peer::echo(address, MIB))).collect();
+                let bulk: Vec<_> = (0..4).map(|_| scope.spawn(|| peer::echo(address, 16 * MIB))).collect();
                 bulk.into_iter().try_for_each(|thread| thread.join().expect("no panic"))
             })?;
             storm(4_000, |n| exchange(&connect(address, ECHO)?, n, 100))?;
