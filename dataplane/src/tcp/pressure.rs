@@ -52,6 +52,7 @@ impl Tcp {
     }
 
     /// A connection got no room: for want of frames, it may be, and then nothing else will tell it.
+    #[cold]
     pub(super) fn want_room(&mut self, i: usize) {
         let marks = &mut self.connections.hot[i].marks;
         marks.set(Marks::WANTS_ROOM);
