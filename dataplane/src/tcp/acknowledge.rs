@@ -100,8 +100,8 @@ impl Tcp {
     }
 
     /// The peer's window, if this segment is no older than the one that set it.
-    #[inline]
-    fn take_window(&mut self, i: usize, segment: &Segment) {
+    #[inline(always)]
+    pub(super) fn take_window(&mut self, i: usize, segment: &Segment) {
         let (hot, cold) = (&mut self.connections.hot[i], &mut self.connections.cold[i]);
         let ack = segment.ack;
         if ack.before(hot.snd_una) {

@@ -150,6 +150,7 @@ impl Tcp {
 
     /// The time for an answer to our SYN is over (or has not begun).
     // rfc9293 3.8.3 MUST-22: it is sent again and given up as data is, and the application hears of both.
+    #[cold]
     pub(super) fn handle_syn_timer(&mut self, now: Instant, i: usize, out: &mut Outbox) {
         let cold = &mut self.connections.cold[i];
         let patience = cold.options.user_timeout.unwrap_or(GIVE_UP_SYN);
@@ -174,6 +175,7 @@ impl Tcp {
     }
 
     /// rfc9293 3.10.7.3: a segment in answer to our SYN.
+    #[cold]
     pub(super) fn handle_syn_sent(
         &mut self,
         now: Instant,

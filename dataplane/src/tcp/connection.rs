@@ -15,7 +15,7 @@ use super::{
     lone::Lone,
     options::{CongestionChoice, ConnectionOptions},
     recovery::Reordering,
-    rtt::Rtt,
+    rtt::{RTO_MIN_US, Rtt},
     seq::Seq,
     stamp::Stamp,
     table::FlowKey,
@@ -346,11 +346,12 @@ const _: () = assert!(offset_of!(Cold, congestion) == 64, "the first line");
 
 impl Cold {
     /// New data follows when nothing is under way.
-    #[inline]
+    #[inline(always)]
     pub(super) fn restart(&mut self, now: Instant) {
         // rfc5681 4.1 a: after a silence nobody knows what the path still carries. A `Stamp` would forget the silence after half an hour.
         let idle_us = u32::try_from(now.since(self.sent_at).as_us()).unwrap_or(u32::MAX);
-        if idle_us > self.rtt.rto_us() {
+        // Mostly it was none, shorter than any timeout.
+        if idle_us > RTO_MIN_US && idle_us > self.rtt.rto_us() {
             self.congestion.on_idle(Stamp::of(now), idle_us, &self.rtt);
         }
     }

@@ -94,7 +94,7 @@ pub(super) struct Header {
 }
 
 /// Puts a header before the payload that `frame` holds. `mss`: the port is to cut the payload into pieces of that size.
-#[inline]
+#[inline(always)]
 pub(super) fn emit(
     key: &FlowKey,
     header: &Header,
@@ -192,7 +192,7 @@ impl Route {
 
 impl Hot {
     /// What our next segment acknowledges and announces, with the window that the receive side has settled on.
-    #[inline]
+    #[inline(always)]
     pub(super) fn header(&mut self, seq: Seq, flags: u8) -> Header {
         // Rounded up: an edge that was announced does not move left because the scale is coarse. What the peer reads then is the edge.
         // But not for ever, or whoever sends byte by byte would never see the window close.

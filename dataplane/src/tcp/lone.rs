@@ -68,7 +68,7 @@ impl Copies {
 
 impl Tcp {
     /// Whether a frame may go alone: nothing is queued or under way, nothing will follow, and one segment holds it.
-    #[inline]
+    #[inline(always)]
     pub(super) fn may_be_lone(hot: &Hot, len: usize) -> bool {
         hot.flight.is_none()
             && !hot.marks.has(Marks::LONE | Marks::CLOSED)
@@ -77,7 +77,7 @@ impl Tcp {
     }
 
     /// Keeps a frame that may go alone, for the flush to send.
-    #[inline]
+    #[inline(always)]
     pub(super) fn keep_lone(&mut self, i: usize, frame: Frame) {
         self.connections.hot[i].marks.set(Marks::LONE);
         self.connections.cold[i].lone = Lone::Waits(frame);
@@ -85,7 +85,7 @@ impl Tcp {
     }
 
     /// Sends what goes alone, if windows and port have room; otherwise it waits as others do.
-    #[inline]
+    #[inline(always)]
     pub(super) fn send_lone(&mut self, now: Instant, i: usize, out: &mut Outbox) {
         let hot = &self.connections.hot[i];
         if hot.snd_nxt != hot.snd_una || !self.has_room(i, out) {
@@ -118,7 +118,7 @@ impl Tcp {
 
     /// A segment came while one of ours is alone under way. Says whether that was acknowledged, whole and without a word more; if the segment says
     /// anything else about it, it is a flight from then on.
-    #[inline]
+    #[inline(always)]
     pub(super) fn acknowledge_lone(&mut self, now: Instant, i: usize, segment: &Segment, out: &mut Outbox) -> bool {
         let (hot, cold) = (&mut self.connections.hot[i], &mut self.connections.cold[i]);
         if hot.snd_nxt == hot.snd_una {
@@ -145,6 +145,7 @@ impl Tcp {
     }
 
     /// What goes alone, sent or not, becomes a flight; so does nothing at all, if there is nothing.
+    #[cold]
     pub(super) fn become_flight(&mut self, i: usize, out: &mut Outbox) {
         let hot = &mut self.connections.hot[i];
         if !hot.marks.has(Marks::LONE) {

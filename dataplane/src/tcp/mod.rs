@@ -44,6 +44,7 @@ mod listen;
 mod lone;
 mod options;
 mod path;
+mod predicted;
 mod queue;
 mod receive;
 mod recovery;
@@ -242,8 +243,6 @@ pub struct Tcp {
     wheel: Wheel,
     /// Connections to look at before the turn ends.
     touched: Vec<u32>,
-    /// An empty list.
-    touched_spare: Vec<u32>,
     events: VecDeque<Event>,
     transmits: VecDeque<(Route, Frame)>,
     /// Frames inside queued events and segments are counted when asked for; those of send queues here.
@@ -251,6 +250,9 @@ pub struct Tcp {
     share: Share,
     /// When it was last called.
     now: Instant,
+    /// Every segment takes the long way.
+    #[cfg(test)]
+    unpredicted: bool,
 }
 
 impl Tcp {
@@ -272,12 +274,13 @@ impl Tcp {
             listeners: Listeners::new(),
             wheel: Wheel::new(max, Instant::ZERO),
             touched: Vec::new(),
-            touched_spare: Vec::new(),
             events: VecDeque::new(),
             transmits: VecDeque::new(),
             queued_frames: 0,
             share: Share::default(),
             now: Instant::ZERO,
+            #[cfg(test)]
+            unpredicted: false,
             options,
         }
     }
@@ -354,7 +357,7 @@ impl Tcp {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn is_flow(&self, place: Place, key: &FlowKey) -> bool {
         let index = place.index() as usize;
         match place.kind() {
@@ -390,6 +393,7 @@ impl Tcp {
         self.connections.find(id).map_or(0, |i| self.room(i))
     }
 
+    #[inline(always)]
     fn room(&self, i: usize) -> usize {
         let hot = &self.connections.hot[i];
         if hot.marks.has(Marks::CLOSED) {
@@ -479,10 +483,10 @@ impl Tcp {
     pub fn flush(&mut self, now: Instant, out: &mut Outbox) {
         self.now = now;
         self.give_share();
-        // Whoever is touched meanwhile (the port has no more room) is looked at in the next turn. Both lists keep their memory.
-        let mut touched = std::mem::replace(&mut self.touched, std::mem::take(&mut self.touched_spare));
-        for index in touched.drain(..) {
-            let i = index as usize;
+        // Whoever is touched meanwhile (the port has no more room) comes behind them, and is looked at in the next turn.
+        let count = self.touched.len();
+        for n in 0..count {
+            let i = self.touched[n] as usize;
             self.connections.hot[i].marks.clear(Marks::TOUCHED);
             if self.connections.hot[i].state != State::Closed {
                 self.transmit(now, i, out);
@@ -491,7 +495,7 @@ impl Tcp {
                 }
             }
         }
-        self.touched_spare = touched;
+        self.touched.drain(..count);
     }
 
     /// Bytes from `next` on will be under way.
@@ -514,7 +518,7 @@ impl Tcp {
     }
 
     /// A connection is to be looked at before the turn ends.
-    #[inline]
+    #[inline(always)]
     fn touch(&mut self, i: usize) {
         let marks = &mut self.connections.hot[i].marks;
         if !marks.has(Marks::TOUCHED) {

@@ -50,6 +50,9 @@ impl Tcp {
         out: &mut Outbox,
     ) {
         let i = index as usize;
+        if self.is_predicted(i, segment) {
+            return self.take_predicted(now, i, segment, packet.transport_at + segment.payload_at, frame, out);
+        }
         if self.connections.hot[i].state == State::SynSent {
             return self.handle_syn_sent(now, i, segment, packet, frame, out);
         }
@@ -76,8 +79,8 @@ impl Tcp {
     }
 
     /// The peer is there.
-    #[inline]
-    fn hear(&mut self, now: Instant, i: usize) {
+    #[inline(always)]
+    pub(super) fn hear(&mut self, now: Instant, i: usize) {
         let cold = &mut self.connections.cold[i];
         cold.heard_at = now;
         cold.keepalive_probes = 0;
@@ -167,6 +170,7 @@ impl Tcp {
         Some(answer(segment, Drop::TcpOutOfWindow))
     }
 
+    #[cold]
     fn turn_away(
         &mut self,
         now: Instant,
@@ -254,6 +258,7 @@ impl Tcp {
     }
 
     /// Data that does not come next, or not all of it, or that closes a hole.
+    #[cold]
     fn take_out_of_order(
         &mut self,
         now: Instant,
@@ -373,8 +378,8 @@ impl Tcp {
     }
 
     /// Bytes that come next, for the application.
-    #[inline]
-    fn deliver(&mut self, now: Instant, i: usize, len: u32, frame: Frame) {
+    #[inline(always)]
+    pub(super) fn deliver(&mut self, now: Instant, i: usize, len: u32, frame: Frame) {
         let id = self.connections.id(i as u32);
         let hot = &mut self.connections.hot[i];
         hot.rcv_nxt += len;
@@ -393,6 +398,7 @@ impl Tcp {
     }
 
     /// The peer's FIN comes next.
+    #[cold]
     fn take_fin(&mut self, now: Instant, i: usize, out: &mut Outbox) {
         let id = self.connections.id(i as u32);
         let hot = &mut self.connections.hot[i];

@@ -8,7 +8,7 @@ use super::stamp::Stamp;
 /// A deviation: RFC 6298 (2.4) says that the timeout SHOULD be a second at least. Today's clocks and round trips are a thousand times finer
 /// than those it was measured with; what is left of its reason is the peer's delayed acknowledgement, 200 ms where it is long. That delay
 /// comes on top of the round trip, so the minimum does too.
-const RTO_MIN_US: u32 = 200_000;
+pub(super) const RTO_MIN_US: u32 = 200_000;
 /// rfc6298 2.5: an upper bound may be set, not below 60 s.
 const RTO_MAX_US: u32 = 120_000_000;
 /// rfc6298 2.1 a: before the first sample.

@@ -132,7 +132,7 @@ impl Tcp {
     }
 
     /// When the first of a connection's timers is due.
-    #[inline]
+    #[inline(always)]
     fn first_deadline(&self, now: Instant, i: usize) -> Instant {
         let hot = &self.connections.hot[i];
         let marks = hot.marks;
@@ -154,7 +154,7 @@ impl Tcp {
     }
 
     /// Puts a connection's earliest deadline into the wheel.
-    #[inline]
+    #[inline(always)]
     pub(super) fn rearm(&mut self, now: Instant, i: usize) {
         let at = self.first_deadline(now, i);
         if at == Instant::NEVER {

@@ -22,6 +22,7 @@ const SACK_ROOM: u32 = 4 + 8;
 
 impl Tcp {
     /// Sends everything that is due of a connection.
+    #[inline(always)]
     pub(super) fn transmit(&mut self, now: Instant, i: usize, out: &mut Outbox) {
         let hot = &self.connections.hot[i];
         if hot.state < State::Established {
@@ -49,7 +50,7 @@ impl Tcp {
 
     /// Whether the port takes another segment with data. If not, the connection's turn comes again: what its port cannot take now would be lost,
     /// and congestion control would take that for the network's word.
-    #[inline]
+    #[inline(always)]
     pub(super) fn has_room(&mut self, i: usize, out: &Outbox) -> bool {
         let port = self.topology.interface(self.connections.hot[i].interface).port;
         let has_room = out.room(port) > self.transmits.len() + TX_BACKLOG_SPARED;
@@ -235,6 +236,7 @@ impl Tcp {
 
     /// A segment with data or a FIN leaves. Acknowledgment and window travel with it.
     #[allow(clippy::too_many_arguments)] // what a segment is made of
+    #[inline(always)]
     pub(super) fn emit_data(
         &mut self,
         now: Instant,
@@ -285,10 +287,9 @@ impl Tcp {
         let offloads = self.topology.interface(hot.interface).offloads;
         let cut = (len > mss).then_some(hot.mss);
         let (traffic_class, hop_limit) = (hot.traffic_class, hot.hop_limit);
-        let (key, interface) = (hot.key, hot.interface);
-        emit::emit(&key, &header, &options, cut, &mut frame, offloads, out);
+        emit::emit(&hot.key, &header, &options, cut, &mut frame, offloads, out);
         out.counters.count(Counter::TcpTxSegments);
-        self.transmits.push_back((emit::Route::new(&key, interface, traffic_class | ecn, hop_limit), frame));
+        self.transmits.push_back((emit::Route::new(&hot.key, hot.interface, traffic_class | ecn, hop_limit), frame));
     }
 
     /// An acknowledgment by itself.
@@ -326,6 +327,7 @@ impl Tcp {
 
     /// What has come out of order, and what has come twice.
     // rfc2018 4 a, c, g: whenever there is something to report, in as many blocks as fit.
+    #[cold]
     fn put_sack(&mut self, i: usize, fit: usize, options: &mut Options) {
         let (hot, cold) = (&mut self.connections.hot[i], &self.connections.cold[i]);
         // rfc2018 4 b: only for a peer that has permitted it.

@@ -18,7 +18,7 @@ impl Tcp {
     }
 
     /// Moves the announced edge if that is worth a segment, and says whether it should be announced at once.
-    #[inline]
+    #[inline(always)]
     pub(super) fn open_window(&mut self, i: usize) {
         let spare = self.spare_to_hold();
         let hot = &mut self.connections.hot[i];
@@ -48,7 +48,7 @@ impl Tcp {
     }
 
     /// The buffer follows what came within a round trip: twice that much, so that the sender's window can double (dynamic right-sizing).
-    #[inline]
+    #[inline(always)]
     pub(super) fn tune_window(&mut self, now: Instant, i: usize, len: u32) {
         let (hot, cold) = (&mut self.connections.hot[i], &mut self.connections.cold[i]);
         cold.received_bytes += u64::from(len);

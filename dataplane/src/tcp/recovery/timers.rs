@@ -90,7 +90,7 @@ impl Tlp {
 }
 
 /// The deadline of a segment that was sent at `sent_at` and has nothing else beside it: what [`Recovery::deadline`] would say of it.
-#[inline]
+#[inline(always)]
 pub(in crate::tcp) fn lone_deadline(sent_at: Stamp, sack: bool, rtt: &Rtt) -> Stamp {
     let probe_us = match rtt.srtt_us() {
         _ if !sack => u32::MAX,

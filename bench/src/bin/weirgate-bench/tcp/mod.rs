@@ -71,9 +71,8 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     cores.set(options.core);
     sched_setaffinity(None, &cores).with_context(|| format!("core {}", options.core))?;
     // Others on this machine build and test; without the right to go before them the figures are only noisier.
-    // Where sessions share processors as groups, a process' own priority says nothing beside theirs.
     let _ = setpriority_process(None, -20);
-    let _ = fs::write("/proc/self/autogroup", "-20");
+    let _session = SessionPriority::raise();
     let mut figures: Vec<Figure> = Vec::new();
     let is_chosen = |part: &Part| options.only.is_empty() || options.only.contains(part);
     let parts: Vec<Part> = Part::value_variants().iter().copied().filter(is_chosen).collect();
@@ -95,4 +94,26 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         });
     }
     super::figures::report(&figures, options.json.as_deref())
+}
+
+/// Where sessions share processors as groups, a process' own priority says nothing beside theirs. Goes back when the run ends.
+struct SessionPriority(Option<String>);
+
+impl SessionPriority {
+    const FILE: &str = "/proc/self/autogroup";
+
+    fn raise() -> Self {
+        let line = fs::read_to_string(Self::FILE).unwrap_or_default();
+        let before = line.split_whitespace().last().map(str::to_owned);
+        let _ = fs::write(Self::FILE, "-20");
+        Self(before)
+    }
+}
+
+impl Drop for SessionPriority {
+    fn drop(&mut self) {
+        if let Some(before) = &self.0 {
+            let _ = fs::write(Self::FILE, before);
+        }
+    }
 }
