@@ -339,7 +339,7 @@ impl World {
         transport[4..].copy_from_slice(&seq.0.to_be_bytes());
         let least = if local.is_ipv4() { 68 } else { 1_280 };
         let cause = match record.select & 3 {
-            0 => Cause::TooBig { mtu: record.window.clamp(least, 9_000) },
+            0 => crate::net::Cause::TooBig { mtu: record.window.clamp(least, 9_000) },
             _ => return,
         };
         let (source, destination) = (local.ip(), remote.ip());

@@ -35,6 +35,7 @@ mod connect;
 mod connection;
 mod deque;
 mod emit;
+mod event;
 mod flight;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
@@ -63,6 +64,7 @@ mod wheel;
 mod window;
 
 pub use connection::{ConnectionId, End, State};
+pub use event::{Event, Trouble};
 pub use inspect::ConnectionReport;
 pub use options::{
     CongestionChoice, Connect, ConnectError, ConnectionOptions, EcnChoice, GIVE_UP, GIVE_UP_SYN, Keepalive, Listen,
@@ -76,7 +78,7 @@ use crate::{
         BURST_MAX, TCP_COPY_MAX, TCP_HALF_OPEN_MAX, TCP_HELD_BYTES_MAX, TCP_LONE_MAX, TCP_SEND_FRAMES_MAX,
         TCP_TIME_WAIT_MAX,
     },
-    net::{Answer, Cause, InterfaceIndex, Packet, Topology},
+    net::{Answer, InterfaceIndex, Packet, Topology},
     outbox::Outbox,
     port::{Frame, Offloads},
     time::{Duration, Instant},
@@ -125,63 +127,6 @@ impl Segments {
     pub fn is_empty(&self) -> bool {
         self.frames.is_empty()
     }
-}
-
-/// What the application must know.
-#[derive(Debug)]
-pub enum Event {
-    /// A peer has opened a connection.
-    Accepted {
-        /// Its name from now on.
-        id: ConnectionId,
-        /// Whom it came to.
-        listener: ListenerId,
-    },
-    /// A connection that we open is open.
-    Connected {
-        /// Which.
-        id: ConnectionId,
-    },
-    /// Bytes, in order. They count against the window until [`Tcp::consume`].
-    Received {
-        /// Whose.
-        id: ConnectionId,
-        /// Nothing but payload.
-        frame: Frame,
-    },
-    /// The peer has sent everything.
-    PeerClosed {
-        /// Which.
-        id: ConnectionId,
-    },
-    /// Something is wrong, and may get better. Only for those who ask ([`ConnectionOptions::reports_trouble`]).
-    Trouble {
-        /// Which.
-        id: ConnectionId,
-        /// What.
-        trouble: Trouble,
-    },
-    /// There is room again after [`Tcp::send`] had none.
-    Writable {
-        /// Which.
-        id: ConnectionId,
-    },
-    /// It is over. Comes once, and nothing after it.
-    Closed {
-        /// Which.
-        id: ConnectionId,
-        /// How.
-        reason: End,
-    },
-}
-
-/// What may be wrong with an open connection.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Trouble {
-    /// The peer has acknowledged nothing for three timeouts in a row (R1 of RFC 9293 section 3.8.3).
-    Silence,
-    /// The network says something about a packet of it.
-    Icmp(Cause),
 }
 
 /// Full connections: hot and cold state by the same index.

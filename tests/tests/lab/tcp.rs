@@ -111,10 +111,10 @@ fn now() -> Instant {
 }
 
 fn each_family(act: impl Fn(&str) -> Result<(), Failed>) -> Result<(), Failed> {
-    FAMILIES.iter().try_for_each(|address| act(address).map_err(|failed| named(address, failed)))
+    FAMILIES.iter().try_for_each(|address| act(address).map_err(|failed| named(address, &failed)))
 }
 
-fn named(what: &str, failed: Failed) -> Failed {
+fn named(what: &str, failed: &Failed) -> Failed {
     format!("{what}: {}", failed.message().unwrap_or_default()).into()
 }
 
@@ -190,7 +190,7 @@ fn storm(count: u64, one: impl Fn(u64) -> Result<(), Failed> + Sync) -> Result<(
             if n >= count {
                 return Ok(());
             }
-            one(n).map_err(|failed| named(&format!("connection {n}"), failed))?;
+            one(n).map_err(|failed| named(&format!("connection {n}"), &failed))?;
         }
     };
     std::thread::scope(|scope| {
@@ -355,7 +355,7 @@ fn losses_are_made_good(lab: &Lab) -> Result<(), Failed> {
         for (to_gateway, to_client) in ways.into_iter().take(if lab.device == "af_packet" { 3 } else { 1 }) {
             let _faults = Faults::new(lab, to_gateway, to_client)?;
             leaving_nothing(lab, &[], || each_family(|address| all_ways(address, bytes / 4))).map_err(|failed| {
-                named(&format!("to the gateway: {to_gateway:?}, to the client: {to_client:?}"), failed)
+                named(&format!("to the gateway: {to_gateway:?}, to the client: {to_client:?}"), &failed)
             })?;
         }
     }
@@ -378,7 +378,7 @@ fn duplicates_and_detours(lab: &Lab) -> Result<(), Failed> {
     for (to_gateway, to_client) in [(twice(there), twice(here)), (detour.clone(), detour)] {
         let _faults = Faults::new(lab, &to_gateway, &to_client)?;
         leaving_nothing(lab, &[], || each_family(|address| all_ways(address, 16 * MIB)))
-            .map_err(|failed| named(&to_gateway, failed))?;
+            .map_err(|failed| named(&to_gateway, &failed))?;
     }
     Ok(())
 }

@@ -18,6 +18,7 @@
 
 mod delivery;
 mod losses;
+mod outcome;
 mod prr;
 mod rack;
 #[cfg(test)]
@@ -32,7 +33,9 @@ use super::{
     seq::Seq,
     stamp::Stamp,
 };
-use delivery::{Arrived, Delivery};
+use delivery::Delivery;
+use outcome::Newly;
+pub(super) use outcome::{AckInfo, Outcome};
 use prr::Prr;
 pub(super) use rack::Reordering;
 use rack::{DUP_THRESH, Rack};
@@ -42,43 +45,6 @@ use timers::Timer;
 use timers::Tlp;
 pub(super) use timers::{Action, lone_deadline};
 use undo::Undo;
-
-/// What an acceptable acknowledgement says: SND.UNA <= SEG.ACK <= SND.NXT.
-pub(super) struct AckInfo<'a> {
-    pub(super) now: Stamp,
-    /// SEG.ACK.
-    pub(super) ack: Seq,
-    /// The SACK option's blocks in its order, the first of which may be a DSACK.
-    pub(super) blocks: &'a [(Seq, Seq)],
-    /// The peer's TSecr as a time of ours: the last microsecond of the timestamp clock's tick that it names. Whatever was sent after it
-    /// had a later timestamp.
-    pub(super) echo: Option<Stamp>,
-    /// A duplicate acknowledgement as in RFC 5681 section 2. Only without SACK does it matter.
-    pub(super) is_duplicate: bool,
-    /// ECE, on a connection that negotiated ECN.
-    pub(super) ece: bool,
-}
-
-/// What an acknowledgement did.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub(super) struct Outcome {
-    /// Bytes by which SND.UNA advanced.
-    pub(super) acked: u32,
-    /// Bytes that are now known to have arrived, and were not before.
-    pub(super) delivered: u32,
-    /// The round trip that it measured.
-    pub(super) rtt_us: Option<u32>,
-    /// There are segments to send again that there were not before.
-    pub(super) losses: bool,
-    /// The windows were reduced. With ECN the next new data carries CWR (RFC 3168 section 6.1.2).
-    pub(super) reduced: bool,
-    /// A recovery has ended.
-    pub(super) recovered: bool,
-    /// A recovery was an error and is undone.
-    pub(super) spurious: bool,
-    /// The peer got something twice (RFC 2883).
-    pub(super) dsack: bool,
-}
 
 /// Where a sender stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -148,19 +114,6 @@ struct Episode {
 
 /// The timestamp clock's tick: what an echo leaves open.
 const ECHO_TICK_US: u32 = 1_000;
-
-/// What one acknowledgement found delivered.
-struct Newly {
-    bytes: u32,
-    /// RACK.fack before it: what arrives only now and lies before that was overtaken.
-    fack: Seq,
-    /// The round trip of the oldest segment that it acknowledges, and of the newest that it SACKs.
-    acked_us: Option<u32>,
-    sacked_us: Option<u32>,
-    /// It acknowledges a segment that was sent more than once.
-    resent: bool,
-    newest: Option<Arrived>,
-}
 
 impl State {
     pub(super) fn name(self) -> &'static str {
@@ -635,24 +588,6 @@ impl Recovery {
                 },
                 rtt,
             );
-        }
-    }
-}
-
-impl Newly {
-    /// A segment arrived that was not known to have.
-    #[inline]
-    fn on_delivered(&mut self, rack: &mut Rack, sent: &Sent, ack: &AckInfo<'_>, min_rtt_us: u32) {
-        self.bytes += sent.len();
-        rack.on_delivered(sent, ack.now, ack.echo, min_rtt_us);
-        // rfc8985 6.2 step 3: it was sent once and came after what was sent later.
-        if sent.end.before(self.fack) && !sent.resent {
-            rack.reordering.seen = true;
-        }
-        rack.fack = rack.fack.max(sent.end);
-        let arrived = Arrived::of(sent);
-        if self.newest.as_ref().is_none_or(|newest| arrived.is_newer(newest)) {
-            self.newest = Some(arrived);
         }
     }
 }
