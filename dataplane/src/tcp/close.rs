@@ -133,6 +133,7 @@ impl Tcp {
             ts_recent: hot.marks.has(Marks::TIMESTAMPS).then_some(hot.ts_recent),
             ts_offset: hot.ts_offset,
             interface: hot.interface,
+            class: Class { traffic_class: hot.traffic_class, hop_limit: hot.hop_limit },
             challenge_at: Stamp::of(now),
             until: now + TIME_WAIT,
             generation: 0,
@@ -232,7 +233,7 @@ impl Tcp {
         }
         let TimeWait { snd_nxt: seq, rcv_nxt: ack, window, .. } = *record;
         let header = Header { seq, ack, flags: Flags(Flags::ACK), window };
-        self.emit_bare(&record.key, &header, &options, record.interface, Class::default(), out);
+        self.emit_bare(&record.key, &header, &options, record.interface, record.class, out);
     }
 }
 
@@ -275,6 +276,7 @@ mod tests {
             ts_recent,
             ts_offset: 0,
             interface: InterfaceIndex(0),
+            class: Class::default(),
             challenge_at: Stamp(0),
             until: Instant::ZERO,
             generation: 0,

@@ -71,7 +71,7 @@ impl Rtt {
         // rfc8985 6.2 a: the least of a recent time.
         if self.min_next_us == u32::MAX {
             self.min_since = now;
-        } else if now.since(self.min_since) >= MIN_WINDOW_US {
+        } else if now.since_past(self.min_since) >= MIN_WINDOW_US {
             self.min_since = now;
             self.min_us = self.min_next_us;
             self.min_next_us = us;

@@ -1,7 +1,7 @@
 //! TIME-WAIT (RFC 9293 section 3.6.1): a small record for each connection that we closed first, so that late segments of it harm no later
 //! one. All wait equally long, so a queue in the order of their ends serves as their timer.
 
-use super::{seq::Seq, stamp::Stamp, table::FlowKey};
+use super::{emit::Class, seq::Seq, stamp::Stamp, table::FlowKey};
 use crate::{
     net::InterfaceIndex,
     time::{Duration, Instant},
@@ -22,6 +22,7 @@ pub(super) struct TimeWait {
     pub(super) ts_recent: Option<u32>,
     pub(super) ts_offset: u32,
     pub(super) interface: InterfaceIndex,
+    pub(super) class: Class,
     /// No acknowledgment before that.
     pub(super) challenge_at: Stamp,
     pub(super) until: Instant,
@@ -142,6 +143,7 @@ mod tests {
             ts_recent: None,
             ts_offset: 0,
             interface: InterfaceIndex(0),
+            class: Class::default(),
             challenge_at: Stamp(0),
             until: Instant::from_ns(until),
             generation: 0,

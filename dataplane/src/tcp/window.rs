@@ -58,7 +58,7 @@ impl Tcp {
             return;
         }
         let stamp = Stamp::of(now);
-        let took = stamp.since(cold.tune_at);
+        let took = stamp.since_past(cold.tune_at);
         let round_trip = cold.rtt.srtt_us().unwrap_or(0).max(1_000);
         // In a longer time it says nothing of what the path carries.
         // rfc7323 2.2: without a scale no more can be said than 16 bits hold.

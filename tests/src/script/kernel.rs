@@ -227,6 +227,10 @@ impl Socket {
                 sockopt::set_socket_keepalive(fd, true)?;
             }
             AppOption::UserTimeout { ms } => sockopt::set_tcp_user_timeout(fd, ms)?,
+            AppOption::HopLimit(n) if sockopt::socket_domain(fd)? == AddressFamily::INET => {
+                sockopt::set_ip_ttl(fd, n.into())?;
+            }
+            AppOption::HopLimit(n) => sockopt::set_ipv6_unicast_hops(fd, Some(n))?,
             AppOption::Linger { s } => sockopt::set_socket_linger(fd, Some(seconds(s.into())))?,
         }
         Ok(())

@@ -39,7 +39,8 @@
 //!   expect counter tcp_x 1                     has gone up by so much; `expect drop tcp_x 1` likewise. Targets without it pass
 //! ```
 //! The application does: `app listen [backlog N]`, `connect`, `write N`, `close` (FIN), `release` (neither writes nor reads any more), `abort`,
-//! `pauses`, `resumes` (reads whatever comes), `set nodelay|nagle|cork|uncork|keepalive IDLE INTERVAL PROBES|user_timeout S|linger S`.
+//! `pauses`, `resumes` (reads whatever comes), `set nodelay|nagle|cork|uncork|keepalive IDLE INTERVAL PROBES|user_timeout S|linger S|
+//! hop_limit N`.
 //! It sees: `app connected`, `accepted`, `not open`, `read N ["text"]` (these bytes, consumed), `receives N` (so many are there, not
 //! consumed), `eof`, `closed graceful|reset|refused|timeout|unreachable`, `state NAME`.
 

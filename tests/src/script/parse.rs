@@ -575,6 +575,7 @@ fn app(text: &str) -> anyhow::Result<App> {
             probes: probes.parse()?,
         }),
         ["set", "user_timeout", s] => App::Set(AppOption::UserTimeout { ms: u32::try_from(seconds(s)?.as_millis())? }),
+        ["set", "hop_limit", n] => App::Set(AppOption::HopLimit(n.parse()?)),
         ["set", "linger", s] => App::Set(AppOption::Linger { s: s.parse()? }),
         ["connected"] => App::Sees(Sight::Connected),
         ["accepted"] => App::Sees(Sight::Accepted),

@@ -77,6 +77,7 @@ pub(super) enum AppOption {
     Linger {
         s: u16,
     },
+    HopLimit(u8),
 }
 
 /// What the application has of a connection and has not consumed.

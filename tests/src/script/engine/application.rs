@@ -166,6 +166,7 @@ impl Application {
                 chosen.engine.keepalive = Some(Keepalive { idle_s, interval_s, probes });
             }
             AppOption::UserTimeout { ms } => chosen.engine.user_timeout = Some(Duration::from_ms(ms.into())),
+            AppOption::HopLimit(n) => chosen.engine.hop_limit = n,
             AppOption::Linger { s } => chosen.engine.linger = Some(Duration::from_secs(s.into())),
         }
         let chosen = *chosen;
