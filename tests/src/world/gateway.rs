@@ -123,6 +123,9 @@ impl Gateway {
         let mut options = TcpOptions { connections_max: CONNECTIONS_MAX, congestion, ecn, ..usual };
         if let Some(tight) = self.plan.tight {
             options.half_open_max = tight.half_open;
+            if !self.plan.lies {
+                options.connections_max = tight.connections;
+            }
             options.time_wait_max = tight.time_wait;
             options.queued_frames_max = tight.queued;
             options.held_frames_max = tight.held;

@@ -90,6 +90,8 @@ pub enum Verdict {
 pub struct Tight {
     /// Half-open connections; beyond them, cookies.
     pub half_open: usize,
+    /// Connections, where nobody hostile takes them all.
+    pub connections: usize,
     /// Connections in TIME-WAIT.
     pub time_wait: usize,
     /// Frames in send queues.
@@ -102,6 +104,7 @@ impl Tight {
     fn choose(random: &mut Rng) -> Self {
         Self {
             half_open: random.usize(1..8),
+            connections: random.usize(8..48),
             time_wait: random.usize(1..8),
             queued: random.usize(64..256),
             held: random.usize(2 * SEGMENTS_MAX..128),
