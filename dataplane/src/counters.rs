@@ -114,6 +114,8 @@ named! {
         TcpConnectionsFull = "tcp_connections_full",
         /// Connections in TIME-WAIT that made room for others.
         TcpTimeWaitsForgotten = "tcp_time_waits_forgotten",
+        /// What waited behind a hole that nobody filled, while frames were short (RFC 2018 section 8), a connection's each.
+        TcpHolesForgotten = "tcp_holes_forgotten",
         /// Resets sent.
         TcpResetsSent = "tcp_resets_sent",
         /// Resets received and believed.

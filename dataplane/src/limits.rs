@@ -168,19 +168,37 @@ pub const TCP_PIECE_BYTES: usize = 96;
 /// What a connection counts that holds anything at all.
 pub const TCP_ASSEMBLER_BYTES: usize = 256;
 
-/// Frames of a worker's pool that rings, backlogs and everything else but TCP are not disturbed in: two ports' rings, or half of a small pool.
-const fn frames_beside_tcp(frames_per_worker: u32) -> u32 {
-    let rings = 4 * RING_DESCRIPTORS as u32;
-    if rings < frames_per_worker / 2 { rings } else { frames_per_worker / 2 }
+/// Frames of a worker's pool that rings, backlogs and everything else but TCP are not disturbed in: what they need at least, or half of the pool
+/// where that is more; three quarters of a small one.
+const fn frames_beside_tcp(frames_per_worker: u32, ports: usize) -> u32 {
+    let half = frames_per_worker / 2;
+    let some = if half < 4 * RING_DESCRIPTORS as u32 { half } else { 4 * RING_DESCRIPTORS as u32 };
+    let least = frames_min(ports);
+    if least <= some {
+        some
+    } else if least < half + half / 2 {
+        least
+    } else {
+        half + half / 2
+    }
 }
 /// Frames of a worker's pool that TCP may have queued to be sent or unacknowledged, for all its connections.
-pub const fn tcp_queued_frames_max(frames_per_worker: u32) -> u32 {
-    (frames_per_worker - frames_beside_tcp(frames_per_worker)) / 2
+pub const fn tcp_queued_frames_max(frames_per_worker: u32, ports: usize) -> u32 {
+    (frames_per_worker - frames_beside_tcp(frames_per_worker, ports)) / 2
 }
 /// Frames of a worker's pool that may wait out of order or with the application. Half as many more hold what is just being handed up.
-pub const fn tcp_held_frames_max(frames_per_worker: u32) -> u32 {
-    (frames_per_worker - frames_beside_tcp(frames_per_worker)) / 4
+pub const fn tcp_held_frames_max(frames_per_worker: u32, ports: usize) -> u32 {
+    (frames_per_worker - frames_beside_tcp(frames_per_worker, ports)) / 4
 }
+
+/// For so long a peer may take nothing, or leave a hole as it is, while what it holds up is wanted by others.
+pub const TCP_STALLED: Duration = Duration::from_secs(10);
+/// When frames are short, those who stand still are looked for so often,
+pub const TCP_RELIEF_EVERY: Duration = Duration::from_ms(50);
+/// and so many are looked at each time.
+pub const TCP_RELIEF_LOOKS: usize = 1_024;
+/// Whoever waits for frames, and could not use those that there were, is told again after this time.
+pub const TCP_WAKE_EVERY: Duration = Duration::from_ms(1);
 
 // The loop.
 
@@ -210,12 +228,12 @@ const _: () = {
         "one connection's holes take a small part of what all have"
     );
     assert!(
-        frames_min(1) + tcp_queued_frames_max(FRAMES_PER_WORKER) + tcp_held_frames_max(FRAMES_PER_WORKER) * 3 / 2
+        frames_min(2) + tcp_queued_frames_max(FRAMES_PER_WORKER, 2) + tcp_held_frames_max(FRAMES_PER_WORKER, 2) * 3 / 2
             <= FRAMES_PER_WORKER,
         "what TCP holds takes nothing from the rings"
     );
     assert!(
-        tcp_held_frames_max(FRAMES_PER_WORKER_RANGE.0) as usize >= 2 * SEGMENTS_MAX,
+        tcp_held_frames_max(FRAMES_PER_WORKER_RANGE.0, 2) as usize >= 2 * SEGMENTS_MAX,
         "the longest chain, shared, fits"
     );
 };

@@ -91,7 +91,7 @@ impl<P: Port, A: Application> Worker<P, A> {
     pub fn with(ports: Vec<P>, options: WorkerOptions, application: A) -> Self {
         let tcp = TcpOptions {
             connections_max: options.connections_max,
-            ..TcpOptions::new(options.seed, options.pool.capacity())
+            ..TcpOptions::with_ports(options.seed, options.pool.capacity(), ports.len())
         };
         Self::with_tcp(ports, options, tcp, application)
     }

@@ -65,7 +65,8 @@ impl Tcp {
         // rfc9293 3.8.6.1 MUST-37; 3.8.6 SHLD-17: the connection stays open while it does, also if the window shrank to nothing over data that is
         // under way: that is sent again as a probe, and no sign of a dead peer.
         let hot = &self.connections.hot[i];
-        if hot.marks.has(Marks::PERSIST) || hot.snd_wnd == 0 {
+        // But when the application is gone, too, nobody is left who could want to wait longer (RFC 6429 section 3).
+        if (hot.marks.has(Marks::PERSIST) || hot.snd_wnd == 0) && !hot.marks.has(Marks::RELEASED) {
             self.connections.cold[i].stalled_at = now;
         }
         Acknowledged::Taken
@@ -186,7 +187,11 @@ impl Tcp {
         let frames = flight.queue.frames();
         // rfc2018 8 c: only what is acknowledged up to here, SACKed or not.
         flight.queue.acknowledge(hot.snd_una, out);
-        self.queued_frames -= frames - flight.queue.frames();
+        let freed = frames - flight.queue.frames();
+        if freed > 0 {
+            flight.freed_at = now;
+        }
+        self.queued_frames -= freed;
         let all = hot.snd_una == hot.snd_nxt;
         let fin_acked = all && hot.marks.has(Marks::FIN_SENT);
         let done = fin_acked || (all && flight.queued_end == hot.snd_una && !hot.marks.has(Marks::CLOSED));

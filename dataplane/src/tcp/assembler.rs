@@ -33,6 +33,7 @@ use crate::{
     limits::{TCP_ASSEMBLER_BYTES, TCP_PIECE_BYTES, TCP_RUNS_MAX},
     outbox::Outbox,
     port::Frame,
+    time::Instant,
 };
 use arrayvec::ArrayVec;
 use pieces::{Amount, List, Pieces, Stretch, cut};
@@ -77,6 +78,9 @@ struct Assembler {
     fin: Option<Seq>,
     /// The run that changed last, unless others have moved since.
     newest: usize,
+    /// Whose it is, and since when it has given nothing to the application.
+    connection: u32,
+    since: Instant,
     /// A number in each run that changed lately, the latest first. Those in no run any more are passed over.
     recent: ArrayVec<Seq, RECENT_MAX>,
 }
@@ -368,6 +372,30 @@ impl Assemblers {
     /// Runs that were given up although they had been acknowledged selectively.
     pub(crate) fn runs_given_up(&self) -> u64 {
         self.runs_given_up
+    }
+
+    /// Something is held for a connection.
+    pub(crate) fn note_holder(&mut self, id: Option<AssemblerId>, connection: u32, now: Instant) {
+        let Some(id) = id else { return };
+        let assembler = &mut self.slots[id.index()];
+        if assembler.since == Instant::ZERO {
+            (assembler.connection, assembler.since) = (connection, now);
+        }
+    }
+    /// Something that was held has been given to the application.
+    pub(crate) fn note_progress(&mut self, id: Option<AssemblerId>, now: Instant) {
+        if let Some(id) = id {
+            self.slots[id.index()].since = now;
+        }
+    }
+    /// How many there are, and were at once.
+    pub(crate) fn places(&self) -> usize {
+        self.slots.len()
+    }
+    /// Whose the one at a place is, and since when it has stood still; `None` if nothing is held there.
+    pub(crate) fn standing(&self, place: usize) -> Option<(u32, Instant)> {
+        let assembler = &self.slots[place];
+        (!assembler.runs.is_empty()).then_some((assembler.connection, assembler.since))
     }
 
     fn add(&mut self) -> AssemblerId {

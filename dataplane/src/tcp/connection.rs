@@ -119,6 +119,8 @@ named! {
         FinWaitTimedOut = "fin_wait_timed_out",
         /// Closed, and the rest was not acknowledged within the linger time.
         LingerTimedOut = "linger_timed_out",
+        /// The peer took nothing for a while, or left a hole, and the frames that it held up were needed.
+        Stalled = "stalled",
         /// A new SYN of the peer took the place of the old connection.
         Superseded = "superseded",
         /// The data plane stopped.
@@ -184,6 +186,8 @@ impl Marks {
     pub(super) const NARROW: u32 = 1 << 23;
     /// Waits to be told that there are frames again.
     pub(super) const STARVED: u32 = 1 << 26;
+    /// All that the application has not consumed came in this turn.
+    pub(super) const FRESH: u32 = 1 << 27;
 
     /// Whether any of these is set.
     #[inline]
@@ -364,6 +368,12 @@ impl Cold {
 }
 
 impl Hot {
+    /// Whether the application had not consumed everything before this turn.
+    #[inline(always)]
+    pub(super) fn is_behind(&self) -> bool {
+        self.rcv_unconsumed > 0 && !self.marks.has(Marks::FRESH)
+    }
+
     /// The same.
     #[inline]
     pub(super) fn touch(&self) -> u64 {

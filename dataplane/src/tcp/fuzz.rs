@@ -12,6 +12,8 @@
 //! A record's numbers are distances from what would be right, so that zeros make an exchange that works. Payload follows from its place in
 //! the stream, so both ends know what they must read.
 
+#[cfg(test)]
+mod attacks;
 mod bench;
 mod model;
 mod segments;

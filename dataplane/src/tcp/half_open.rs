@@ -111,6 +111,16 @@ pub(super) struct HalfOpens {
     max: usize,
 }
 
+/// Entries of all queues together.
+const fn dues_max(max: usize) -> usize {
+    2 * max + 16
+}
+
+/// Bytes that so many records take at most, with their places in the queues.
+pub(super) const fn bytes(max: usize) -> usize {
+    max * size_of::<HalfOpen>() + (REPEATS_MAX + 1) * dues_max(max) * size_of::<(Instant, u32, u32)>()
+}
+
 /// What a record that is due wants.
 pub(super) enum Due {
     /// Its SYN-ACK again.
@@ -132,8 +142,13 @@ impl HalfOpens {
     pub(super) fn len(&self) -> usize {
         self.records.len() - self.free.len()
     }
+    /// Whether no more can be remembered. Those that were removed leave something behind until their time is over.
     pub(super) fn is_full(&self) -> bool {
-        self.len() >= self.max
+        self.len() >= self.max || self.dues() >= dues_max(self.max)
+    }
+    /// Entries in the queues.
+    pub(super) fn dues(&self) -> usize {
+        self.due.iter().map(VecDeque::len).sum()
     }
     pub(super) fn record(&self, index: u32) -> &HalfOpen {
         &self.records[index as usize]

@@ -16,7 +16,7 @@ use super::{
     emit::{self, Class, Header, Options},
     half_open::{HalfOpen, Offer},
     options::{ConnectionOptions, EcnChoice, Listen, ListenError, ListenerId},
-    secrets::{COOKIE_TIMESTAMP_BITS, cookie_timestamp_bits},
+    secrets::{COOKIE_AGE_MAX, COOKIE_TIMESTAMP_BITS, cookie_timestamp_bits},
     segment::{Flags, Segment, SynOptions},
     seq::Seq,
     stamp::Stamp,
@@ -219,6 +219,7 @@ impl Tcp {
         out: &mut Outbox,
     ) {
         out.counters.count(Counter::TcpCookiesSent);
+        self.cookies_until = now + COOKIE_AGE_MAX;
         // rfc4987 3.6: without a timestamp only the MSS comes back, so nothing else is agreed.
         let offer = if offer.timestamps { *offer } else { Offer { mss: offer.mss, ..Offer::default() } };
         let iss = self.secrets.cookie(now, key, irs, &offer);
@@ -276,14 +277,16 @@ impl Tcp {
         frame: Frame,
         out: &mut Outbox,
     ) {
+        if now > self.cookies_until || segment.flags.has(Flags::SYN) {
+            // None was sent lately. rfc9293 3.10.7.2, second: any acknowledgment is unacceptable to a listener.
+            self.refuse_segment(key, segment, packet.interface, out);
+            return out.drop(frame, Drop::TcpAckUnacceptable);
+        }
         let ts_offset = self.secrets.timestamp_offset(key);
         let bits = segment.timestamps.map(|(_, echo)| echo.wrapping_sub(ts_offset));
         let (irs, iss) = (segment.seq - 1, segment.ack - 1);
-        let offer =
-            if segment.flags.has(Flags::SYN) { None } else { self.secrets.check_cookie(now, key, irs, iss, bits) };
-        let Some(offer) = offer else {
-            // rfc9293 3.10.7.2, second: any acknowledgment is unacceptable to a listener.
-            self.refuse_segment(key, segment, packet.interface, out);
+        let Some(offer) = self.secrets.check_cookie(now, key, irs, iss, bits) else {
+            // It may be a later segment of a connection whose first was overtaken or lost: a reset would end what the peer will send again.
             return out.drop(frame, Drop::TcpAckUnacceptable);
         };
         let ts_recent = segment.timestamps.map_or(0, |(value, _)| value);

@@ -49,6 +49,7 @@ mod predicted;
 mod queue;
 mod receive;
 mod recovery;
+mod relief;
 mod rtt;
 mod scoreboard;
 mod secrets;
@@ -185,6 +186,8 @@ pub struct Tcp {
     half_open: HalfOpens,
     time_waits: TimeWaits,
     listeners: Listeners,
+    /// A cookie that was sent may come back until then.
+    cookies_until: Instant,
     wheel: Wheel,
     /// Connections to look at before the turn ends.
     touched: Vec<u32>,
@@ -217,6 +220,7 @@ impl Tcp {
             half_open: HalfOpens::new(options.half_open_max),
             time_waits: TimeWaits::new(options.time_wait_max),
             listeners: Listeners::new(),
+            cookies_until: Instant::ZERO,
             wheel: Wheel::new(max, Instant::ZERO),
             touched: Vec::new(),
             events: VecDeque::new(),
@@ -239,8 +243,7 @@ impl Tcp {
             + TCP_LONE_MAX
             + wheel::NODE_BYTES
             + 3 * size_of::<u32>();
-        let records = TCP_HALF_OPEN_MAX * size_of::<half_open::HalfOpen>()
-            + TCP_TIME_WAIT_MAX * 2 * size_of::<time_wait::TimeWait>();
+        let records = half_open::bytes(TCP_HALF_OPEN_MAX) + TCP_TIME_WAIT_MAX * 2 * size_of::<time_wait::TimeWait>();
         connections * each
             + records
             + Table::bytes(connections + TCP_HALF_OPEN_MAX + TCP_TIME_WAIT_MAX)
@@ -427,12 +430,13 @@ impl Tcp {
     /// Does what all touched connections have to do: data, acknowledgments, timers. The end of a turn.
     pub fn flush(&mut self, now: Instant, out: &mut Outbox) {
         self.now = now;
-        self.give_share();
+        self.relieve(now, out);
+        self.give_share(now);
         // Whoever is touched meanwhile (the port has no more room) comes behind them, and is looked at in the next turn.
         let count = self.touched.len();
         for n in 0..count {
             let i = self.touched[n] as usize;
-            self.connections.hot[i].marks.clear(Marks::TOUCHED);
+            self.connections.hot[i].marks.clear(Marks::TOUCHED | Marks::FRESH);
             if self.connections.hot[i].state != State::Closed {
                 self.transmit(now, i, out);
                 if self.connections.hot[i].state != State::Closed {
@@ -441,12 +445,16 @@ impl Tcp {
             }
         }
         self.touched.drain(..count);
+        // Whoever had no room first this time has it last the next time.
+        if self.touched.len() > 1 {
+            self.touched.rotate_left(1);
+        }
     }
 
     /// Bytes from `next` on will be under way.
     fn begin_flight(&mut self, i: usize, next: Seq) -> usize {
         let (hot, cold) = (&mut self.connections.hot[i], &self.connections.cold[i]);
-        let index = self.flights.begin(next, hot.marks.has(Marks::SACK), cold.reordering);
+        let index = self.flights.begin(i as u32, self.now, next, hot.marks.has(Marks::SACK), cold.reordering);
         hot.flight = MaybeIndex::some(index as u32);
         index
     }
@@ -493,7 +501,10 @@ impl Tcp {
         let index = match self.connections.free.pop() {
             Some(index) => {
                 let place = &mut self.connections.hot[index as usize];
-                *place = Hot { generation: place.generation, ..hot };
+                let (generation, starved) = (place.generation, place.marks.0 & Marks::STARVED);
+                *place = Hot { generation, ..hot };
+                // One place in the queue of those who wait is enough.
+                place.marks.set(starved);
                 self.connections.cold[index as usize] = cold;
                 index
             }

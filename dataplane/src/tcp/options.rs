@@ -38,15 +38,20 @@ pub struct TcpOptions {
 }
 
 impl TcpOptions {
-    /// The usual bounds.
+    /// The usual bounds for a worker of one port and so many frames.
     pub fn new(seed: u64, frames: usize) -> Self {
+        Self::with_ports(seed, frames, 1)
+    }
+
+    /// The same with more ports, whose rings need frames too.
+    pub fn with_ports(seed: u64, frames: usize, ports: usize) -> Self {
         Self {
             seed,
             connections_max: TCP_CONNECTIONS_MAX as usize,
             half_open_max: TCP_HALF_OPEN_MAX,
             time_wait_max: TCP_TIME_WAIT_MAX,
-            queued_frames_max: tcp_queued_frames_max(frames as u32) as usize,
-            held_frames_max: tcp_held_frames_max(frames as u32) as usize,
+            queued_frames_max: tcp_queued_frames_max(frames as u32, ports) as usize,
+            held_frames_max: tcp_held_frames_max(frames as u32, ports) as usize,
             congestion: CongestionChoice::default(),
             challenge_interval_us: 500_000,
             ecn: EcnChoice::default(),

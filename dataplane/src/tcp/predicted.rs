@@ -43,7 +43,7 @@ impl Tcp {
             && hot.assembler.is_none()
             && segment.blocks.is_empty()
             && !segment.ce
-            && !self.is_short_of_frames(hot.rcv_unconsumed > 0)
+            && !self.is_short_of_frames(hot.is_behind())
     }
 
     /// Takes it.

@@ -236,7 +236,7 @@ impl Tcp {
             out.drop(frame, Drop::TcpDataAfterClose);
             return self.reset(now, i, End::DataAfterClose, out);
         }
-        let behind = hot.rcv_unconsumed > 0;
+        let behind = hot.is_behind();
         if segment.payload_len > 0 && self.is_short_of_frames(behind) {
             // rfc9293 3.8.6 MUST-35: what may be a probe of the window is answered.
             self.connections.hot[i].marks.set(Marks::ACK_NOW);
@@ -307,6 +307,7 @@ impl Tcp {
             Inserted::New { duplicate, .. } => {
                 out.counters.count(Counter::TcpOutOfOrder);
                 self.connections.cold[i].newest_held = seq;
+                self.assemblers.note_holder(hot.assembler, i as u32, now);
                 if let Some(range) = duplicate {
                     self.note_duplicate(i, range);
                 }
@@ -365,6 +366,7 @@ impl Tcp {
             let Some(Popped { frame, len, fin }) = self.assemblers.pop(&mut hot.assembler, hot.rcv_nxt, out) else {
                 return;
             };
+            self.assemblers.note_progress(self.connections.hot[i].assembler, now);
             match frame {
                 Some(frame) if len > 0 => self.deliver(now, i, len, frame),
                 Some(frame) => out.consume(frame),
@@ -383,6 +385,9 @@ impl Tcp {
         let id = self.connections.id(i as u32);
         let hot = &mut self.connections.hot[i];
         hot.rcv_nxt += len;
+        if hot.rcv_unconsumed == 0 {
+            hot.marks.set(Marks::FRESH);
+        }
         hot.rcv_unconsumed += len;
         self.events.push_back(Event::Received { id, frame });
         self.tune_window(now, i, len);

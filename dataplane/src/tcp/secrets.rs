@@ -49,6 +49,8 @@ impl Secrets {
 const COOKIE_PERIOD: Duration = Duration::from_secs(64);
 /// A cookie is honoured in the period in which it was made and in the next: 64 to 128 s.
 const COOKIE_PERIODS: u64 = 1;
+/// The longest of these.
+pub(super) const COOKIE_AGE_MAX: Duration = Duration::from_secs(128);
 const MSS_CLASSES: [u16; 8] = [216, 536, 1_220, 1_360, 1_440, 1_452, 1_460, 8_940];
 pub(super) const COOKIE_TIMESTAMP_BITS: u32 = 6;
 const NO_WSCALE: u8 = 15;

@@ -16,8 +16,9 @@ use super::{
     options::TcpOptions,
 };
 use crate::{
-    limits::{ETHERNET_MAX, FRAME_ROOM},
+    limits::{ETHERNET_MAX, FRAME_ROOM, TCP_WAKE_EVERY},
     net::Topology,
+    time::Instant,
 };
 use std::collections::VecDeque;
 
@@ -33,7 +34,13 @@ pub(super) struct Share {
     /// What the application has.
     application: usize,
     /// Connections that want to send and have nothing under way: no acknowledgment will wake them.
-    waiting: VecDeque<u32>,
+    pub(super) waiting: VecDeque<u32>,
+    /// They are not told before that.
+    wake_at: Instant,
+    /// Who stands still is not looked for before that,
+    pub(super) look_at: Instant,
+    /// and from these places on: among flights and among what is out of order.
+    pub(super) hands: (usize, usize),
 }
 
 impl Tcp {
@@ -76,13 +83,17 @@ impl Tcp {
         }
     }
 
-    /// Whether somebody can be woken whom no acknowledgment wakes.
-    pub(super) fn has_share_to_give(&self) -> bool {
-        self.may_queue(0) && !self.share.waiting.is_empty()
+    /// When somebody can be woken whom no acknowledgment wakes.
+    pub(super) fn next_share(&self) -> Instant {
+        if self.may_queue(0) && !self.share.waiting.is_empty() { self.share.wake_at } else { Instant::NEVER }
     }
 
-    /// Tells those who waited for frames that there are some again.
-    pub(super) fn give_share(&mut self) {
+    /// Tells those who waited for frames that there are some again. Where the pool itself is empty they will wait anew, so not too often.
+    pub(super) fn give_share(&mut self, now: Instant) {
+        if self.share.waiting.is_empty() || now < self.share.wake_at {
+            return;
+        }
+        self.share.wake_at = now + TCP_WAKE_EVERY;
         for _ in 0..WAKES_MAX {
             if !self.may_queue(0) {
                 return;

@@ -70,10 +70,11 @@ const PERSIST_MAX_US: u64 = 60_000_000;
 impl Tcp {
     /// When [`Self::handle_timers`] has something to do; never too late.
     pub fn next_deadline(&self) -> Instant {
-        if !self.touched.is_empty() || self.has_share_to_give() {
+        if !self.touched.is_empty() {
             return Instant::ZERO;
         }
-        self.wheel.next_deadline().min(self.half_open.next_deadline()).min(self.time_waits.next_deadline())
+        let shares = self.next_share().min(self.next_relief());
+        shares.min(self.wheel.next_deadline()).min(self.half_open.next_deadline()).min(self.time_waits.next_deadline())
     }
 
     /// Does what is due, or a part of it that a turn has time for. Whoever calls this flushes afterwards.
@@ -83,7 +84,8 @@ impl Tcp {
             let Some(index) = self.wheel.pop_due(now) else { break };
             self.handle_due(now, index as usize, out);
         }
-        while let Some(due) = self.half_open.pop_due(now) {
+        for _ in 0..TCP_TIMERS_MAX {
+            let Some(due) = self.half_open.pop_due(now) else { break };
             match due {
                 Due::Repeat(index) => {
                     let record = *self.half_open.record(index);
@@ -96,7 +98,8 @@ impl Tcp {
                 }
             }
         }
-        while let Some(index) = self.time_waits.pop_due(now) {
+        for _ in 0..TCP_TIMERS_MAX {
+            let Some(index) = self.time_waits.pop_due(now) else { break };
             self.forget_time_wait(index);
         }
     }
@@ -269,7 +272,10 @@ impl Tcp {
         }
         cold.retries = cold.retries.saturating_add(1);
         let wait = (u64::from(cold.rtt.rto_us()) << cold.retries.min(8)).min(PERSIST_MAX_US) as u32;
-        hot.transmit_at = not_after(now, Stamp::of(now).plus_us(wait), cold.stalled_at, patience);
+        let at = not_after(now, Stamp::of(now).plus_us(wait), cold.stalled_at, patience);
+        // The peer gets a timeout's time to answer.
+        let least = Stamp::of(now).plus_us(cold.rtt.rto_us().min(wait));
+        hot.transmit_at = if at.is_after(least) { at } else { least };
         out.counters.count(Counter::TcpWindowProbes);
         self.probe_window(now, i, out);
         self.touch(i);

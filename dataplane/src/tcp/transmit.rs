@@ -88,10 +88,11 @@ impl Tcp {
         // rfc9293 3.8.6 MAY-7: a peer that has taken its window back is not sent again what lies beyond it, but for the oldest segment, which
         // asks whether it is still closed.
         let open = (hot.snd_una + hot.snd_wnd).since(seq);
-        if open > 0 {
-            len = len.min(open);
-        } else if seq != hot.snd_una {
-            return false;
+        if open < len {
+            if seq != hot.snd_una {
+                return false;
+            }
+            len = if open > 0 { open } else { len };
         }
         let segments = self.topology.interface(hot.interface).offloads.segments;
         let frame = if len > 0 { flight.queue.gather(seq, len, segments, out) } else { out.make() };

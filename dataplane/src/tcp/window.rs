@@ -26,9 +26,11 @@ impl Tcp {
             return; // nothing comes any more
         }
         // Who consumes at once holds nothing, so what little it needs to go on is not worth refusing.
-        let share = if hot.rcv_unconsumed == 0 { spare.max(2) } else { spare };
-        let share = u32::try_from(share).map_or(u32::MAX, |share| share.saturating_mul(hot.mss.into()));
-        let room = hot.rcv_buffer.min(share).saturating_sub(hot.rcv_unconsumed);
+        let share = u32::try_from(spare).map_or(u32::MAX, |spare| spare.saturating_mul(hot.mss.into()));
+        // In whole units of the scale, so that the peer reads the very edge that we keep.
+        let unit = 1 << hot.rcv_wscale;
+        let least = if hot.rcv_unconsumed == 0 { (2 * u32::from(hot.mss)).max(unit) } else { 0 };
+        let room = hot.rcv_buffer.min(share.max(least)).saturating_sub(hot.rcv_unconsumed) & !(unit - 1);
         let edge = hot.rcv_nxt + room;
         let gain = edge.since(hot.rcv_adv);
         // rfc9293 3.8.6.2.2 MUST-39: by a full segment or half the buffer at least, or a slow reader would be sent crumbs.
@@ -38,9 +40,7 @@ impl Tcp {
             return;
         }
         let before = hot.rcv_adv.since(hot.rcv_nxt);
-        // In whole units of the scale, so that the peer reads the very edge that we keep.
-        let unit = 1 << hot.rcv_wscale;
-        hot.rcv_adv = hot.rcv_adv.max(hot.rcv_nxt + (room & !(unit - 1)));
+        hot.rcv_adv = hot.rcv_adv.max(edge);
         // Who was nearly shut out waits for this; others learn it with the next acknowledgment.
         if before < 2 * u32::from(hot.mss) || gain >= hot.rcv_buffer / 2 {
             hot.marks.set(Marks::WINDOW_UPDATE);

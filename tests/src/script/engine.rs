@@ -337,7 +337,9 @@ impl<M: Medium> Target for Engine<M> {
             End::Graceful => Ending::Graceful,
             End::Reset => Ending::Reset,
             End::Refused => Ending::Refused,
-            End::TimedOut | End::KeepaliveTimedOut | End::FinWaitTimedOut | End::LingerTimedOut => Ending::Timeout,
+            End::TimedOut | End::KeepaliveTimedOut | End::FinWaitTimedOut | End::LingerTimedOut | End::Stalled => {
+                Ending::Timeout
+            }
             End::Unreachable => Ending::Unreachable,
             End::Aborted | End::DataAfterClose | End::Superseded | End::Stopping => Ending::Aborted,
         })

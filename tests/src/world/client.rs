@@ -1,7 +1,10 @@
 //! The TCP side of a foreign host: connections to the gateway's services, of every kind, and an echo server for the gateway's own calls. What
 //! comes back is compared byte by byte with what must come at its place.
 
-use super::peer::Mood;
+use super::{
+    peer::Mood,
+    seed::{GatewayPlan, Spread},
+};
 use fastrand::Rng;
 use smoltcp::{
     iface::{Context, SocketHandle, SocketSet},
@@ -12,6 +15,7 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 use weirgate_dataplane::{
+    limits::TCP_STALLED,
     services::characters,
     time::{Duration, Instant},
 };
@@ -85,8 +89,9 @@ struct Client {
     progress: (Instant, usize),
     /// When something last came or was acknowledged.
     alive_at: Instant,
-    /// Bytes that have come, whether they were read or not.
+    /// Bytes that have come, whether they were read or not, and when the last did.
     arrived: u64,
+    arrived_at: Instant,
     aborted: bool,
     vanishes: bool,
     wild: bool,
@@ -136,6 +141,8 @@ const CLIENTS_MAX: usize = 10;
 /// Connections that its echo server takes at a time.
 const SERVERS: usize = 48;
 
+/// After so long in which nothing came it may have made room for others: what it acknowledged last may have been lost on the way.
+const MADE_ROOM: Duration = Duration::from_ns(TCP_STALLED.as_ns() / 2);
 /// After so long in which nothing was heard the gateway may have given up: it counts from what it sent first.
 const GIVEN_UP: Duration = Duration::from_secs(60);
 /// smoltcp's longest wait is a minute; a second loss makes it two.
@@ -159,14 +166,8 @@ pub fn one_of_log(random: &mut Rng, bits: u32) -> u64 {
 }
 
 impl Clients {
-    /// None yet. `wild`: the gateway's device puts frames anywhere. `lies`: somebody speaks in anybody's name, with the right numbers.
-    pub fn new(
-        gateway: [IpAddr; 2],
-        wild: bool,
-        lies: bool,
-        sockets: &mut SocketSet<'static>,
-        mut random: Rng,
-    ) -> Self {
+    /// None yet, of a gateway like this.
+    pub fn new(gateway: [IpAddr; 2], plan: &GatewayPlan, sockets: &mut SocketSet<'static>, mut random: Rng) -> Self {
         let servers = (0..SERVERS).map(|_| sockets.add(socket(&mut random, 1 << 13)));
         Self {
             clients: Vec::new(),
@@ -175,8 +176,8 @@ impl Clients {
             mood: Mood::Busy,
             open_at: Instant::from_ns(random.u64(2_000_000_000..4_000_000_000)),
             next_port: random.u16(1_024..60_000),
-            wild,
-            lies,
+            wild: plan.spread == Spread::Random,
+            lies: plan.lies,
             score: Connections::default(),
             failure: None,
             random,
@@ -366,6 +367,7 @@ impl Clients {
             progress: (now, 0),
             alive_at: now,
             arrived: 0,
+            arrived_at: now,
             aborted: false,
             vanishes: random.u8(0..4) == 0,
             wild: self.wild,
@@ -391,8 +393,9 @@ impl Clients {
             _ => {
                 self.score.broken += 1;
                 // Nobody who does not know its numbers can end a connection.
-                // When lies have kept both sides apart for so long, either may.
-                let given_up = client.lied && now.since(client.alive_at) > GIVEN_UP;
+                // When lies have kept both sides apart for so long, either may, and who takes nothing when frames are short.
+                let given_up =
+                    client.lied && now.since(client.alive_at) > GIVEN_UP || now.since(client.arrived_at) > MADE_ROOM;
                 if !client.wild && !given_up && (client.confirmed || client.counts) {
                     self.failure.get_or_insert(format!("{client} was reset"));
                 }
@@ -440,7 +443,7 @@ impl Client {
         }
         let arrived = self.received + socket.recv_queue() as u64;
         if arrived != self.arrived {
-            (self.arrived, self.alive_at) = (arrived, now);
+            (self.arrived, self.arrived_at, self.alive_at) = (arrived, now, now);
         }
         self.confirmed |= self.received > 0 || (socket.send_queue() as u64) < self.sent;
         self.established |= matches!(socket.state(), State::Established | State::CloseWait);

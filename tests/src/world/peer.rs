@@ -3,7 +3,7 @@
 use super::{
     client::{Clients, Connections},
     host::{Host, Wires},
-    seed::{GatewayPlan, Network, Spread},
+    seed::{GatewayPlan, Network},
 };
 use crate::wire;
 use fastrand::Rng;
@@ -128,7 +128,7 @@ impl Peer {
         let mut datagrams = udp::Socket::new(buffer(), buffer());
         datagrams.bind(PORT).expect("a fresh socket");
         let gateway = [gateway.v4.into(), gateway.v6.into()];
-        let clients = Clients::new(gateway, plan.spread == Spread::Random, plan.lies, &mut sockets, random.fork());
+        let clients = Clients::new(gateway, plan, &mut sockets, random.fork());
         Self {
             vlan: network.vlan,
             interface,

@@ -183,7 +183,8 @@ impl Dialer {
         let id = match tcp.connect(now, &connect, takes) {
             Ok(id) => id,
             // With some keys no port of ours brings this peer's frames to our queue.
-            Err(ConnectError::NoPort) => return,
+            // And of connections there may be few.
+            Err(ConnectError::NoPort | ConnectError::TooMany) => return,
             Err(error) => return self.fail(format!("cannot connect to {}: {error:?}", target.remote)),
         };
         let busy = self.mood == Mood::Busy && self.bulk.is_none();
@@ -312,8 +313,8 @@ impl Dialer {
                 self.fail(format!("{} ended gracefully after {} of {} bytes", call.remote, call.received, call.total));
             }
             End::Aborted | End::Stopping if call.wild || reason == End::Stopping => {}
-            // A peer has so many sockets and no more.
-            End::Refused => self.score.broken += 1,
+            // Others needed the frames, or a peer has no more sockets.
+            End::Stalled | End::Refused => self.score.broken += 1,
             // It forgets one that it has answered when an old SYN comes to it once more.
             End::Reset if !call.counts && call.received == 0 => self.score.broken += 1,
             // A lie may have left a connection of before with the peer, which smoltcp keeps for good and which answers no SYN.
