@@ -112,9 +112,12 @@ impl Tcp {
         // number may be lower than that of data which came out of order. A pure acknowledgment from beyond a hole says nothing that the data in
         // the hole will not say; believing a forged one would make us deaf to the peer's own.
         let beyond = segment.len() == 0 && segment.seq.after(hot.rcv_nxt);
+        // rfc9293 3.10.7.4, fifth, SYN-RECEIVED: the one that ends the handshake sets it whatever its number.
+        let first = cold.snd_wnd_max == 0;
         if ack.after(hot.snd_una)
             || (hot.snd_wl1.before(segment.seq) && !beyond)
             || (hot.snd_wl1 == segment.seq && hot.snd_wl2.up_to(ack))
+            || first
         {
             // rfc7323 2.3 d: shifted, in all but a SYN.
             let shift = if segment.flags.has(Flags::SYN) { 0 } else { hot.snd_wscale };

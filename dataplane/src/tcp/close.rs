@@ -195,8 +195,8 @@ impl Tcp {
         if flags.has(Flags::RST) {
             return out.drop(frame, Drop::TcpTimeWait);
         }
-        if flags.has(Flags::SYN)
-            && !flags.has(Flags::ACK)
+        // With a FIN it is no honest start here either.
+        if flags.0 & (Flags::SYN | Flags::ACK | Flags::FIN) == Flags::SYN
             && opens_anew(&record, segment)
             && let Some(listener) = self.listeners.find(packet.destination, record.key.local_port())
         {

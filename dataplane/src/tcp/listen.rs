@@ -313,7 +313,8 @@ impl Tcp {
         let record = *self.half_open.record(index);
         let flags = segment.flags;
         // Our SYN-ACK was lost, or is late.
-        if flags.has(Flags::SYN) && !flags.has(Flags::ACK) && segment.seq == record.irs {
+        let is_syn = flags.0 & (Flags::SYN | Flags::ACK | Flags::RST) == Flags::SYN;
+        if is_syn && segment.seq == record.irs {
             out.consume(frame);
             let stored = self.half_open.record_mut(index);
             stored.heard_at = Stamp::of(now);
@@ -337,6 +338,10 @@ impl Tcp {
             // It has our SYN-ACK, whatever else is wrong (it may be a keepalive: its acknowledgment was lost).
             self.half_open.record_mut(index).heard_at = Stamp::of(now);
         }
+        // rfc7323 3.2 g: as for an open connection, before anything else.
+        if record.offer.timestamps && segment.timestamps.is_none() && flags.0 & (Flags::RST | Flags::SYN) == 0 {
+            return out.drop(frame, Drop::TcpTimestampMissing);
+        }
         if !in_window || (old_timestamp && !flags.has(Flags::RST)) {
             let reason = if in_window { Drop::TcpPaws } else { Drop::TcpOutOfWindow };
             if !flags.has(Flags::RST) {
@@ -358,10 +363,6 @@ impl Tcp {
             // rfc5961 4.2 b, c: whatever its number.
             self.challenge_half_open(now, index, out);
             return out.drop(frame, Drop::TcpSynInWindow);
-        }
-        // rfc7323 3.2 g: as for an open connection.
-        if record.offer.timestamps && segment.timestamps.is_none() {
-            return out.drop(frame, Drop::TcpTimestampMissing);
         }
         if !flags.has(Flags::ACK) {
             return out.drop(frame, Drop::TcpFlags);

@@ -231,7 +231,8 @@ impl Tcp {
             self.touch(i);
             return out.drop(frame, Drop::TcpDataAfterFin);
         }
-        if hot.marks.has(Marks::RELEASED) && segment.payload_len > 0 && segment.end().after(hot.rcv_nxt) {
+        let text_end = segment.seq + segment.payload_len;
+        if hot.marks.has(Marks::RELEASED) && segment.payload_len > 0 && text_end.after(hot.rcv_nxt) {
             // rfc9293 3.6.1 SHLD-3; rfc1122 4.2.2.13: nobody will read it, and the peer must know that it is lost.
             out.drop(frame, Drop::TcpDataAfterClose);
             return self.reset(now, i, End::DataAfterClose, out);

@@ -30,6 +30,11 @@ impl Tcp {
             if hot.state == State::SynSent && self.connections.cold[i].retries == 0 {
                 self.handle_syn_timer(now, i, out);
             }
+            // In a simultaneous open: what lies outside the window is answered here, too.
+            let hot = &self.connections.hot[i];
+            if hot.state == State::SynReceived && hot.marks.has(Marks::ACK_NOW) {
+                self.send_ack(now, i, out);
+            }
             return;
         }
         self.open_window(i);

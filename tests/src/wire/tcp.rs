@@ -15,6 +15,8 @@ pub mod flag {
     pub const PSH: u8 = 0x08;
     /// The acknowledgment counts.
     pub const ACK: u8 = 0x10;
+    /// The urgent pointer counts.
+    pub const URG: u8 = 0x20;
     /// RFC 3168.
     pub const ECE: u8 = 0x40;
     /// RFC 3168.
