@@ -11,7 +11,7 @@ use weirgate_dataplane::time::{Duration, Instant};
 pub struct Faults {
     /// Frames that vanish.
     pub loss: u16,
-    /// Not in thousandths: when one vanishes, up to so many that follow do too.
+    /// Not in thousandths: when one vanishes, up to so many that follow soon do too.
     pub burst: u16,
     /// Frames that arrive twice.
     pub duplicate: u16,
@@ -69,6 +69,8 @@ fn is_deceptive(before: &[u8], after: &[u8]) -> bool {
     segment(after).is_some_and(|after| Some(after) != segment(before))
 }
 
+/// The longest burst of losses.
+const BURST_MAX: Duration = Duration::from_ms(200);
 /// Frames that a clogged direction keeps.
 const WAITING_MAX: usize = 64;
 
@@ -108,6 +110,8 @@ struct Direction {
     waiting: VecDeque<Vec<u8>>,
     /// Frames that vanish with the last one that did.
     losing: u16,
+    /// But not those that come later.
+    losing_until: Instant,
     /// A frame that is not overtaken arrives no earlier.
     in_order_at: Instant,
 }
@@ -160,10 +164,15 @@ impl Link {
     }
 
     fn carry(&mut self, now: Instant, end: usize, mut frame: Vec<u8>, agenda: &mut Agenda) {
-        let losing = self.towards[end].losing;
-        if losing > 0 || self.happens(self.faults.loss) {
-            let more = if losing > 0 { losing - 1 } else { self.random.u16(0..=self.faults.burst) };
-            self.towards[end].losing = more;
+        let direction = &mut self.towards[end];
+        if direction.losing > 0 && now < direction.losing_until {
+            direction.losing -= 1;
+            self.tally.lost += 1;
+            return;
+        }
+        if self.happens(self.faults.loss) {
+            let direction = &mut self.towards[end];
+            (direction.losing, direction.losing_until) = (self.random.u16(0..=self.faults.burst), now + BURST_MAX);
             self.tally.lost += 1;
             return;
         }
