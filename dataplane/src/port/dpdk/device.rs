@@ -20,7 +20,7 @@ use std::{
         unix::net::{SocketAddr, UnixDatagram},
     },
     ptr,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 /// A started device. Stops and closes it on drop; its queues must be gone by then.
@@ -301,7 +301,8 @@ impl Part {
 
 impl Drop for Part {
     fn drop(&mut self) {
-        // SAFETY: a valid port whose queues nobody polls any more (they are dropped before it by whoever owns both). Stopping frees the
+        let _alone = DEVICES.lock().unwrap_or_else(PoisonError::into_inner);
+        // SAFETY: no other thread of ours adds or takes devices meanwhile; a valid port whose queues nobody polls any more (they are dropped before it by whoever owns both). Stopping frees the
         // frames in its rings, closing gives the device back to the kernel.
         unsafe {
             sys::rte_eth_dev_stop(self.port);
@@ -396,9 +397,13 @@ fn devargs(config: &PortConfig, index: usize, part: usize, queues: u16) -> (Stri
     (name, devargs)
 }
 
+/// DPDK's lists of devices have no lock that covers a whole probe, or a close: two threads at once corrupt them.
+static DEVICES: Mutex<()> = Mutex::new(());
+
 fn probe(config: &PortConfig, name: &str, devargs: &str) -> Result<u16, StartError> {
     let (name, devargs) = (c_string(name), c_string(devargs));
-    // SAFETY: a NUL-terminated string that outlives the call; EAL is up.
+    let _alone = DEVICES.lock().unwrap_or_else(PoisonError::into_inner);
+    // SAFETY: a NUL-terminated string that outlives the call; EAL is up; no other thread of ours adds or takes devices meanwhile.
     let answer = unsafe { sys::rte_dev_probe(devargs.as_ptr()) };
     if answer < 0 {
         let why = super::reason(answer);
