@@ -26,6 +26,7 @@ pub mod tcp;
 pub mod application;
 pub mod services;
 
+pub mod proxy_protocol;
 pub mod upstream;
 
 pub mod worker;

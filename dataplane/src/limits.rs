@@ -200,6 +200,11 @@ pub const TCP_RELIEF_LOOKS: usize = 1_024;
 /// Whoever waits for frames, and could not use those that there were, is told again after this time.
 pub const TCP_WAKE_EVERY: Duration = Duration::from_ms(1);
 
+// PROXY protocol.
+
+/// Bytes of a version 2 header with its extensions; whoever sends more is refused.
+pub const PROXY_HEADER_MAX: usize = 2_048;
+
 // The loop.
 
 /// A turn that takes longer is a stall, counted and reported.
