@@ -331,9 +331,9 @@ pub fn proxy_protocol(data: &[u8]) {
                 }
             }
             Ok(Parsed::Partial) => assert!(data.len() < PROXY_HEADER_MAX),
-            Err(refusal) => {
-                let more = [data, &[0; 300]].concat();
-                assert_eq!(parse(&more, accept), Err(refusal), "bytes that come later change nothing");
+            // By which name may become clearer.
+            Err(_) => {
+                assert!(parse(&[data, &[0; 300]].concat(), accept).is_err(), "bytes that come later change nothing")
             }
         }
     }
