@@ -106,12 +106,12 @@ pub fn parse(bytes: &[u8], accept: Accept) -> Result<Parsed<'_>, ProxyRefusal> {
 /// Section 2.1.
 fn parse_line(bytes: &[u8]) -> Result<Parsed<'_>, ProxyRefusal> {
     let most = &bytes[..bytes.len().min(V1_MAX)];
-    let Some(end) = most.iter().position(|&b| b == b'\r') else {
-        if most.iter().any(|b| !matches!(b, b' '..=b'~')) {
-            return Err(ProxyRefusal::Line);
-        }
+    let Some(end) = most.iter().position(|b| !matches!(b, b' '..=b'~')) else {
         return if bytes.len() >= V1_MAX { Err(ProxyRefusal::Long) } else { Ok(Parsed::Partial) };
     };
+    if most[end] != b'\r' {
+        return Err(ProxyRefusal::Line);
+    }
     match most.get(end + 1) {
         Some(b'\n') => {}
         None if bytes.len() < V1_MAX => return Ok(Parsed::Partial),
