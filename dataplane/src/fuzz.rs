@@ -8,6 +8,7 @@
 mod tests;
 
 pub use crate::net::fuzz::{arp, frame, icmp_error, ipv6_extensions, nd};
+pub use crate::proxy_protocol::proxy_protocol;
 pub use crate::tcp::fuzz::{tcp_engine, tcp_options, tcp_segments};
 
 use crate::{
@@ -17,7 +18,7 @@ use crate::{
 };
 
 /// Every target by its name, which is also its folder of seeds and its binary.
-pub const TARGETS: [(&str, fn(&[u8])); 12] = [
+pub const TARGETS: [(&str, fn(&[u8])); 13] = [
     ("arp", arp),
     ("counters_file", counters_file),
     ("device", device),
@@ -25,6 +26,7 @@ pub const TARGETS: [(&str, fn(&[u8])); 12] = [
     ("icmp_error", icmp_error),
     ("ipv6_extensions", ipv6_extensions),
     ("nd", nd),
+    ("proxy_protocol", proxy_protocol),
     ("rss_flow", rss_flow),
     ("snapshot", snapshot),
     ("tcp_engine", tcp_engine),

@@ -200,6 +200,18 @@ pub const TCP_RELIEF_LOOKS: usize = 1_024;
 /// Whoever waits for frames, and could not use those that there were, is told again after this time.
 pub const TCP_WAKE_EVERY: Duration = Duration::from_ms(1);
 
+// PROXY protocol.
+
+/// Bytes of a version 2 header with its extensions; whoever sends more is refused.
+pub const PROXY_HEADER_MAX: usize = 2_048;
+
+// Filters.
+
+/// Bytes of a target that a filter writes: as long as a request line may be.
+pub const FILTER_TARGET_MAX: usize = 8_192;
+/// Bytes of a response that a rule holds: head and content fit one frame.
+pub const DIRECT_RESPONSE_MAX: usize = 1_024;
+
 // The loop.
 
 /// A turn that takes longer is a stall, counted and reported.
