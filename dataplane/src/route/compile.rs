@@ -40,6 +40,7 @@ struct Compiler {
     listener: Hostname,
     patterns: Patterns,
     bytes: Vec<u8>,
+    texts: HashMap<String, Text, RandomState>,
     conditions: Vec<Condition>,
     targets: Vec<RuleTarget>,
     matches: Vec<Candidate>,
@@ -67,6 +68,7 @@ impl Compiler {
             listener: Hostname::Any,
             patterns: Patterns::new(&hash),
             bytes: Vec::new(),
+            texts: HashMap::with_hasher(hash.clone()),
             conditions: Vec::new(),
             targets: Vec::new(),
             matches: Vec::new(),
@@ -229,14 +231,20 @@ impl Compiler {
         self.patterns.add(pattern).map_err(|problem| self.faults.add(field(), problem)).ok()
     }
 
+    /// Equal texts are kept once: routes for many hosts often have the same paths, and then they stay in the cache.
     fn text(&mut self, text: &str) -> Text {
+        if let Some(&known) = self.texts.get(text) {
+            return known;
+        }
         let start = self.bytes.len();
         if start + text.len() > u32::MAX as usize {
             self.faults.add("", "all rules together have more than four gigabytes of text");
             return Text::default();
         }
         self.bytes.extend_from_slice(text.as_bytes());
-        Text { start: start as u32, len: text.len() as u32 }
+        let new = Text { start: start as u32, len: text.len() as u32 };
+        self.texts.insert(text.to_owned(), new);
+        new
     }
 
     fn finish(self, rules: Rules) -> Result<Table, Vec<Fault>> {

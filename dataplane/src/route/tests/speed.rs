@@ -31,9 +31,10 @@ fn a_lookup_costs_about_the_same_with_many_routes_as_with_few() {
         let fields: [(&[u8], &[u8]); 4] =
             [(b"host", b"x"), (b"accept", b"*/*"), (b"user-agent", b"y"), (b"cookie", b"z")];
         for (what, targets) in [("one host", 1), ("all hosts in turn", hosts)] {
-            let asked: Vec<_> = (0..targets.min(100_000))
+            // As many texts in each case: their own way into the cache is not what is measured.
+            let asked: Vec<_> = (0..10_000)
                 .map(|number| {
-                    let host = (number * 7_919) % hosts;
+                    let host = (number * 7_919) % targets;
                     (format!("h{host}.example.com"), format!("/api/v{}/items", number % 10))
                 })
                 .collect();
