@@ -6,7 +6,7 @@
 //!   net      Ethernet, VLAN, ARP and ND, IPv4 and IPv6, ICMP, checksums, routes, neighbours
 //!   tcp      connections: handshakes, bytes in order, losses, congestion
 //!   services echo, discard, character generator; what stands above TCP is an Application
-//!   route    which rule a request takes
+//!   route    which rule a request takes; upstream which endpoint of a backend
 //!   worker   one core's loop: Worker::turn(now), in production and in the simulator
 //! ```
 //! Beside the path: [`time`] and randomness are arguments; [`limits`] has every capacity; [`drops`] names every early end and
@@ -24,6 +24,8 @@ pub mod net;
 pub mod tcp;
 
 pub mod route;
+
+pub mod upstream;
 
 pub mod application;
 pub mod services;

@@ -211,6 +211,21 @@ pub const HTTP_VALUE_JOINED_MAX: usize = 4_096;
 /// The largest weight of a backend.
 pub const HTTP_WEIGHT_MAX: u32 = 1_000_000;
 
+// Upstreams.
+
+/// Endpoints of one backend.
+pub const ENDPOINTS_MAX: usize = 65_536;
+/// The largest weight of an endpoint.
+pub const ENDPOINT_WEIGHT_MAX: u32 = 1_000;
+/// Endpoints that least request compares, at most.
+pub const BALANCE_CHOICES_MAX: u8 = 16;
+/// Points of a hash ring, at least and at most; an endpoint has one at least.
+pub const RING_POINTS_RANGE: (u32, u32) = (1_024, 8 << 20);
+/// Places of a Maglev table, at most: a prime number.
+pub const MAGLEV_PLACES_MAX: u32 = 5_000_011;
+/// Unusable endpoints that a hash is led past before it is led to any usable one.
+pub const BALANCE_SKIPS_MAX: usize = 64;
+
 // The loop.
 
 /// A turn that takes longer is a stall, counted and reported.
