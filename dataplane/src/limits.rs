@@ -212,6 +212,50 @@ pub const FILTER_TARGET_MAX: usize = 8_192;
 /// Bytes of a response that a rule holds: head and content fit one frame.
 pub const DIRECT_RESPONSE_MAX: usize = 1_024;
 
+// HTTP routes. What an operator may write follows the Gateway API's own bounds where it has them.
+
+/// Rules of one listener, and matches of all of them, each counted once for each hostname.
+pub const HTTP_RULES_MAX: usize = 1 << 20;
+/// The same for places where a match is looked up.
+pub const HTTP_PLACES_MAX: usize = 1 << 22;
+/// Bytes of a hostname (RFC 1035 section 2.3.4, without the root's dot).
+pub const HOSTNAME_MAX: usize = 253;
+/// Bytes of an exact path, a prefix or a pattern in a rule. A longer request path is compared with prefixes and patterns only.
+pub const HTTP_PATH_MATCH_MAX: usize = 1_024;
+/// Segments of a prefix: each number that occurs is looked up.
+pub const HTTP_PREFIX_SEGMENTS_MAX: usize = 63;
+/// Matches of one hostname with the same path, which are tried one after the other.
+pub const HTTP_SAME_PATH_MAX: usize = 1_024;
+/// Path patterns of one hostname, which are tried one after the other.
+pub const HTTP_PATH_PATTERNS_MAX: usize = 32;
+/// Different patterns of one listener.
+pub const HTTP_PATTERNS_MAX: usize = 1_024;
+/// Bytes of a compiled pattern, and of what a worker keeps to run it fast.
+pub const HTTP_PATTERN_BYTES: usize = 64 << 10;
+/// Header fields, and query parameters, that one match looks at.
+pub const HTTP_CONDITIONS_MAX: usize = 16;
+/// Bytes of a value that one of them is compared with.
+pub const HTTP_VALUE_MATCH_MAX: usize = 4_096;
+/// Bytes of a repeated field's joined lines, or of a decoded parameter, on which patterns are tried; a longer one matches none.
+pub const HTTP_VALUE_JOINED_MAX: usize = 4_096;
+/// The largest weight of a backend.
+pub const HTTP_WEIGHT_MAX: u32 = 1_000_000;
+
+// Upstreams.
+
+/// Endpoints of one backend.
+pub const ENDPOINTS_MAX: usize = 65_536;
+/// The largest weight of an endpoint.
+pub const ENDPOINT_WEIGHT_MAX: u32 = 1_000;
+/// Endpoints that least request compares, at most.
+pub const BALANCE_CHOICES_MAX: u8 = 16;
+/// Points of a hash ring, at least and at most; an endpoint has one at least.
+pub const RING_POINTS_RANGE: (u32, u32) = (1_024, 8 << 20);
+/// Places of a Maglev table, at most: a prime number.
+pub const MAGLEV_PLACES_MAX: u32 = 5_000_011;
+/// Unusable endpoints that a hash is led past before it is led to any usable one.
+pub const BALANCE_SKIPS_MAX: usize = 64;
+
 // The loop.
 
 /// A turn that takes longer is a stall, counted and reported.
@@ -244,6 +288,8 @@ const _: () = {
             <= FRAMES_PER_WORKER,
         "what TCP holds takes nothing from the rings"
     );
+    assert!(HTTP_PREFIX_SEGMENTS_MAX < 64, "numbers of segments are bits of a word");
+    assert!(HTTP_CONDITIONS_MAX <= u8::MAX as usize);
     assert!(
         tcp_held_frames_max(FRAMES_PER_WORKER_RANGE.0, 2) as usize >= 2 * SEGMENTS_MAX,
         "the longest chain, shared, fits"

@@ -1,0 +1,7 @@
+//! Drawn by weight.
+
+use super::EndpointSet;
+
+pub(super) fn choose(set: &EndpointSet, random: u64) -> Option<usize> {
+    set.draw(random)
+}
