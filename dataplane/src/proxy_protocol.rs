@@ -331,9 +331,10 @@ pub fn proxy_protocol(data: &[u8]) {
                 }
             }
             Ok(Parsed::Partial) => assert!(data.len() < PROXY_HEADER_MAX),
-            // By which name may become clearer.
             Err(_) => {
-                assert!(parse(&[data, &[0; 300]].concat(), accept).is_err(), "bytes that come later change nothing")
+                // By which name may become clearer.
+                let more = [data, &[0; 300]].concat();
+                assert!(parse(&more, accept).is_err(), "bytes that come later change nothing");
             }
         }
     }

@@ -1,12 +1,12 @@
 //! Peers that do all that RFC 9293 lets them, to keep others from working: held windows, holes, handshakes that end at once. The services
 //! stand above the engine as a worker has them.
 
-use super::bench::{Bench, LOCAL, Text};
+use super::bench::{Bench, Text};
 use crate::{
     application::Application,
     counters::Counter,
     limits::{TCP_WAKE_EVERY, TX_BACKLOG_SPARED},
-    net::{InterfaceIndex, Packet, PortIndex, protocol},
+    net::PortIndex,
     services::{Service, ServiceListener, Services},
     tcp::{End, Event, Segments, TcpOptions},
     time::{Duration, Instant},
@@ -56,22 +56,7 @@ impl Net {
     }
 
     fn packet(&mut self, ip: [u8; 4], bytes: &[u8], burst: &mut Segments) {
-        let Some(mut frame) = self.bench.out.pool.alloc() else { panic!("pool is empty") };
-        frame.append_slice(bytes).unwrap();
-        let packet = Packet {
-            interface: InterfaceIndex(0),
-            source: ip.into(),
-            destination: LOCAL.into(),
-            protocol: protocol::TCP,
-            protocol_at: 9,
-            hop_limit: 64,
-            traffic_class: 0,
-            group: false,
-            network_at: 0,
-            transport_at: 0,
-            transport_len: frame.len(),
-        };
-        burst.push((packet, frame));
+        burst.push(self.bench.packet(ip, bytes).expect("the pool has frames"));
     }
 
     /// One turn as the worker has it.

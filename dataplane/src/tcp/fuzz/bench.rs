@@ -1,10 +1,9 @@
 //! An engine on the bench: segments go in without a network, and what it says is kept.
 
 use crate::{
-    limits::BURST_MAX,
     net::{Cidr, Interface, InterfaceIndex, Packet, PortIndex, Topology, protocol},
     outbox::Outbox,
-    port::{Offloads, Pool},
+    port::{Frame, Offloads, Pool},
     tcp::{Event, Segments, Tcp, TcpOptions},
     time::{Duration, Instant},
 };
@@ -43,9 +42,9 @@ impl Bench {
         Self { now: Instant::from_ns(5_000_000_000), tcp: Tcp::new(topology, options), out, pool, sent: Vec::new() }
     }
 
-    /// A segment comes. `false`: there was no frame for it.
-    pub(super) fn hear(&mut self, from: [u8; 4], segment: &[u8]) -> bool {
-        let Some(mut frame) = self.out.pool.alloc() else { return false };
+    /// A segment as the net layer gives it; `None`: there is no frame for it.
+    pub(super) fn packet(&self, from: [u8; 4], segment: &[u8]) -> Option<(Packet, Frame)> {
+        let mut frame = self.out.pool.alloc()?;
         frame.append_slice(&segment[..segment.len().min(1_460)]).expect("there is room in a fresh frame");
         let packet = Packet {
             interface: InterfaceIndex(0),
@@ -60,9 +59,14 @@ impl Bench {
             transport_at: 0,
             transport_len: frame.len(),
         };
+        Some((packet, frame))
+    }
+
+    /// A segment comes. `false`: there was no frame for it.
+    pub(super) fn hear(&mut self, from: [u8; 4], segment: &[u8]) -> bool {
+        let Some(packet) = self.packet(from, segment) else { return false };
         let mut burst = Segments::new();
-        const { assert!(BURST_MAX > 0) };
-        burst.push((packet, frame));
+        burst.push(packet);
         self.tcp.handle_burst(self.now, &mut burst, &mut self.out);
         true
     }
