@@ -249,8 +249,7 @@ impl Compiler {
 
     fn finish(self, rules: Rules) -> Result<Table, Vec<Fault>> {
         let Self { mut faults, hash, listener, patterns, bytes, conditions, targets, matches, shares, .. } = self;
-        let mut sorter =
-            Sorter { bytes: &bytes, hosts: vec![HostPaths::default(); self.hosts.len()], candidates: vec![] };
+        let mut sorter = Sorter::new(&bytes, self.hosts.len());
         let mut places = self.places;
         places.sort_by(|a, b| sorter.order(a, b));
         let crowded = |group: &[Place], allowed: usize, what: &str| {
@@ -267,27 +266,26 @@ impl Compiler {
         if !faults.found.is_empty() {
             return Err(faults.found);
         }
-        let hosts_paths = sorter.hosts.into();
-        let candidates = sorter.candidates.into();
         let paths = |entries: Vec<PathEntry>| {
             let text = |text: Text| &bytes[text.start as usize..][..text.len as usize];
             let hashes: Vec<_> = entries.iter().map(|entry| path_hash(&hash, entry.host, text(entry.path))).collect();
             Paths { index: Index::new(hashes.into_iter()), entries: entries.into() }
         };
+        let (exact, prefixes) = (paths(exact), paths(prefixes));
+        let Sorter { hosts, candidates, .. } = sorter;
         let compiled = Compiled {
             rules,
             listener,
-            hosts: HostMap::new(&hash, self.hosts.iter()),
-            hosts_paths,
-            candidates,
+            hosts: HostMap::new(&hash, self.hosts.iter().zip(hosts)),
+            candidates: candidates.into(),
             conditions: conditions.into(),
             rules_targets: targets.into(),
             matches: matches.into(),
             shares: shares.into(),
-            exact: paths(exact),
-            prefixes: paths(prefixes),
-            hash: hash.clone(),
-            bytes: bytes.clone().into(),
+            exact,
+            prefixes,
+            hash,
+            bytes: bytes.into(),
         };
         Ok(Table { compiled: Arc::new(compiled), patterns: patterns.finish() })
     }
@@ -300,7 +298,13 @@ struct Sorter<'a> {
     candidates: Vec<Candidate>,
 }
 
-impl Sorter<'_> {
+impl<'a> Sorter<'a> {
+    fn new(bytes: &'a [u8], hosts: usize) -> Self {
+        let nothing = |host| HostPaths { host, patterns: Span::default(), depths: 0, has_exact: false };
+        let hosts = (0..hosts as u32).map(|host| nothing(HostIndex(host))).collect();
+        Self { bytes, hosts, candidates: Vec::new() }
+    }
+
     fn text(&self, text: Text) -> &[u8] {
         &self.bytes[text.start as usize..][..text.len as usize]
     }
@@ -334,18 +338,24 @@ impl Sorter<'_> {
         };
         let groups: Vec<_> = places.chunk_by(looked_up_together).collect();
         for group in groups {
+            let Place { host, kind, path, candidate: first } = group[0];
+            let kept = if kind == PathKind::RegularExpression { group } else { &group[1..] };
             let start = self.candidates.len() as u32;
-            self.candidates.extend(group.iter().map(|place| place.candidate));
-            let candidates = Span { start, end: self.candidates.len() as u32 };
-            let Place { host, kind, path, .. } = group[0];
+            self.candidates.extend(kept.iter().map(|place| place.candidate));
+            let others = Span { start, end: self.candidates.len() as u32 };
+            let entry = PathEntry { host, path, first, others };
             let paths = &mut self.hosts[host.0 as usize];
             match kind {
-                PathKind::Exact => paths.has_exact = true,
-                PathKind::PathPrefix => {
-                    let slashes = self.bytes[path.start as usize..][..path.len as usize].iter().filter(|&&b| b == b'/');
-                    paths.depths |= 1 << slashes.count();
+                PathKind::Exact => {
+                    paths.has_exact = true;
+                    exact.push(entry);
                 }
-                PathKind::RegularExpression => paths.patterns = candidates,
+                PathKind::PathPrefix => {
+                    let path = &self.bytes[path.start as usize..][..path.len as usize];
+                    paths.depths |= 1 << path.iter().filter(|&&byte| byte == b'/').count();
+                    prefixes.push(entry);
+                }
+                PathKind::RegularExpression => paths.patterns = others,
             }
             let (allowed, what) = match kind {
                 PathKind::Exact | PathKind::PathPrefix => (HTTP_SAME_PATH_MAX, "the same path"),
@@ -353,11 +363,6 @@ impl Sorter<'_> {
             };
             if group.len() > allowed {
                 crowded(group, allowed, what);
-            }
-            match kind {
-                PathKind::Exact => exact.push(PathEntry { host, path, candidates }),
-                PathKind::PathPrefix => prefixes.push(PathEntry { host, path, candidates }),
-                PathKind::RegularExpression => {}
             }
         }
         (exact, prefixes)

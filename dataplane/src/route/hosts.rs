@@ -12,7 +12,7 @@ use super::index::Index;
 use crate::limits::HOSTNAME_MAX;
 use ahash::RandomState;
 
-/// A name's place in a [`HostMap`].
+/// A hostname of the rules, by number.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) struct HostIndex(pub(super) u32);
 
@@ -67,53 +67,53 @@ fn is_below(host: &[u8], suffix: &[u8]) -> bool {
     host.strip_suffix(suffix).is_some_and(|labels| labels.len() > 1 && labels.ends_with(b"."))
 }
 
-/// Names, numbered in the order in which they came.
+/// Names, each with what is known of it.
 #[derive(Clone, Debug)]
-pub(super) struct HostMap {
+pub(super) struct HostMap<T> {
     hash: RandomState,
-    exact: Names,
-    wildcards: Names,
+    exact: Names<T>,
+    wildcards: Names<T>,
     /// Bit n: some wildcard's suffix has n labels.
     labels: u128,
-    any: Option<HostIndex>,
+    any: Option<T>,
 }
 
 #[derive(Clone, Debug)]
-struct Names {
+struct Names<T> {
     index: Index,
-    names: Box<[(Box<[u8]>, HostIndex)]>,
+    names: Box<[(Box<[u8]>, T)]>,
 }
 
-impl Names {
-    fn new(hash: &RandomState, names: Vec<(Box<[u8]>, HostIndex)>) -> Self {
+impl<T> Names<T> {
+    fn new(hash: &RandomState, names: Vec<(Box<[u8]>, T)>) -> Self {
         let hashes: Vec<_> = names.iter().map(|(name, _)| hash.hash_one(&**name)).collect();
         Self { index: Index::new(hashes.into_iter()), names: names.into() }
     }
-    fn find(&self, hash: &RandomState, name: &[u8]) -> Option<HostIndex> {
+    fn find(&self, hash: &RandomState, name: &[u8]) -> Option<&T> {
         let entry = self.index.find(hash.hash_one(name), |entry| *self.names[entry as usize].0 == *name)?;
-        Some(self.names[entry as usize].1)
+        Some(&self.names[entry as usize].1)
     }
 }
 
-impl HostMap {
+impl<T> HostMap<T> {
     /// Of names that differ.
-    pub(super) fn new<'a>(hash: &RandomState, names: impl Iterator<Item = &'a Hostname>) -> Self {
+    pub(super) fn new<'a>(hash: &RandomState, names: impl Iterator<Item = (&'a Hostname, T)>) -> Self {
         let (mut exact, mut wildcards, mut labels, mut any) = (Vec::new(), Vec::new(), 0_u128, None);
-        for (name, index) in names.zip((0..).map(HostIndex)) {
+        for (name, known) in names {
             match name {
-                Hostname::Exact(name) => exact.push((name.clone(), index)),
+                Hostname::Exact(name) => exact.push((name.clone(), known)),
                 Hostname::Wildcard(suffix) => {
                     labels |= 1 << labels_of(suffix);
-                    wildcards.push((suffix.clone(), index));
+                    wildcards.push((suffix.clone(), known));
                 }
-                Hostname::Any => any = Some(index),
+                Hostname::Any => any = Some(known),
             }
         }
         Self { exact: Names::new(hash, exact), wildcards: Names::new(hash, wildcards), labels, any, hash: hash.clone() }
     }
 
     /// The first name in order of precedence that covers `host` and of which `visit` makes something.
-    pub(super) fn find_map<T>(&self, host: &[u8], mut visit: impl FnMut(HostIndex) -> Option<T>) -> Option<T> {
+    pub(super) fn find_map<F>(&self, host: &[u8], mut visit: impl FnMut(&T) -> Option<F>) -> Option<F> {
         if host.len() <= HOSTNAME_MAX {
             if let Some(found) = self.exact.find(&self.hash, host).and_then(&mut visit) {
                 return Some(found);
@@ -122,10 +122,10 @@ impl HostMap {
                 return Some(found);
             }
         }
-        self.any.and_then(visit)
+        self.any.as_ref().and_then(visit)
     }
 
-    fn find_wildcard<T>(&self, host: &[u8], visit: &mut impl FnMut(HostIndex) -> Option<T>) -> Option<T> {
+    fn find_wildcard<F>(&self, host: &[u8], visit: &mut impl FnMut(&T) -> Option<F>) -> Option<F> {
         if self.labels == 0 {
             return None;
         }
@@ -159,10 +159,10 @@ mod tests {
     fn visited(names: &[&str], host: &str) -> Vec<String> {
         let hostnames: Vec<_> =
             names.iter().map(|name| if *name == "*" { Hostname::Any } else { Hostname::new(name) }).collect();
-        let map = HostMap::new(&RandomState::with_seeds(1, 2, 3, 4), hostnames.iter());
+        let map = HostMap::new(&RandomState::with_seeds(1, 2, 3, 4), hostnames.iter().zip(0..));
         let mut visited = Vec::new();
-        map.find_map(host.as_bytes(), |HostIndex(index)| {
-            visited.push(names[index as usize].to_owned());
+        map.find_map(host.as_bytes(), |&index: &usize| {
+            visited.push(names[index].to_owned());
             None::<()>
         });
         let covering = hostnames.iter().filter(|name| name.covers(host.as_bytes())).count();
@@ -192,8 +192,12 @@ mod tests {
     fn hosts_of_any_length_are_looked_up() {
         for labels in [1, 126, 127, 128, 200, 400] {
             let host = vec!["x"; labels].join(".");
-            let map = HostMap::new(&RandomState::with_seeds(1, 2, 3, 4), [Hostname::new("*.x.x")].iter());
-            assert_eq!(map.find_map(host.as_bytes(), Some).is_some(), (3..=127).contains(&labels), "{labels} labels");
+            let map = HostMap::new(&RandomState::with_seeds(1, 2, 3, 4), [(&Hostname::new("*.x.x"), ())].into_iter());
+            assert_eq!(
+                map.find_map(host.as_bytes(), |()| Some(())).is_some(),
+                (3..=127).contains(&labels),
+                "{labels} labels"
+            );
         }
     }
 

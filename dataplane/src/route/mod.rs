@@ -16,13 +16,13 @@
 //! fields; most query parameters; the older route; the earlier rule. Hostnames are those of the route, not what they have in common
 //! with the listener's.
 //!
-//! *Where patterns stand* is left to implementations. Envoy Gateway, Contour and Cilium put them between exact paths and prefixes, nginx too;
-//! Istio puts them last. Here they stand between: nearly every host has a prefix `/`, and behind it no pattern would ever be tried. Among
-//! patterns the longer text comes first, as all of these have it.
+//! *Where patterns stand* is left to implementations. Envoy Gateway and Cilium put them between exact paths and prefixes, as nginx does with plain
+//! prefixes; Istio puts them last. Here they stand between: nearly every host has a prefix `/`, and behind it no pattern would ever be tried. Among
+//! patterns the longer text comes first, as the three controllers have it.
 //!
-//! *If a host has routes and none of them matches*, less specific hosts are tried. The Gateway API gives routes with more specific hostnames
-//! precedence "across all rules specified on applicable Routes", and wants status 404 when no matching rule is attached; only listeners are isolated
-//! from each other by hostname, which [`Rules::hostname`] does. (Envoy's virtual hosts do not fall through, and its users miss it.)
+//! *If a host has routes and none of them matches*, less specific hosts are tried. The Gateway API gives rules of routes with more specific
+//! hostnames precedence, which is an order and excludes nobody, and wants status 404 only when no matching rule is attached; just listeners are
+//! isolated from each other by hostname, which [`Rules::hostname`] does. (Envoy Gateway, on virtual hosts, answers 404 here.)
 
 mod check;
 mod compile;

@@ -16,6 +16,7 @@ use ahash::RandomState;
 use regex::bytes::Regex;
 use std::{
     hash::{BuildHasher, Hasher},
+    iter,
     ops::Range,
     sync::Arc,
 };
@@ -37,8 +38,6 @@ pub(super) struct Compiled {
     pub(super) hash: RandomState,
 
     // By number.
-    pub(super) hosts: HostMap,
-    pub(super) hosts_paths: Box<[HostPaths]>,
     pub(super) candidates: Box<[Candidate]>,
     pub(super) conditions: Box<[Condition]>,
     pub(super) rules_targets: Box<[RuleTarget]>,
@@ -46,6 +45,7 @@ pub(super) struct Compiled {
     pub(super) shares: Box<[Share]>,
 
     // By key.
+    pub(super) hosts: HostMap<HostPaths>,
     pub(super) exact: Paths,
     pub(super) prefixes: Paths,
 
@@ -74,8 +74,9 @@ impl Span {
 }
 
 /// What is known of a host beside the hashed paths.
-#[derive(Clone, Copy, Default, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct HostPaths {
+    pub(super) host: HostIndex,
     /// Candidates with patterns, in order of precedence.
     pub(super) patterns: Span,
     /// Bit n: some prefix has n segments.
@@ -96,8 +97,10 @@ pub(super) struct PathEntry {
     pub(super) host: HostIndex,
     /// A prefix has no slash at its end.
     pub(super) path: Text,
-    /// In order of precedence.
-    pub(super) candidates: Span,
+    /// Most paths have one candidate; it is here so that it need not be fetched.
+    pub(super) first: Candidate,
+    /// The others, in order of precedence.
+    pub(super) others: Span,
 }
 
 /// A match of a rule, with what is left to look at when host and path fit.
@@ -175,10 +178,8 @@ impl Table {
             return None;
         }
         compiled.hosts.find_map(request.host, |host| {
-            let paths = &compiled.hosts_paths[host.0 as usize];
-            self.exact(host, paths, request)
-                .or_else(|| self.pattern(paths, request))
-                .or_else(|| self.prefix(host, paths, request))
+            let found = self.exact(host, request).or_else(|| self.pattern(host, request));
+            found.or_else(|| self.prefix(host, request))
         })
     }
 
@@ -206,22 +207,22 @@ impl Table {
         Terms { bytes: &self.compiled.bytes, patterns: &self.patterns }
     }
 
-    fn exact<'a, F>(&self, host: HostIndex, paths: &HostPaths, request: &Request<'a, F>) -> Option<Found>
+    fn exact<'a, F>(&self, host: &HostPaths, request: &Request<'a, F>) -> Option<Found>
     where
         F: Iterator<Item = (&'a [u8], &'a [u8])> + Clone,
     {
-        if !paths.has_exact || request.path.len() > HTTP_PATH_MATCH_MAX {
+        if !host.has_exact || request.path.len() > HTTP_PATH_MATCH_MAX {
             return None;
         }
-        let candidates = self.compiled.candidates_of(&self.compiled.exact, host, request.path)?;
-        self.first_of(candidates, request, PathFound::Exact)
+        let entry = self.compiled.entry(&self.compiled.exact, host.host, request.path)?;
+        self.first_of(entry, request, PathFound::Exact)
     }
 
-    fn pattern<'a, F>(&self, paths: &HostPaths, request: &Request<'a, F>) -> Option<Found>
+    fn pattern<'a, F>(&self, host: &HostPaths, request: &Request<'a, F>) -> Option<Found>
     where
         F: Iterator<Item = (&'a [u8], &'a [u8])> + Clone,
     {
-        let candidates = &self.compiled.candidates[paths.patterns.range()];
+        let candidates = &self.compiled.candidates[host.patterns.range()];
         let found = candidates.iter().find(|candidate| {
             // The pattern last: it costs the most.
             self.lack(candidate, request).is_none()
@@ -230,11 +231,11 @@ impl Table {
         Some(Found { rule: found.rule, path: PathFound::Pattern })
     }
 
-    fn prefix<'a, F>(&self, host: HostIndex, paths: &HostPaths, request: &Request<'a, F>) -> Option<Found>
+    fn prefix<'a, F>(&self, host: &HostPaths, request: &Request<'a, F>) -> Option<Found>
     where
         F: Iterator<Item = (&'a [u8], &'a [u8])> + Clone,
     {
-        let mut depths = paths.depths;
+        let mut depths = host.depths;
         let segments = Segments::of(request.path, depths);
         depths &= segments.depths();
         while let Some(deepest) = depths.checked_ilog2() {
@@ -242,8 +243,8 @@ impl Table {
             let len = segments.end(deepest as usize);
             let found = self
                 .compiled
-                .candidates_of(&self.compiled.prefixes, host, &request.path[..len])
-                .and_then(|candidates| self.first_of(candidates, request, PathFound::Prefix { len }));
+                .entry(&self.compiled.prefixes, host.host, &request.path[..len])
+                .and_then(|entry| self.first_of(entry, request, PathFound::Prefix { len }));
             if found.is_some() {
                 return found;
             }
@@ -251,11 +252,13 @@ impl Table {
         None
     }
 
-    fn first_of<'a, F>(&self, candidates: &[Candidate], request: &Request<'a, F>, path: PathFound) -> Option<Found>
+    fn first_of<'a, F>(&self, entry: &PathEntry, request: &Request<'a, F>, path: PathFound) -> Option<Found>
     where
         F: Iterator<Item = (&'a [u8], &'a [u8])> + Clone,
     {
-        let found = candidates.iter().find(|candidate| self.lack(candidate, request).is_none())?;
+        let others = &self.compiled.candidates[entry.others.range()];
+        let mut candidates = iter::once(&entry.first).chain(others);
+        let found = candidates.find(|candidate| self.lack(candidate, request).is_none())?;
         Some(Found { rule: found.rule, path })
     }
 
@@ -279,14 +282,14 @@ impl Table {
 }
 
 impl Compiled {
-    /// The candidates of a host with exactly this path or prefix.
+    /// What there is of a host with exactly this path or prefix.
     #[inline]
-    fn candidates_of(&self, paths: &Paths, host: HostIndex, path: &[u8]) -> Option<&[Candidate]> {
+    fn entry<'t>(&self, paths: &'t Paths, host: HostIndex, path: &[u8]) -> Option<&'t PathEntry> {
         let entry = paths.index.find(path_hash(&self.hash, host, path), |entry| {
             let entry = &paths.entries[entry as usize];
             entry.host == host && self.bytes[entry.path.start as usize..][..entry.path.len as usize] == *path
         })?;
-        Some(&self.candidates[paths.entries[entry as usize].candidates.range()])
+        Some(&paths.entries[entry as usize])
     }
 }
 
