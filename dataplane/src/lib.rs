@@ -5,6 +5,7 @@
 //!   port     rx_burst                                             tx_burst      the one seam to hardware; Frame, Pool
 //!   net      Ethernet, VLAN, ARP and ND, IPv4 and IPv6, ICMP, checksums, routes, neighbours
 //!   tcp      connections: handshakes, bytes in order, losses, congestion
+//!   http     heads, bodies, trailers: strict framing, one form of each path, what goes on to the next hop
 //!   services echo, discard, character generator; what stands above TCP is an Application
 //!   worker   one core's loop: Worker::turn(now), in production and in the simulator
 //! ```
@@ -21,6 +22,8 @@ pub mod port;
 pub mod net;
 
 pub mod tcp;
+
+pub mod http;
 
 pub mod application;
 pub mod services;
