@@ -284,7 +284,6 @@ impl Spans {
         Name::find(name)
     }
     /// Marks every field whose name is such; says whether there was one.
-    #[allow(dead_code)]
     pub(crate) fn end_where(&mut self, is_such: impl Fn(&[u8]) -> bool) -> bool {
         let mut any = false;
         for field in &mut self.fields {
@@ -372,7 +371,7 @@ impl<'a> Request<'a> {
     pub fn port(self) -> Option<u16> {
         self.fields.spans.port
     }
-    /// The path as it came, before it is normalised; empty in authority form, `*` in asterisk form.
+    /// The path as it came, before [`normalize`](super::normalize); empty in authority form, `*` in asterisk form.
     pub fn path(self) -> &'a [u8] {
         self.line().path.slice(self.fields.bytes)
     }

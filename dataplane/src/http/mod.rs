@@ -11,6 +11,7 @@
 //! * [`head`]: views over a head's bytes. A worker has one [`Spans`] of scratch for all its connections.
 //! * [`authority`]: hosts and ports.
 //! * [`h1`]: RFC 9112, both halves of both sides.
+//! * [`normalize`]: one form of each path, made once, before anything looks at it.
 //!
 //! Nothing here allocates, reads a clock or keeps bytes: whoever owns the frames slices them.
 
@@ -19,6 +20,7 @@ pub mod head;
 pub mod refusal;
 
 pub mod h1;
+pub mod normalize;
 
 pub use head::{Request, Response, Spans};
 pub use refusal::Refusal;

@@ -306,3 +306,47 @@ fn a_drained_connection_takes_no_further_request() {
     assert!(!idle.persists());
     assert_eq!(idle.step(b"HTTP/1.1 408 ..", &mut spans), Ok(Step::NeedMore { skip: 15 }));
 }
+
+#[test]
+fn whatever_decides_on_a_request_sees_what_goes_on() {
+    use crate::http::normalize::{EscapedSlashes, Normalizer, Options, Underscores, underscores};
+    let mut spans = Spans::new();
+    let mut read = |bytes: &'static str, then: &mut dyn FnMut(&mut Spans)| {
+        let mut receiver = Receiver::new(Side::Server, Limits::default());
+        let step = receiver.step(bytes.as_bytes(), &mut spans);
+        assert!(matches!(step, Ok(Step::Head { len, .. }) if len == bytes.len()));
+        then(&mut spans);
+    };
+    let bytes =
+        "GET /a HTTP/1.1\r\nHost: a\r\nx-id: 1\r\nX_Id: 2\r\nX-Secret: 3\r\nx-id: 4\r\nConnection: x-secret\r\n\r\n";
+    read(bytes, &mut |spans| {
+        let refused = underscores(Options::default(), spans);
+        assert_eq!(refused, Err(Refusal::FieldUnderscore));
+    });
+    read(bytes, &mut |spans| {
+        let allow = Options { underscores: Underscores::Allow, ..Options::default() };
+        assert_eq!(underscores(allow, spans), Ok(()));
+        assert_eq!(spans.request(bytes.as_bytes()).fields().count(), 3);
+        let drop = Options { underscores: Underscores::Drop, ..Options::default() };
+        assert_eq!(underscores(drop, spans), Ok(()));
+        let fields = spans.request(bytes.as_bytes()).fields;
+        assert_eq!(fields.values("x-id").collect::<Vec<_>>(), [b"1", b"4"]);
+        assert_eq!(fields.only("x-id"), Err(crate::http::head::Repeated), "neither the first nor the last");
+        assert_eq!(fields.only("x-secret"), Ok(None), "what ends here decides nothing");
+    });
+    let mut normalizer = Normalizer::new();
+    for (bytes, path) in [
+        ("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", "*"),
+        ("OPTIONS http://a HTTP/1.1\r\nHost: a\r\n\r\n", "*"),
+        ("OPTIONS http://a?x HTTP/1.1\r\nHost: a\r\n\r\n", "/"),
+        ("GET http://a HTTP/1.1\r\nHost: a\r\n\r\n", "/"),
+        ("GET http://a//b/../%63 HTTP/1.1\r\nHost: a\r\n\r\n", "/c"),
+        ("CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n", ""),
+    ] {
+        read(bytes, &mut |spans| {
+            let options = Options { escaped_slashes: EscapedSlashes::Keep, ..Options::default() };
+            let found = normalizer.request(options, spans.request(bytes.as_bytes())).unwrap();
+            assert_eq!((found.bytes, found.redirect), (path.as_bytes(), false), "{bytes:?}");
+        });
+    }
+}
