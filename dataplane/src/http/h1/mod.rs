@@ -11,6 +11,7 @@ mod chunked;
 mod framing;
 mod head;
 mod receive;
+pub mod write;
 
 pub use framing::{Asked, Body, Framing};
 pub use receive::{Limits, Receiver, Step};
