@@ -6,7 +6,7 @@
 //!   net      Ethernet, VLAN, ARP and ND, IPv4 and IPv6, ICMP, checksums, routes, neighbours
 //!   tcp      connections: handshakes, bytes in order, losses, congestion
 //!   services echo, discard, character generator; what stands above TCP is an Application
-//!   route, filters, upstream, proxy_protocol: parts of the HTTP gateway that are not joined to the path yet
+//!   http, route, filters, upstream, proxy_protocol: parts of the HTTP gateway that are not joined to the path yet
 //!   worker   one core's loop: Worker::turn(now), in production and in the simulator
 //! ```
 //! Beside the path: [`time`] and randomness are arguments; [`limits`] has every capacity; [`drops`] names every early end and
@@ -27,6 +27,7 @@ pub mod application;
 pub mod services;
 
 pub mod filters;
+pub mod http;
 pub mod proxy_protocol;
 pub mod route;
 pub mod upstream;

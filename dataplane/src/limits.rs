@@ -256,6 +256,35 @@ pub const MAGLEV_PLACES_MAX: u32 = 5_000_011;
 /// Unusable endpoints that a hash is led past before it is led to any usable one.
 pub const BALANCE_SKIPS_MAX: usize = 64;
 
+// HTTP.
+
+/// Bytes of a head, request line included, beyond which no configuration goes; offsets into it are 16 bits wide.
+pub const HTTP_HEAD_BYTES_MAX: usize = 60 << 10;
+/// Fields of a head beyond which no configuration goes. Fields are counted beside bytes: each costs more than its bytes (CVE-2026-47774).
+pub const HTTP_FIELDS_MAX: usize = 256;
+/// Fields of a head, if the configuration does not say.
+pub const HTTP_FIELDS: usize = 100;
+/// Bytes of a request line, if the configuration does not say (RFC 9112 section 3 asks for 8,000 at least).
+pub const HTTP_REQUEST_LINE: usize = 16 << 10;
+/// Bytes of a method; the longest registered one has 17.
+pub const HTTP_METHOD_MAX: usize = 24;
+/// Bytes of a host's name (RFC 1035 section 2.3.4), or of an IPv6 address in brackets.
+pub const HTTP_HOST_MAX: usize = 253;
+/// Options in all `Connection` fields of one head; each is compared with every field's name.
+pub const HTTP_CONNECTION_OPTIONS_MAX: usize = 16;
+/// Informational responses before the final one.
+pub const HTTP_INTERIM_MAX: u8 = 16;
+/// Bytes of a chunk's line.
+pub const HTTP_CHUNK_LINE_MAX: u16 = 256;
+/// Bytes of all chunk extensions of one message: nobody uses them, and they are not forwarded.
+pub const HTTP_CHUNK_EXTENSIONS_MAX: u32 = 16 << 10;
+/// Bytes of a trailer section.
+pub const HTTP_TRAILER_BYTES_MAX: usize = 8 << 10;
+/// Fields of a trailer section.
+pub const HTTP_TRAILER_FIELDS_MAX: usize = 32;
+/// The longest content that a length may promise: what backends read as a signed number stays positive.
+pub const HTTP_CONTENT_LENGTH_MAX: u64 = i64::MAX as u64;
+
 // The loop.
 
 /// A turn that takes longer is a stall, counted and reported.
@@ -276,6 +305,9 @@ const _: () = {
         "the peer's largest window can be filled while a round trip is acknowledged"
     );
     assert!(TSO_MAX as usize <= (SEGMENTS_MAX - 1) * FRAME_ROOM, "header and payload fit the longest chain");
+    assert!(HTTP_HEAD_BYTES_MAX <= u16::MAX as usize, "places in a head fit a span");
+    assert!(HTTP_REQUEST_LINE <= HTTP_HEAD_BYTES_MAX && HTTP_TRAILER_BYTES_MAX <= HTTP_HEAD_BYTES_MAX);
+    assert!(HTTP_FIELDS <= HTTP_FIELDS_MAX && HTTP_TRAILER_FIELDS_MAX <= HTTP_FIELDS_MAX);
     assert!(TCP_COPY_MAX < FRAME_ROOM);
     assert!(ICMP6_QUOTE_MAX + 40 + 8 + 18 <= FRAME_ROOM);
     assert!(TCP_COPY_MAX <= FRAME_ROOM, "a copy goes up in one fresh frame");

@@ -30,7 +30,7 @@ pub enum Event {
         /// Which.
         id: ConnectionId,
     },
-    /// Something is wrong, and may get better. Only for those who ask ([`ConnectionOptions::reports_trouble`]).
+    /// Something is wrong, and may get better. Only for those who ask ([`ConnectionOptions::reports_trouble`](super::ConnectionOptions::reports_trouble)).
     Trouble {
         /// Which.
         id: ConnectionId,

@@ -1,0 +1,17 @@
+//! HTTP/1.0 and HTTP/1.1 on the wire (RFC 9112), strictly: ambiguous framing is refused, never repaired.
+//!
+//! ```text
+//!   receive   what comes next on a connection: head, body, trailers, end
+//!     head      lines, and the tokens in them             framing   where the message ends, by its fields
+//!     chunked   chunk lines
+//!   write     the same, outwards
+//! ```
+
+mod chunked;
+mod framing;
+mod head;
+mod receive;
+pub mod write;
+
+pub use framing::{Asked, Body, Framing};
+pub use receive::{Limits, Receiver, Step};

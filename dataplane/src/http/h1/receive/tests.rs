@@ -1,0 +1,5 @@
+//! Tables: each row whole, byte by byte and cut at each place must give the same.
+
+mod attacks;
+mod driver;
+mod rules;

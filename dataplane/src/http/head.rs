@@ -1,0 +1,415 @@
+//! Views over a head's bytes, and the scratch that says where its parts lie.
+//!
+//! ```text
+//!   bytes   GET /a?b HTTP/1.1 | Host: A.example | X-Id: 7 | ..          they belong to whoever received them
+//!           +-- method        target             +-- value
+//!   Spans   line   fields [(name, value, known, hop)]   names "host" "x-id" "a.example" ..     lower case, one scratch per worker
+//! ```
+//! HTTP/2 fills the same spans from its decoded field sections, so everything that looks at a request looks at one type.
+
+use super::Version;
+use crate::limits::{HTTP_FIELDS_MAX, HTTP_HEAD_BYTES_MAX};
+use arrayvec::ArrayVec;
+
+/// Where a part lies.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(crate) struct Span {
+    at: u16,
+    len: u16,
+}
+
+impl Span {
+    pub(crate) fn new(at: usize, len: usize) -> Self {
+        debug_assert!(at + len <= usize::from(u16::MAX));
+        Self { at: at as u16, len: len as u16 }
+    }
+    /// Where `part` lies in `whole`, of which it is a slice.
+    pub(crate) fn of(part: &[u8], whole: &[u8]) -> Self {
+        let at = part.as_ptr().addr() - whole.as_ptr().addr();
+        assert!(at + part.len() <= whole.len(), "a part lies in its whole");
+        Self::new(at, part.len())
+    }
+    pub(crate) fn slice(self, whole: &[u8]) -> &[u8] {
+        &whole[usize::from(self.at)..][..usize::from(self.len)]
+    }
+}
+
+/// Declares the names that this layer itself has something to say about, and what it says.
+macro_rules! names {
+    ($($variant:ident = $name:literal: $role:ident,)+) => {
+        /// A field that this layer knows.
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        pub enum Name { $(#[doc = concat!("`", $name, "`")] $variant,)+ }
+
+        impl Name {
+            /// The name, in lower case.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $name,)+ }
+            }
+            /// Finds a name that is in lower case.
+            #[allow(non_upper_case_globals)] // constants that are patterns
+            pub(crate) fn find(name: &[u8]) -> Option<Self> {
+                $(const $variant: &[u8] = $name.as_bytes();)+
+                match name { $($variant => Some(Self::$variant),)+ _ => None }
+            }
+            /// What becomes of it.
+            pub(crate) const fn role(self) -> Role {
+                match self { $(Self::$variant => Role::$role,)+ }
+            }
+        }
+    };
+}
+
+/// What becomes of a field between the legs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Role {
+    /// Says where a message ends or whom it is for: read here, written anew, never passed on as it is, never in a trailer.
+    Framing,
+    /// For this hop alone (RFC 9110 section 7.6.1).
+    Hop,
+    /// Says who the client is: believed only from those who are trusted.
+    Trust,
+    /// Goes on, but not in a trailer section (RFC 9110 section 6.5.1), and `Connection` must not name it.
+    Firm,
+}
+
+names! {
+    ContentLength = "content-length": Framing,
+    TransferEncoding = "transfer-encoding": Framing,
+    Host = "host": Framing,
+    Expect = "expect": Framing,
+
+    Connection = "connection": Hop,
+    KeepAlive = "keep-alive": Hop,
+    ProxyConnection = "proxy-connection": Hop,
+    Te = "te": Hop,
+    Trailer = "trailer": Hop,
+    Upgrade = "upgrade": Hop,
+    Http2Settings = "http2-settings": Hop,
+    ProxyAuthenticate = "proxy-authenticate": Hop,
+    ProxyAuthenticationInfo = "proxy-authentication-info": Hop,
+    ProxyAuthorization = "proxy-authorization": Hop,
+
+    Forwarded = "forwarded": Trust,
+    XForwardedFor = "x-forwarded-for": Trust,
+    XForwardedProto = "x-forwarded-proto": Trust,
+    XForwardedHost = "x-forwarded-host": Trust,
+    XForwardedPort = "x-forwarded-port": Trust,
+    XForwardedPrefix = "x-forwarded-prefix": Trust,
+    XForwardedServer = "x-forwarded-server": Trust,
+    XForwardedScheme = "x-forwarded-scheme": Trust,
+    XForwardedSsl = "x-forwarded-ssl": Trust,
+    XForwardedClientCert = "x-forwarded-client-cert": Trust,
+    XRealIp = "x-real-ip": Trust,
+    XOriginalUrl = "x-original-url": Trust,
+    XRewriteUrl = "x-rewrite-url": Trust,
+    Proxy = "proxy": Trust,
+
+    Authorization = "authorization": Firm,
+    CacheControl = "cache-control": Firm,
+    ContentEncoding = "content-encoding": Firm,
+    ContentRange = "content-range": Firm,
+    ContentType = "content-type": Firm,
+    Cookie = "cookie": Firm,
+    Date = "date": Firm,
+    IfMatch = "if-match": Firm,
+    IfModifiedSince = "if-modified-since": Firm,
+    IfNoneMatch = "if-none-match": Firm,
+    IfRange = "if-range": Firm,
+    IfUnmodifiedSince = "if-unmodified-since": Firm,
+    Location = "location": Firm,
+    MaxForwards = "max-forwards": Firm,
+    Range = "range": Firm,
+    RetryAfter = "retry-after": Firm,
+    SetCookie = "set-cookie": Firm,
+    Vary = "vary": Firm,
+    Via = "via": Firm,
+    WwwAuthenticate = "www-authenticate": Firm,
+}
+
+/// One field of a head or trailer section.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Field {
+    /// In [`Spans::names`].
+    name: Span,
+    /// In the head's bytes.
+    value: Span,
+    pub(crate) known: Option<Name>,
+    /// It ends here: for this hop, named by `Connection`, or taken away.
+    pub(crate) ends_here: bool,
+}
+
+/// The form of a request's target (RFC 9112 section 3.2).
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Form {
+    /// `/path?query`
+    #[default]
+    Origin,
+    /// `http://host/path?query`
+    Absolute,
+    /// `host:port`, for CONNECT.
+    Authority,
+    /// `*`, for OPTIONS.
+    Asterisk,
+}
+
+/// The parts of a request's or status line.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Line {
+    pub(crate) version: Version,
+    /// The method, or the reason.
+    pub(crate) word: Span,
+    /// 0 in a request.
+    pub(crate) status: u16,
+    pub(crate) form: Form,
+    /// An absolute form's scheme.
+    pub(crate) scheme: Option<Scheme>,
+    /// The target's, where it has one.
+    pub(crate) authority: Span,
+    pub(crate) path: Span,
+    pub(crate) query: Option<Span>,
+}
+
+impl Line {
+    pub(crate) const fn new(version: Version) -> Self {
+        let none = Span { at: 0, len: 0 };
+        Self {
+            version,
+            word: none,
+            status: 0,
+            form: Form::Origin,
+            scheme: None,
+            authority: none,
+            path: none,
+            query: None,
+        }
+    }
+}
+
+/// The schemes that are spoken here.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Scheme {
+    /// RFC 9110 section 4.2.1.
+    Http,
+    /// RFC 9110 section 4.2.2.
+    Https,
+}
+
+impl Scheme {
+    /// The port that stands for none.
+    pub const fn port(self) -> u16 {
+        match self {
+            Self::Http => 80,
+            Self::Https => 443,
+        }
+    }
+    /// As a URI says it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+}
+
+/// A worker's scratch: where the parts of the head or trailer section lie that was read last.
+pub struct Spans {
+    pub(crate) line: Line,
+    pub(crate) fields: ArrayVec<Field, HTTP_FIELDS_MAX>,
+    /// The host that is asked, in `names`.
+    pub(crate) host: Span,
+    pub(crate) port: Option<u16>,
+    /// Names in lower case. They are as long as the bytes that they were made of, and the host is as long at most; so this never grows.
+    names: Vec<u8>,
+}
+
+impl Default for Spans {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Spans {
+    /// Takes all the memory that it will ever have.
+    pub fn new() -> Self {
+        Self {
+            line: Line::new(Version::Http11),
+            fields: ArrayVec::new(),
+            host: Span::default(),
+            port: None,
+            names: Vec::with_capacity(HTTP_HEAD_BYTES_MAX),
+        }
+    }
+    /// The request whose head was read last, over the same bytes.
+    pub fn request<'a>(&'a self, bytes: &'a [u8]) -> Request<'a> {
+        debug_assert_eq!(self.line.status, 0);
+        Request { fields: Fields { bytes, spans: self } }
+    }
+    /// The response whose head was read last, over the same bytes.
+    pub fn response<'a>(&'a self, bytes: &'a [u8]) -> Response<'a> {
+        debug_assert_ne!(self.line.status, 0);
+        Response { fields: Fields { bytes, spans: self } }
+    }
+    /// The trailer section that was read last, over the same bytes.
+    pub fn trailers<'a>(&'a self, bytes: &'a [u8]) -> Fields<'a> {
+        Fields { bytes, spans: self }
+    }
+
+    pub(crate) fn clear_fields(&mut self) {
+        self.fields.clear();
+        self.names.clear();
+        (self.host, self.port) = (Span::default(), None);
+    }
+    /// Adds a field; the caller has counted them.
+    pub(crate) fn push(&mut self, name: &[u8], value: Span) {
+        let name = self.lower(name);
+        let known = Name::find(name.slice(&self.names));
+        let ends_here = known.is_some_and(|k| matches!(k.role(), Role::Hop | Role::Framing));
+        self.fields.push(Field { name, value, known, ends_here });
+    }
+    /// Keeps a copy in lower case.
+    pub(crate) fn lower(&mut self, bytes: &[u8]) -> Span {
+        let at = self.names.len();
+        assert!(at + bytes.len() <= HTTP_HEAD_BYTES_MAX, "names are no longer than their head");
+        self.names.extend_from_slice(bytes);
+        self.names[at..].make_ascii_lowercase();
+        Span::new(at, bytes.len())
+    }
+    /// Marks every field of the name that was kept in lower case; says which known name that is.
+    pub(crate) fn end_named(&mut self, name: Span) -> Option<Name> {
+        let name = name.slice(&self.names);
+        for field in &mut self.fields {
+            field.ends_here |= field.name.slice(&self.names) == name;
+        }
+        Name::find(name)
+    }
+    /// Marks every field whose name is such; says whether there was one.
+    pub(crate) fn end_where(&mut self, is_such: impl Fn(&[u8]) -> bool) -> bool {
+        let mut any = false;
+        for field in &mut self.fields {
+            if is_such(field.name.slice(&self.names)) {
+                (field.ends_here, any) = (true, true);
+            }
+        }
+        any
+    }
+    /// Value of one field.
+    pub(crate) fn value<'a>(&self, index: usize, bytes: &'a [u8]) -> &'a [u8] {
+        self.fields[index].value.slice(bytes)
+    }
+}
+
+/// Several fields of a name that only one is expected of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Repeated;
+
+/// The fields of a head, or a trailer section.
+#[derive(Clone, Copy)]
+pub struct Fields<'a> {
+    bytes: &'a [u8],
+    spans: &'a Spans,
+}
+
+impl<'a> Fields<'a> {
+    /// Names, in lower case, and values of those that go on, in their order. What `Connection` named is not among them: whatever decides
+    /// on a request decides on what will be sent.
+    pub fn iter(self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+        self.entries().filter(|(field, ..)| !field.ends_here).map(|(_, name, value)| (name, value))
+    }
+    /// All values of a name that goes on.
+    pub fn values(self, name: &str) -> impl Iterator<Item = &'a [u8]> {
+        self.iter().filter(move |(n, _)| *n == name.as_bytes()).map(|(_, value)| value)
+    }
+    /// The value of a name that goes on and is there once at most.
+    pub fn only(self, name: &str) -> Result<Option<&'a [u8]>, Repeated> {
+        let mut values = self.values(name);
+        match (values.next(), values.next()) {
+            (value, None) => Ok(value),
+            _ => Err(Repeated),
+        }
+    }
+    /// All values of a field that this layer knows, those that end here too.
+    pub fn known(self, name: Name) -> impl Iterator<Item = &'a [u8]> {
+        self.entries().filter(move |(field, ..)| field.known == Some(name)).map(|(_, _, value)| value)
+    }
+    /// Each field with its name and value, those that end here too.
+    pub(crate) fn entries(self) -> impl Iterator<Item = (&'a Field, &'a [u8], &'a [u8])> {
+        let Self { bytes, spans } = self;
+        spans.fields.iter().map(|field| (field, field.name.slice(&spans.names), field.value.slice(bytes)))
+    }
+}
+
+/// A request's head.
+#[derive(Clone, Copy)]
+pub struct Request<'a> {
+    /// Its fields.
+    pub fields: Fields<'a>,
+}
+
+impl<'a> Request<'a> {
+    /// The method, as it came: methods are compared with case.
+    pub fn method(self) -> &'a [u8] {
+        self.line().word.slice(self.fields.bytes)
+    }
+    /// The version that the request line says.
+    pub fn version(self) -> Version {
+        self.line().version
+    }
+    /// The target's form.
+    pub fn form(self) -> Form {
+        self.line().form
+    }
+    /// The scheme that an absolute target says.
+    pub fn scheme(self) -> Option<Scheme> {
+        self.line().scheme
+    }
+    /// The host that is asked: lower case, without port and trailing dot. Empty only on HTTP/1.0.
+    pub fn host(self) -> &'a [u8] {
+        self.fields.spans.host.slice(&self.fields.spans.names)
+    }
+    /// Its port, where one was said.
+    pub fn port(self) -> Option<u16> {
+        self.fields.spans.port
+    }
+    /// The path as it came, before [`normalize`](super::normalize); empty in authority form, `*` in asterisk form.
+    pub fn path(self) -> &'a [u8] {
+        self.line().path.slice(self.fields.bytes)
+    }
+    /// What stands after the question mark.
+    pub fn query(self) -> Option<&'a [u8]> {
+        self.line().query.map(|query| query.slice(self.fields.bytes))
+    }
+    /// Fields that go on, as in [`Fields::iter`].
+    pub fn fields(self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+        self.fields.iter()
+    }
+    fn line(self) -> &'a Line {
+        &self.fields.spans.line
+    }
+}
+
+/// A response's head.
+#[derive(Clone, Copy)]
+pub struct Response<'a> {
+    /// Its fields.
+    pub fields: Fields<'a>,
+}
+
+impl<'a> Response<'a> {
+    /// 100 to 599.
+    pub fn status(self) -> u16 {
+        self.fields.spans.line.status
+    }
+    /// The version that the status line says.
+    pub fn version(self) -> Version {
+        self.fields.spans.line.version
+    }
+    /// The reason, for people; often empty.
+    pub fn reason(self) -> &'a [u8] {
+        self.fields.spans.line.word.slice(self.fields.bytes)
+    }
+    /// Fields that go on, as in [`Fields::iter`].
+    pub fn fields(self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+        self.fields.iter()
+    }
+}

@@ -1,0 +1,84 @@
+//! HTTP as both legs speak it: bytes to events, and events to bytes.
+//!
+//! ```text
+//!              Side::Server                                       Side::Client
+//!   bytes  -> h1::Receiver ->  Head, Body, Trailers, End  ->  h1::write  -> bytes      a request
+//!   bytes  <-   h1::write  <-  Head, Body, Trailers, End  <- h1::Receiver <- bytes     its response
+//!                                |            ^
+//!                            normalize
+//! ```
+//! * [`refusal`]: what is ambiguous is refused by name and never repaired.
+//! * [`head`]: views over a head's bytes. A worker has one [`Spans`] of scratch for all its connections.
+//! * [`authority`]: hosts and ports.
+//! * [`h1`]: RFC 9112, both halves of both sides.
+//! * [`normalize`]: one form of each path, made once, before anything looks at it.
+//!
+//! Nothing here allocates, reads a clock or keeps bytes: whoever owns the frames slices them.
+
+pub mod authority;
+pub mod head;
+pub mod refusal;
+
+pub mod h1;
+pub mod normalize;
+
+pub use head::{Request, Response, Spans};
+pub use refusal::Refusal;
+
+/// Which end of a connection we are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Side {
+    /// We read requests and write responses.
+    Server,
+    /// We write requests and read responses.
+    Client,
+}
+
+/// A version of HTTP, in the order of their age.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Version {
+    /// RFC 1945, with persistent connections where both ask for them.
+    Http10,
+    /// RFC 9112.
+    Http11,
+    /// RFC 9113.
+    Http2,
+}
+
+impl Version {
+    /// As `Via` says it (RFC 9110 section 7.6.3).
+    pub const fn number(self) -> &'static str {
+        match self {
+            Self::Http10 => "1.0",
+            Self::Http11 => "1.1",
+            Self::Http2 => "2.0",
+        }
+    }
+}
+
+/// rfc9110 5.6.2: what names of methods, fields and codings are made of.
+pub(crate) const fn is_token_byte(byte: u8) -> bool {
+    matches!(byte, b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'..=b'`' | b'|' | b'~')
+        || byte.is_ascii_alphanumeric()
+}
+
+/// A token: one such byte or more.
+pub(crate) fn is_token(bytes: &[u8]) -> bool {
+    !bytes.is_empty() && bytes.iter().all(|&b| is_token_byte(b))
+}
+
+/// The elements of a comma separated list, without the white space around them.
+pub(crate) fn elements(list: &[u8]) -> impl Iterator<Item = &[u8]> {
+    list.split(|&b| b == b',').map(trim)
+}
+
+/// Without optional white space (RFC 9110 section 5.6.3) at both ends.
+pub(crate) fn trim(mut bytes: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] = bytes {
+        bytes = rest;
+    }
+    while let [rest @ .., b' ' | b'\t'] = bytes {
+        bytes = rest;
+    }
+    bytes
+}
