@@ -329,11 +329,11 @@ impl<'a> Fields<'a> {
         }
     }
     /// All values of a field that this layer knows, those that end here too.
-    pub fn known(self, name: Name) -> impl Iterator<Item = &'a [u8]> {
+    pub fn known(self, name: Name) -> impl Iterator<Item = &'a [u8]> + Clone {
         self.entries().filter(move |(field, ..)| field.known == Some(name)).map(|(_, _, value)| value)
     }
     /// Each field with its name and value, those that end here too.
-    pub(crate) fn entries(self) -> impl Iterator<Item = (&'a Field, &'a [u8], &'a [u8])> {
+    pub(crate) fn entries(self) -> impl Iterator<Item = (&'a Field, &'a [u8], &'a [u8])> + Clone {
         let Self { bytes, spans } = self;
         spans.fields.iter().map(|field| (field, field.name.slice(&spans.names), field.value.slice(bytes)))
     }

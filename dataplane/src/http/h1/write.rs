@@ -101,9 +101,15 @@ enum Kind {
 
 impl<'s, S: Sink> Head<'s, S> {
     /// A request's first line and its Host. The target comes in parts (path, `?`, query): in origin form, `*`, or for CONNECT the authority.
-    pub fn request(sink: &'s mut S, method: &[u8], target: &[&[u8]], authority: &[u8]) -> Result<Self, WriteError> {
+    pub fn request(
+        sink: &'s mut S,
+        method: &[u8],
+        target: &[&[u8]],
+        host: &[u8],
+        port: Option<u16>,
+    ) -> Result<Self, WriteError> {
         let is_target = target.iter().any(|part| !part.is_empty()) && target.iter().all(|part| is_graphic(part));
-        if !is_token(method) || !is_target || !is_graphic(authority) {
+        if !is_token(method) || !is_target || !is_graphic(host) {
             return Err(WriteError::Unsound);
         }
         sink.put(method)?;
@@ -111,7 +117,11 @@ impl<'s, S: Sink> Head<'s, S> {
         target.iter().try_for_each(|part| sink.put(part))?;
         // rfc9112 3.2 (MUST): every request has a Host, even an empty one; rfc9110 7.2 (SHOULD): it comes first.
         sink.put(b" HTTP/1.1\r\nhost: ")?;
-        sink.put(authority)?;
+        sink.put(host)?;
+        if let Some(port) = port {
+            sink.put(b":")?;
+            put_number(sink, u64::from(port))?;
+        }
         sink.put(CRLF)?;
         Ok(Self { sink, kind: Kind::Request, te: false })
     }
@@ -137,11 +147,15 @@ impl<'s, S: Sink> Head<'s, S> {
 
     /// A field. Names that frame the message, or speak about this connection, are not taken.
     pub fn field(&mut self, name: &[u8], value: &[u8]) -> Result<(), WriteError> {
-        self.field_in_parts(name, &[value])
+        self.field_in_parts(name, [value])
     }
 
     /// The same, of several parts that follow each other.
-    pub fn field_in_parts(&mut self, name: &[u8], value: &[&[u8]]) -> Result<(), WriteError> {
+    pub fn field_in_parts<'v>(
+        &mut self,
+        name: &[u8],
+        value: impl IntoIterator<Item = &'v [u8], IntoIter: Clone>,
+    ) -> Result<(), WriteError> {
         match find(name) {
             Some(Name::Expect | Name::Trailer | Name::ProxyAuthenticate | Name::ProxyAuthorization) => {}
             Some(name) if matches!(name.role(), Role::Framing | Role::Hop) => return Err(WriteError::Framing),
@@ -178,8 +192,8 @@ impl<'s, S: Sink> Head<'s, S> {
     /// The same for a request that asks for another protocol, or the 101 that grants it. What follows is not HTTP.
     pub fn end_with_upgrade(self, protocol: &[u8]) -> Result<Content, WriteError> {
         // rfc9110 7.8 (MUST): with the option, for it is for this hop.
-        put_field(self.sink, b"connection", &[b"upgrade"])?;
-        put_field(self.sink, b"upgrade", &[protocol])?;
+        put_field(self.sink, b"connection", [&b"upgrade"[..]])?;
+        put_field(self.sink, b"upgrade", [protocol])?;
         self.sink.put(CRLF)?;
         Ok(Content { left: Left::Tunnel, is_between: false })
     }
@@ -239,9 +253,9 @@ impl<'s, S: Sink> Head<'s, S> {
         }
         match (self.te, word) {
             (false, b"") => {}
-            (false, word) => put_field(self.sink, b"connection", &[word])?,
-            (true, b"") => put_field(self.sink, b"connection", &[b"te"])?,
-            (true, word) => put_field(self.sink, b"connection", &[word, b", te"])?,
+            (false, word) => put_field(self.sink, b"connection", [word])?,
+            (true, b"") => put_field(self.sink, b"connection", [&b"te"[..]])?,
+            (true, word) => put_field(self.sink, b"connection", [word, b", te"])?,
         }
         self.sink.put(CRLF)
     }
@@ -303,7 +317,7 @@ impl Content {
                 sink.put(b"0\r\n")?;
                 // rfc9110 6.5.1 (MUST NOT): nothing about framing, routing, requests or content.
                 for (name, value) in trailers.filter(|(name, _)| find(name).is_none()) {
-                    put_field(sink, name, &[value])?;
+                    put_field(sink, name, [value])?;
                 }
                 sink.put(CRLF)
             }
@@ -317,15 +331,20 @@ impl Content {
 
 const CRLF: &[u8] = b"\r\n";
 
-fn put_field(sink: &mut impl Sink, name: &[u8], value: &[&[u8]]) -> Result<(), WriteError> {
+fn put_field<'v>(
+    sink: &mut impl Sink,
+    name: &[u8],
+    value: impl IntoIterator<Item = &'v [u8], IntoIter: Clone>,
+) -> Result<(), WriteError> {
+    let mut value = value.into_iter();
     // rfc9110 5.5: what would end the line is never written.
     let is_sound = |&b: &u8| b >= b' ' && b != 0x7f || b == b'\t';
-    if !is_token(name) || !value.iter().all(|part| part.iter().all(is_sound)) {
+    if !is_token(name) || !value.clone().all(|part| part.iter().all(is_sound)) {
         return Err(WriteError::Unsound);
     }
     sink.put(name)?;
     sink.put(b": ")?;
-    value.iter().try_for_each(|part| sink.put(part))?;
+    value.try_for_each(|part| sink.put(part))?;
     sink.put(CRLF)
 }
 

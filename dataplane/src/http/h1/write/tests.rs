@@ -8,7 +8,7 @@ type Bytes = ArrayVec<u8, 4096>;
 type Trailers = [(&'static [u8], &'static [u8])];
 
 fn request(bytes: &mut Bytes) -> Head<'_, Bytes> {
-    Head::request(bytes, b"POST", &[b"/a", b"?", b"b"], b"a:1").unwrap()
+    Head::request(bytes, b"POST", &[b"/a", b"?", b"b"], b"a", Some(1)).unwrap()
 }
 
 fn response(bytes: &mut Bytes, status: u16, peer: Version) -> Head<'_, Bytes> {
@@ -123,7 +123,7 @@ fn nothing_is_written_that_ends_a_line_or_frames_a_message() {
         ("GET", "/", "a\r\nx: y"),
         ("GET", "/", "a b"),
     ] {
-        let head = Head::request(&mut bytes, method.as_bytes(), &[target.as_bytes()], authority.as_bytes());
+        let head = Head::request(&mut bytes, method.as_bytes(), &[target.as_bytes()], authority.as_bytes(), None);
         assert_eq!(head.err(), Some(WriteError::Unsound), "{method:?} {target:?} {authority:?}");
     }
     assert_eq!(Head::response(&mut bytes, 600, Version::Http11).err(), Some(WriteError::Unsound));
@@ -202,7 +202,7 @@ fn a_head_may_be_longer_than_a_frame() {
     let pool = Pool::heap(3);
     let value = [b'x'; 1500];
     let write = |frames: &mut Frames<'_, 3>, fields: usize| {
-        let mut head = Head::request(frames, b"GET", &[b"/"], b"a")?;
+        let mut head = Head::request(frames, b"GET", &[b"/"], b"a", None)?;
         for _ in 0..fields {
             head.field(b"x", &value)?;
         }
