@@ -1,11 +1,11 @@
-//! HTTP as both legs speak it: bytes to events, and events to bytes.
+//! HTTP as both legs speak it: bytes to events, events to bytes, and what may go on from one leg to the other.
 //!
 //! ```text
 //!              Side::Server                                       Side::Client
 //!   bytes  -> h1::Receiver ->  Head, Body, Trailers, End  ->  h1::write  -> bytes      a request
 //!   bytes  <-   h1::write  <-  Head, Body, Trailers, End  <- h1::Receiver <- bytes     its response
 //!                                |            ^
-//!                            normalize
+//!                            normalize     forward
 //! ```
 //! * [`refusal`]: what is ambiguous is refused by name and never repaired.
 //! * [`head`]: views over a head's bytes. A worker has one [`Spans`] of scratch for all its connections.
