@@ -78,7 +78,15 @@ pub fn compile(files: &[(String, String)]) -> Result<Snapshot, Vec<Finding>> {
         Findings { file: first, found: &mut found }.add(None, "no dataplane block: it names the cores and ports");
     }
     let Some(dataplane) = dataplane else { return Err(found) };
-    let snapshot = Snapshot { format: FORMAT, name: name.unwrap_or_else(|| "weirgate".into()), dataplane, services };
+    let snapshot = Snapshot {
+        format: FORMAT,
+        name: name.unwrap_or_else(|| "weirgate".into()),
+        dataplane,
+        services,
+        http: Vec::new(),
+        tcp: Vec::new(),
+        backends: Vec::new(),
+    };
     if found.is_empty()
         && let Err(error) = snapshot.check()
     {

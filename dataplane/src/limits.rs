@@ -243,6 +243,8 @@ pub const HTTP_WEIGHT_MAX: u32 = 1_000_000;
 
 // Upstreams.
 
+/// Backends of a data plane.
+pub const BACKENDS_MAX: usize = 65_536;
 /// Endpoints of one backend.
 pub const ENDPOINTS_MAX: usize = 65_536;
 /// The largest weight of an endpoint.

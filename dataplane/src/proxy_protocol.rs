@@ -13,10 +13,11 @@
 
 use crate::{drops::named, limits::PROXY_HEADER_MAX};
 use arrayvec::ArrayVec;
+use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// Which versions a listener takes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Accept {
     /// Version 1 alone.
     V1,

@@ -4,8 +4,13 @@
 //! The file is JSON, so that a person can read what was compiled. Unknown fields are refused: whoever compiled them expected something.
 
 mod device;
+mod gateway;
 
 pub use device::{Device, DeviceKind};
+pub use gateway::{
+    Backend, Endpoint, HashOn, HttpListener, HttpOptions, HttpTimeouts, PoolConfig, ProxyProtocol, ProxyVersion,
+    TcpListener,
+};
 
 use crate::{
     limits::{
@@ -35,6 +40,15 @@ pub struct Snapshot {
     /// What is served over TCP.
     #[serde(default)]
     pub services: Vec<ServiceListener>,
+    /// HTTP listeners with their routes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub http: Vec<HttpListener>,
+    /// Listeners whose bytes are passed on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tcp: Vec<TcpListener>,
+    /// Where requests and connections go.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub backends: Vec<Backend>,
 }
 
 /// What needs a restart to change.
@@ -171,8 +185,12 @@ impl Snapshot {
         serde_json::to_string_pretty(self).expect("a snapshot has string keys only") + "\n"
     }
 
-    fn check_services(&self) -> Result<(), String> {
-        let services = &self.services;
+    /// Where all listeners are, of every kind.
+    fn check_listeners(&self) -> Result<(), String> {
+        let services = self.services.iter().map(|s| Place { name: &s.name, address: s.address, port: s.port });
+        let http = self.http.iter().map(|l| Place { name: &l.name, address: l.address, port: l.port });
+        let tcp = self.tcp.iter().map(|l| Place { name: &l.name, address: l.address, port: l.port });
+        let services: Vec<_> = services.chain(http).chain(tcp).collect();
         if services.len() > TCP_LISTENERS_MAX {
             return Err(format!("{} listeners; there may be {TCP_LISTENERS_MAX}", services.len()));
         }
@@ -188,7 +206,7 @@ impl Snapshot {
             {
                 return Err(format!("listener {:?}: no port has the address {address}", one.name));
             }
-            let clash = |other: &&ServiceListener| (other.port, other.address) == (one.port, one.address);
+            let clash = |other: &&Place<'_>| (other.port, other.address) == (one.port, one.address);
             if let Some(other) = services[..i].iter().find(clash) {
                 let (a, b, port) = (&other.name, &one.name, one.port);
                 return Err(format!("listeners {a:?} and {b:?} have the same address and port {port}"));
@@ -236,7 +254,8 @@ impl Snapshot {
                 ports.len()
             ));
         }
-        self.check_services()?;
+        self.check_listeners()?;
+        gateway::check(&self.http, &self.tcp, &self.backends)?;
         let mut names = BTreeSet::new();
         for port in ports {
             let PortConfig { name, mtu, .. } = port;
@@ -274,6 +293,13 @@ impl Snapshot {
         }
         Topology::new(interfaces, routes)
     }
+}
+
+/// Where a listener is.
+struct Place<'a> {
+    name: &'a str,
+    address: Option<IpAddr>,
+    port: u16,
 }
 
 fn add_routes(routes: &mut Vec<Route>, interface: InterfaceIndex, config: &InterfaceConfig) -> Result<(), String> {

@@ -13,6 +13,7 @@ use super::{
     head::{Form, Request},
 };
 use crate::limits::HTTP_HEAD_BYTES_MAX;
+use serde::{Deserialize, Serialize};
 
 /// What a listener says about paths and names; the words of its configuration.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -41,7 +42,7 @@ impl Default for Options {
 }
 
 /// What is done with `%2F` and `%5C`, which some backends undo before they look at segments, and others after that.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum EscapedSlashes {
     /// Refused.
     Reject,
@@ -54,7 +55,7 @@ pub enum EscapedSlashes {
 }
 
 /// What is done with fields whose name holds an underscore: CGI and its heirs read `x_id` and `x-id` as one name.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Underscores {
     /// The request is refused.
     Reject,

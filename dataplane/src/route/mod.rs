@@ -41,7 +41,7 @@ pub use compile::compile;
 pub use explain::{Criterion, Explained, Mismatch, Verdict};
 pub use rules::{
     Backend, BackendIndex, HeaderKind, HeaderMatch, Match, PathKind, PathMatch, QueryKind, QueryMatch, Route, Rule,
-    RuleIndex, Rules,
+    RuleIndex, RuleTimeouts, Rules,
 };
 pub use table::{Found, PathFound, Table};
 

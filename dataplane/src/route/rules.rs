@@ -1,7 +1,7 @@
 //! Rules as data: what a snapshot carries, in the words of the Gateway API's HTTPRoute. Nothing here is checked yet; [`compile`](super::compile)
 //! does that and makes the [`Table`](super::Table) of it.
 
-use crate::limits::HTTP_CONDITIONS_MAX;
+use crate::{filters::FilterSpec, limits::HTTP_CONDITIONS_MAX};
 use serde::{Deserialize, Serialize};
 
 /// The routes of one listener.
@@ -42,6 +42,30 @@ pub struct Rule {
     /// Where requests go, each by its weight. None at all, or weights that are all zero, leave it to filters or to status 500.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub backends: Vec<Backend>,
+    /// What is done to them, in this order; each kind at most once.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub filters: Vec<FilterSpec>,
+    /// How long they may take.
+    #[serde(default, skip_serializing_if = "RuleTimeouts::is_none")]
+    pub timeouts: RuleTimeouts,
+}
+
+/// How long a rule's requests may take, in milliseconds (GEP-1742).
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct RuleTimeouts {
+    /// From the request's head to the end of its answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_ms: Option<u64>,
+    /// From the choice of an endpoint to the end of its answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backend_request_ms: Option<u64>,
+}
+
+impl RuleTimeouts {
+    fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// Everything in it must hold.

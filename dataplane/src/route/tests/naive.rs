@@ -167,7 +167,7 @@ fn a_rule() -> impl Strategy<Value = Rule> {
     let method = option::weighted(0.2, select(vec!["GET", "POST"]).prop_map(str::to_owned));
     let a_match = (a_path(), method, vec(a_header(), 0..3), vec(a_query(), 0..3))
         .prop_map(|(path, method, headers, query_params)| Match { path, method, headers, query_params });
-    vec(a_match, 0..4).prop_map(|matches| Rule { name: None, matches, backends: Vec::new() })
+    vec(a_match, 0..4).prop_map(|matches| Rule { matches, ..Rule::default() })
 }
 
 fn all_rules() -> impl Strategy<Value = Rules> {

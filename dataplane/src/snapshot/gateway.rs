@@ -1,0 +1,390 @@
+//! What is served and where it goes: listeners, their routes, and backends. Times are milliseconds.
+
+use super::{Cidr, cidrs};
+use crate::{
+    filters::Filters,
+    http::{
+        h1::Limits,
+        normalize::{self, EscapedSlashes, Underscores},
+    },
+    limits::{
+        BACKENDS_MAX, ENDPOINT_WEIGHT_MAX, ENDPOINTS_MAX, HTTP_FIELDS, HTTP_FIELDS_MAX, HTTP_HEAD_BYTES_MAX,
+        HTTP_REQUEST_LINE,
+    },
+    proxy_protocol::Accept,
+    route::{self, Backend as Share, Rules},
+    time::Duration,
+    upstream::{
+        balance::{Policy, PolicyKind},
+        pool::PoolOptions,
+    },
+};
+use serde::{Deserialize, Serialize};
+use std::net::{IpAddr, SocketAddr};
+
+/// A listener that speaks HTTP.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct HttpListener {
+    /// Unique among all listeners.
+    pub name: String,
+    /// One of our addresses; `None`: all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<IpAddr>,
+    /// The port.
+    pub port: u16,
+    /// Whether its peers are proxies that say who the client is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy_protocol: Option<ProxyProtocol>,
+    /// How it speaks.
+    #[serde(default)]
+    pub options: HttpOptions,
+    /// Where requests go.
+    #[serde(default)]
+    pub rules: Rules,
+}
+
+/// A listener whose bytes are passed on as they are.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct TcpListener {
+    /// Unique among all listeners.
+    pub name: String,
+    /// One of our addresses; `None`: all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<IpAddr>,
+    /// The port.
+    pub port: u16,
+    /// Whether its peers are proxies that say who the client is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy_protocol: Option<ProxyProtocol>,
+    /// A connection over which nothing goes for so long ends.
+    #[serde(default = "stream_idle")]
+    pub idle_ms: u64,
+    /// Where connections go, each by its weight.
+    pub backends: Vec<Share>,
+}
+
+/// The PROXY protocol on a listener. Connections of others than those who are trusted are closed: they could not be told from their own words.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct ProxyProtocol {
+    /// Versions that are taken.
+    pub accept: Accept,
+    /// Who may send it.
+    #[serde(with = "cidrs")]
+    pub trusted: Vec<Cidr>,
+}
+
+/// How a listener speaks HTTP.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "camelCase")]
+pub struct HttpOptions {
+    /// See [`normalize::Options`].
+    pub normalize_path: bool,
+    /// See [`normalize::Options`].
+    pub merge_slashes: bool,
+    /// See [`normalize::Options`].
+    pub escaped_slashes: EscapedSlashes,
+    /// See [`normalize::Options`].
+    pub underscores: Underscores,
+    /// Bytes of a request line.
+    pub request_line_bytes: usize,
+    /// Bytes of a request's head.
+    pub head_bytes: usize,
+    /// Fields of a request's head.
+    pub fields: usize,
+    /// Our name in `Via` and `Server`; empty: neither is written.
+    pub name: String,
+    /// Whether `X-Forwarded-For`, `-Proto` and `-Host` are added.
+    pub x_forwarded: bool,
+    /// Whether `Forwarded` (RFC 7239) is added.
+    pub forwarded: bool,
+    /// Who is believed when it says who was before it.
+    #[serde(with = "cidrs")]
+    pub trusted: Vec<Cidr>,
+    /// Whether `Expect: 100-continue` is passed on, rather than answered here once the backend is there.
+    pub forward_expect: bool,
+    /// How long things may take.
+    pub timeouts: HttpTimeouts,
+}
+
+impl Default for HttpOptions {
+    fn default() -> Self {
+        let normalize::Options { normalize_path, merge_slashes, escaped_slashes, underscores } =
+            normalize::Options::default();
+        Self {
+            normalize_path,
+            merge_slashes,
+            escaped_slashes,
+            underscores,
+            request_line_bytes: HTTP_REQUEST_LINE,
+            head_bytes: HTTP_HEAD_BYTES_MAX,
+            fields: HTTP_FIELDS,
+            name: "weirgate".into(),
+            x_forwarded: true,
+            forwarded: false,
+            trusted: Vec::new(),
+            forward_expect: false,
+            timeouts: HttpTimeouts::default(),
+        }
+    }
+}
+
+impl HttpOptions {
+    /// What a request's head may take.
+    pub fn limits(&self) -> Limits {
+        Limits::new(self.request_line_bytes, self.head_bytes, self.fields)
+    }
+    /// What becomes of paths.
+    pub fn normalize(&self) -> normalize::Options {
+        let Self { normalize_path, merge_slashes, escaped_slashes, underscores, .. } = *self;
+        normalize::Options { normalize_path, merge_slashes, escaped_slashes, underscores }
+    }
+}
+
+/// How long a client may take, in milliseconds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "camelCase")]
+pub struct HttpTimeouts {
+    /// From a head's first byte to its last; of a new connection, from its beginning.
+    pub request_headers_ms: u64,
+    /// For each 16 KiB of a request's content: whoever sends more slowly is cut off.
+    pub request_body_ms: u64,
+    /// In which nothing moves between client and backend.
+    pub stream_idle_ms: u64,
+    /// Between requests.
+    pub connection_idle_ms: u64,
+    /// A connection takes no further requests from this age on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connection_age_ms: Option<u64>,
+}
+
+impl Default for HttpTimeouts {
+    fn default() -> Self {
+        Self {
+            request_headers_ms: 10_000,
+            request_body_ms: 30_000,
+            stream_idle_ms: stream_idle(),
+            connection_idle_ms: 60_000,
+            connection_age_ms: None,
+        }
+    }
+}
+
+fn stream_idle() -> u64 {
+    300_000
+}
+
+/// A group of endpoints that do the same.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Backend {
+    /// Unique among backends.
+    pub name: String,
+    /// Where it runs.
+    pub endpoints: Vec<Endpoint>,
+    /// Which endpoint takes a request.
+    #[serde(default = "round_robin")]
+    pub load_balancing: PolicyKind,
+    /// What is hashed, for the policies that hash.
+    #[serde(default)]
+    pub hash_on: HashOn,
+    /// With fewer healthy endpoints than this part in a hundred, health is ignored.
+    #[serde(default = "panic_threshold")]
+    pub panic_threshold: u8,
+    /// How long a connection may take to open.
+    #[serde(default = "connect")]
+    pub connect_ms: u64,
+    /// Which connections are kept for the next request.
+    #[serde(default)]
+    pub pool: PoolConfig,
+    /// Whether its connections begin with a PROXY header that says who the client is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy_protocol: Option<ProxyVersion>,
+}
+
+/// One server.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Endpoint {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Its part of the sum of weights.
+    #[serde(default = "one")]
+    pub weight: u32,
+}
+
+/// What tells one client from another.
+#[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum HashOn {
+    /// Its address.
+    #[default]
+    Source,
+    /// The value of a header field, in lower case; its address where there is none.
+    Header(String),
+    /// A cookie; its address where there is none.
+    Cookie(String),
+}
+
+/// A version of the PROXY protocol.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ProxyVersion {
+    /// A line.
+    V1,
+    /// Binary.
+    V2,
+}
+
+/// As [`PoolOptions`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "camelCase")]
+pub struct PoolConfig {
+    /// Connections of one worker to one endpoint.
+    pub connections_max: u32,
+    /// An idle one is closed after this time.
+    pub idle_ms: u64,
+    /// None is used beyond this age.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub age_ms: Option<u64>,
+    /// Nor for more requests.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requests_max: Option<u32>,
+}
+
+impl Default for PoolConfig {
+    fn default() -> Self {
+        let PoolOptions { connections_max, idle_timeout, .. } = PoolOptions::default();
+        Self { connections_max, idle_ms: idle_timeout.as_us() / 1_000, age_ms: None, requests_max: None }
+    }
+}
+
+impl PoolConfig {
+    /// For [`Pool`](crate::upstream::pool::Pool).
+    pub fn options(&self) -> PoolOptions {
+        PoolOptions {
+            connections_max: self.connections_max,
+            idle_timeout: Duration::from_ms(self.idle_ms),
+            age_max: self.age_ms.map(Duration::from_ms),
+            requests_max: self.requests_max,
+        }
+    }
+}
+
+fn round_robin() -> PolicyKind {
+    PolicyKind::RoundRobin
+}
+fn panic_threshold() -> u8 {
+    50
+}
+fn connect() -> u64 {
+    5_000
+}
+fn one() -> u32 {
+    1
+}
+
+impl Backend {
+    /// A backend of these endpoints, everything else by default.
+    pub fn new(name: &str, endpoints: &[SocketAddr]) -> Self {
+        let endpoints = endpoints.iter().map(|&address| Endpoint { address, weight: 1 }).collect();
+        Self {
+            name: name.into(),
+            endpoints,
+            load_balancing: round_robin(),
+            hash_on: HashOn::default(),
+            panic_threshold: panic_threshold(),
+            connect_ms: connect(),
+            pool: PoolConfig::default(),
+            proxy_protocol: None,
+        }
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let Self { name, endpoints, .. } = self;
+        if endpoints.len() > ENDPOINTS_MAX {
+            return Err(format!("backend {name:?}: {} endpoints; there may be {ENDPOINTS_MAX}", endpoints.len()));
+        }
+        if let Some(one) = endpoints.iter().find(|one| one.weight > ENDPOINT_WEIGHT_MAX) {
+            return Err(format!("backend {name:?}: endpoint {}: a weight above {ENDPOINT_WEIGHT_MAX}", one.address));
+        }
+        if let Some(one) = endpoints.iter().find(|one| one.address.port() == 0) {
+            return Err(format!("backend {name:?}: endpoint {}: port 0 is no port", one.address));
+        }
+        if let Some((_, twice)) =
+            endpoints.iter().enumerate().find(|(i, one)| endpoints[..*i].iter().any(|e| e.address == one.address))
+        {
+            return Err(format!("backend {name:?}: endpoint {} stands there twice", twice.address));
+        }
+        if self.panic_threshold > 100
+            || self.connect_ms == 0
+            || self.pool.connections_max == 0
+            || self.pool.idle_ms == 0
+        {
+            return Err(format!("backend {name:?}: panicThreshold is 0 to 100, connect, connections and idle above 0"));
+        }
+        Policy::new(self.load_balancing).map(|_| ()).map_err(|e| format!("backend {name:?}: {e}"))
+    }
+}
+
+impl HttpListener {
+    fn check(&self, backends: &[Backend]) -> Result<(), String> {
+        let fault = |e: String| format!("listener {:?}: {e}", self.name);
+        let HttpOptions { request_line_bytes, head_bytes, fields, timeouts, name, .. } = &self.options;
+        if *head_bytes > HTTP_HEAD_BYTES_MAX || *fields > HTTP_FIELDS_MAX || request_line_bytes > head_bytes {
+            let max = format!("{HTTP_HEAD_BYTES_MAX} bytes and {HTTP_FIELDS_MAX} fields");
+            return Err(fault(format!("a head may have {max}, and its first line no more than the whole")));
+        }
+        let HttpTimeouts { request_headers_ms, request_body_ms, stream_idle_ms, connection_idle_ms, .. } = timeouts;
+        if [request_headers_ms, request_body_ms, stream_idle_ms, connection_idle_ms].contains(&&0) {
+            return Err(fault("a timeout of 0 ms leaves no time for anything".into()));
+        }
+        if !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.') {
+            return Err(fault(format!("the name {name:?} is not of letters, digits, hyphens and dots")));
+        }
+        route::compile(self.rules.clone())
+            .map_err(|faults| fault(faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")))?;
+        for route in &self.rules.routes {
+            for (n, rule) in route.rules.iter().enumerate() {
+                let at = |e: String| fault(format!("route {:?}, rule {n}: {e}", route.name));
+                check_shares(&rule.backends, backends).map_err(at)?;
+                let filters = Filters::compile(&rule.filters).map_err(|e| at(e.to_string()))?;
+                if filters.answer.is_some() && !rule.backends.is_empty() {
+                    return Err(at("answers by itself and has backends".into()));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn check_shares(shares: &[Share], backends: &[Backend]) -> Result<(), String> {
+    match shares.iter().find(|share| share.backend.0 as usize >= backends.len()) {
+        Some(share) => Err(format!("backend {} of {}", share.backend.0, backends.len())),
+        None => Ok(()),
+    }
+}
+
+/// Checks all of it.
+pub(super) fn check(http: &[HttpListener], tcp: &[TcpListener], backends: &[Backend]) -> Result<(), String> {
+    if backends.len() > BACKENDS_MAX {
+        return Err(format!("{} backends; there may be {BACKENDS_MAX}", backends.len()));
+    }
+    let mut names = std::collections::BTreeSet::new();
+    for backend in backends {
+        if !names.insert(&backend.name) {
+            return Err(format!("two backends are named {:?}", backend.name));
+        }
+        backend.check()?;
+    }
+    http.iter().try_for_each(|listener| listener.check(backends))?;
+    for listener in tcp {
+        if listener.idle_ms == 0 || listener.backends.iter().all(|share| share.weight == 0) {
+            return Err(format!("listener {:?}: no idle time, or no backend with a weight", listener.name));
+        }
+        check_shares(&listener.backends, backends).map_err(|e| format!("listener {:?}: {e}", listener.name))?;
+    }
+    Ok(())
+}
