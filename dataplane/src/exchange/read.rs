@@ -9,7 +9,7 @@ use crate::{
     http::{
         Refusal, Side,
         h1::{
-            Framing, Step,
+            Body, Framing, Step,
             write::{Sink, WriteError},
         },
     },
@@ -226,7 +226,7 @@ impl Gateway {
         }
         let to = exchange.upstream.map(|j| j as usize);
         match to {
-            _ if exchange.discards => {}
+            _ if exchange.discards || exchange.body == Body::None && !exchange.begun => {}
             Some(j) if self.legs[j].connected && self.legs[j].may_write(io) => {}
             _ => return Next::Wait,
         }
@@ -286,6 +286,8 @@ impl Gateway {
     fn request_ended(&mut self, io: &mut Io<'_>, x: u32, to: Option<usize>) {
         let exchange = &mut self.exchanges[x as usize];
         exchange.request_done = true;
+        // An end that was written cannot be written again.
+        exchange.body_sent |= exchange.body == Body::Chunked;
         exchange.body_at = crate::time::Instant::NEVER;
         let tunnel = exchange.is_tunnel();
         if let Some(j) = to.filter(|_| !exchange.discards) {

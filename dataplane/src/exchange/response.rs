@@ -371,9 +371,8 @@ impl Gateway {
         } else {
             self.fail(io, x, 502, Ended::BackendClosed);
         }
-        if self.legs[client].exchange.is_none() {
-            self.advance_client(io, client);
-        }
+        // Its content may have waited for this, or its next request.
+        self.advance_client(io, client);
     }
 
     /// An endpoint did not answer its SYN in time.
