@@ -52,9 +52,8 @@ impl Gateway {
         let client = exchange.client as usize;
         // What the client sends may be read to its end, so that the connection persists; but not without end, and not if it waits for a word.
         let is_short = match exchange.body {
-            Body::None => true,
+            Body::None | Body::Chunked => true,
             Body::Length(length) => length - exchange.request_bytes.min(length) <= HTTP_DISCARD_MAX,
-            Body::Chunked => true,
             Body::UntilClose | Body::Tunnel => false,
         };
         exchange.persists &= exchange.request_done || is_short && !exchange.awaits_continue;
