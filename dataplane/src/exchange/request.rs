@@ -175,7 +175,12 @@ impl Gateway {
         }
         let Some(found) = http.table.find(&asked) else { return Verdict::Answer(404, Ended::NoRoute) };
         exchange.rule = Some(found.rule);
-        let prefix = if let PathFound::Prefix { len } = found.path { len } else { 0 };
+        let prefix = match found.path {
+            PathFound::Prefix { len } => len,
+            // A rule with both kinds of matches: all of an exact path is what was matched.
+            PathFound::Exact => path.bytes.len(),
+            PathFound::Pattern => 0,
+        };
         let filters = &http.rules[found.rule.0 as usize].filters;
         match &filters.answer {
             Some(Answer::Redirect(to)) => {
