@@ -3,6 +3,7 @@
 //! ```text
 //!   wire           frames as bytes: built, read, sealed, put into words; slow code that examines fast code
 //!   conversation   one gateway and a test that speaks to it, frame by frame
+//!   exchange       the gateway between clients and endpoints that a test speaks for
 //!   model          a connection as RFC 9293 has it, byte by byte; slow code that examines fast code
 //!   script         packet scripts: one TCP behaviour each, against Linux and against ours
 //!   world          hosts, links and their faults, all from one seed; checkers after each step
@@ -11,6 +12,7 @@
 #![deny(unsafe_code)]
 
 pub mod conversation;
+pub mod exchange;
 pub mod model;
 pub mod script;
 pub mod wire;

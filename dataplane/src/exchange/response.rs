@@ -200,9 +200,8 @@ impl Gateway {
             exchange.first_byte_at = Some(io.now);
         }
         while self.upstream_step(io, j) == Next::Again {}
-        if self.legs[client].exchange.is_none() {
-            self.advance_client(io, client);
-        }
+        // Its next request may wait, or what is for a tunnel that was just granted.
+        self.advance_client(io, client);
     }
 
     fn upstream_step(&mut self, io: &mut Io<'_>, j: usize) -> Next {
