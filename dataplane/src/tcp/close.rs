@@ -168,9 +168,12 @@ impl Tcp {
         self.wheel.disarm(i as u32);
         out.counters.count_end(reason);
         if hot.marks.has(Marks::ANNOUNCED) {
+            // Its place is free when the application has heard of it.
             self.events.push_back(Event::Closed { id, reason });
+            self.connections.end(i as u32);
+        } else {
+            self.connections.free(i as u32);
         }
-        self.connections.free(i as u32);
     }
 
     pub(super) fn forget_time_wait(&mut self, index: u32) {

@@ -159,10 +159,14 @@ impl Connections {
         let hot = self.hot.get(id.index as usize)?;
         (hot.generation == id.generation && hot.state != State::Closed).then_some(id.index as usize)
     }
-    fn free(&mut self, index: u32) {
+    /// The connection is over; its name is nobody's any more.
+    fn end(&mut self, index: u32) {
         let hot = &mut self.hot[index as usize];
         hot.state = State::Closed;
         hot.generation = hot.generation.wrapping_add(1);
+    }
+    fn free(&mut self, index: u32) {
+        self.end(index);
         self.free.push(index);
     }
 }
@@ -320,7 +324,12 @@ impl Tcp {
 
     /// The next thing that the application must know.
     pub fn poll_event(&mut self) -> Option<Event> {
-        self.events.pop_front()
+        let event = self.events.pop_front()?;
+        if let Event::Closed { id, .. } = event {
+            // Only now: whoever keeps something by the place has not heard of the end before.
+            self.connections.free.push(id.index() as u32);
+        }
+        Some(event)
     }
     /// The next segment to send, headers of TCP included, for [`Net::send`](crate::net::Net::send).
     #[inline]
@@ -557,7 +566,7 @@ impl Tcp {
                 self.reset(now, i, End::Stopping, out);
             }
         }
-        while let Some(event) = self.events.pop_front() {
+        while let Some(event) = self.poll_event() {
             if let Event::Received { frame, .. } = event {
                 out.drop(frame, Drop::Stopping);
             }
