@@ -62,6 +62,7 @@ listeners:
 - {name: quote, port: 17, protocol: TCP, service: quote}
 - {name: chargen, port: 19, protocol: TCP, service: chargen}
 - {name: web, port: 80, protocol: HTTP}
+- {name: only-shop, port: 8081, protocol: HTTP}
 - {name: bytes, port: 8080, protocol: TCP}
 routes:
 - kind: HTTPRoute
@@ -82,7 +83,7 @@ routes:
     backendRefs: [{name: all}]
 - kind: HTTPRoute
   name: shop
-  parentRefs: [{name: web}]
+  parentRefs: [{name: web}, {name: only-shop}]
   hostnames: [shop.example]
   rules:
   - name: cart
