@@ -5,6 +5,9 @@
 
 use crate::{
     drops::{Drop, named},
+    exchange::Ended,
+    http::{Refusal, Side},
+    proxy_protocol::ProxyRefusal,
     tcp::End,
 };
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -128,6 +131,30 @@ named! {
         TcpIcmpIgnored = "tcp_icmp_ignored",
         /// ICMP errors about a connection that say nothing to act on.
         TcpIcmpSoft = "tcp_icmp_soft",
+        /// Requests whose head was read.
+        HttpRequests = "http_requests",
+        /// Final answers to clients with a status of 2xx.
+        Http2xx = "http_2xx",
+        /// The same with 3xx.
+        Http3xx = "http_3xx",
+        /// The same with 4xx, ours among them.
+        Http4xx = "http_4xx",
+        /// The same with 5xx, ours among them.
+        Http5xx = "http_5xx",
+        /// Informational answers passed on, and 100s of our own.
+        Http1xx = "http_1xx",
+        /// Requests sent once more, because a connection that was kept turned out to be closed.
+        HttpReplays = "http_replays",
+        /// Requests that went out on a connection that was kept.
+        UpstreamReused = "upstream_reused",
+        /// Connections to endpoints that were begun.
+        UpstreamConnects = "upstream_connects",
+        /// Other endpoints tried, because one could not be connected to.
+        UpstreamReconnects = "upstream_reconnects",
+        /// Kept connections that their endpoint closed, or said something on without being asked.
+        UpstreamIdleEnds = "upstream_idle_ends",
+        /// Connections passed on as they are.
+        TcpProxied = "tcp_proxied",
     }
 }
 
@@ -168,15 +195,23 @@ named! {
 /// Cells in one worker's column.
 pub const CELLS: usize = GAUGES_AT + Gauge::COUNT;
 const ENDS_AT: usize = Counter::COUNT + Drop::COUNT;
-const GAUGES_AT: usize = ENDS_AT + End::COUNT;
+const HTTP_ENDS_AT: usize = ENDS_AT + End::COUNT;
+const REFUSED_AT: usize = HTTP_ENDS_AT + Ended::COUNT;
+const UPSTREAM_REFUSED_AT: usize = REFUSED_AT + Refusal::COUNT;
+const PROXY_REFUSED_AT: usize = UPSTREAM_REFUSED_AT + Refusal::COUNT;
+const GAUGES_AT: usize = PROXY_REFUSED_AT + ProxyRefusal::COUNT;
 
 /// Name, sentence and kind of each cell, in order.
 pub fn table() -> impl Iterator<Item = (String, &'static str, Kind)> {
     let counters = Counter::ALL.iter().map(|c| (c.name().to_owned(), c.help(), Kind::Counter));
     let drops = Drop::ALL.iter().map(|d| (format!("drop.{}", d.name()), d.help(), Kind::Drop));
     let ends = End::ALL.iter().map(|e| (format!("tcp_end.{}", e.name()), e.help(), Kind::End));
+    let exchanges = Ended::ALL.iter().map(|e| (format!("http_end.{}", e.name()), e.help(), Kind::End));
+    let refused = Refusal::ALL.iter().map(|r| (format!("http_refused.{}", r.name()), r.help(), Kind::Drop));
+    let upstream = Refusal::ALL.iter().map(|r| (format!("upstream_refused.{}", r.name()), r.help(), Kind::Drop));
+    let proxy = ProxyRefusal::ALL.iter().map(|r| (format!("refused.{}", r.name()), r.help(), Kind::Drop));
     let gauges = Gauge::ALL.iter().map(|g| (g.name().to_owned(), g.help(), Kind::Gauge));
-    counters.chain(drops).chain(ends).chain(gauges)
+    counters.chain(drops).chain(ends).chain(exchanges).chain(refused).chain(upstream).chain(proxy).chain(gauges)
 }
 
 /// What a cell is.
@@ -221,6 +256,28 @@ impl Counters {
     /// Counts the end of a TCP connection.
     pub fn count_end(&mut self, end: End) {
         self.cells[ENDS_AT + end as usize] += 1;
+    }
+    /// Counts the end of an exchange.
+    pub fn count_exchange(&mut self, ended: Ended) {
+        self.cells[HTTP_ENDS_AT + ended as usize] += 1;
+    }
+    /// How many exchanges have ended so.
+    pub fn exchanges(&self, ended: Ended) -> u64 {
+        self.cells[HTTP_ENDS_AT + ended as usize]
+    }
+    /// Counts a message that was refused: a client's request, or an upstream's response.
+    pub fn count_refusal(&mut self, side: Side, refusal: Refusal) {
+        let at = if side == Side::Server { REFUSED_AT } else { UPSTREAM_REFUSED_AT };
+        self.cells[at + refusal as usize] += 1;
+    }
+    /// How many were refused so.
+    pub fn refusals(&self, side: Side, refusal: Refusal) -> u64 {
+        let at = if side == Side::Server { REFUSED_AT } else { UPSTREAM_REFUSED_AT };
+        self.cells[at + refusal as usize]
+    }
+    /// Counts a PROXY header that was refused.
+    pub fn count_proxy_refusal(&mut self, refusal: ProxyRefusal) {
+        self.cells[PROXY_REFUSED_AT + refusal as usize] += 1;
     }
     /// How many TCP connections have ended so.
     pub fn ends(&self, end: End) -> u64 {

@@ -184,6 +184,10 @@ named! {
         TxBacklogFull = "tx_backlog_full",
         /// The data plane stopped while the frame waited.
         Stopping = "stopping",
+
+        // HTTP and what is passed on.
+        /// Bytes for or from a connection that is over, or that nobody wants any more.
+        ExchangeOver = "exchange_over",
     }
 }
 

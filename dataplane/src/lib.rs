@@ -6,7 +6,7 @@
 //!   net      Ethernet, VLAN, ARP and ND, IPv4 and IPv6, ICMP, checksums, routes, neighbours
 //!   tcp      connections: handshakes, bytes in order, losses, congestion
 //!   services echo, discard, character generator; what stands above TCP is an Application
-//!   http, route, filters, upstream, proxy_protocol: parts of the HTTP gateway that are not joined to the path yet
+//!   exchange the HTTP gateway: both legs of a request, joined   http: bytes to messages   route, filters, upstream: where it goes
 //!   worker   one core's loop: Worker::turn(now), in production and in the simulator
 //! ```
 //! Beside the path: [`time`] and randomness are arguments; [`limits`] has every capacity; [`drops`] names every early end and
@@ -26,6 +26,7 @@ pub mod tcp;
 pub mod application;
 pub mod services;
 
+pub mod exchange;
 pub mod filters;
 pub mod http;
 pub mod proxy_protocol;

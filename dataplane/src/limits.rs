@@ -287,6 +287,29 @@ pub const HTTP_TRAILER_FIELDS_MAX: usize = 32;
 /// The longest content that a length may promise: what backends read as a signed number stays positive.
 pub const HTTP_CONTENT_LENGTH_MAX: u64 = i64::MAX as u64;
 
+// Exchanges.
+
+/// Bytes of a request's head as it goes on: what it had, and what rules and we add.
+pub const HTTP_WRITTEN_MAX: usize = HTTP_HEAD_BYTES_MAX + (8 << 10);
+/// Bytes that an exchange keeps for the next one's head.
+pub const HTTP_WRITTEN_KEPT: usize = 4 << 10;
+/// Bytes of all heads of a worker that crossed frames and are not whole yet; whoever would need more is refused.
+pub const HTTP_PARTIAL_BYTES_MAX: usize = 32 << 20;
+/// Content up to this many bytes is copied behind its head; longer stretches go by reference. See `bench/JOURNAL.md`.
+pub const HTTP_COPY_MAX: usize = 512;
+/// Content that is read and thrown away so that a connection persists, when the answer did not wait for it.
+pub const HTTP_DISCARD_MAX: u64 = 64 << 10;
+/// Content within which `requestBody` runs anew.
+pub const HTTP_BODY_STEP: u64 = 16 << 10;
+/// Endpoints that are tried for one request, when they cannot be connected to.
+pub const CONNECT_ATTEMPTS_MAX: u8 = 3;
+/// An endpoint that could not be connected to is passed over for so long, while others can be.
+pub const CONNECT_FAILED_REST: Duration = Duration::from_secs(2);
+/// A client that has its last answer may still send for so long (RFC 9112 section 9.6).
+pub const LINGER: Duration = Duration::from_secs(5);
+/// Records of ended exchanges that wait to be read.
+pub const RECORDS_MAX: usize = 4_096;
+
 // The loop.
 
 /// A turn that takes longer is a stall, counted and reported.

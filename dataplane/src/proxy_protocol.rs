@@ -83,6 +83,8 @@ named! {
         Tlv = "proxy_tlv",
         /// The checksum is wrong.
         Checksum = "proxy_checksum",
+        /// The peer is none of those who may send one.
+        Untrusted = "proxy_untrusted",
     }
 }
 

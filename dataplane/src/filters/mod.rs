@@ -54,7 +54,7 @@ pub enum Answer {
     /// Elsewhere.
     Redirect(Redirect),
     /// This.
-    Direct(DirectResponse),
+    Direct(std::sync::Arc<DirectResponse>),
 }
 
 impl Filters {
@@ -84,7 +84,7 @@ impl Filters {
                     once(&mut filters.answer, n, Redirect::compile(spec).map(Answer::Redirect))?;
                 }
                 FilterSpec::DirectResponse(spec) => {
-                    let checked = spec.check().map(|()| Answer::Direct(spec.clone()));
+                    let checked = spec.check().map(|()| Answer::Direct(std::sync::Arc::new(spec.clone())));
                     once(&mut filters.answer, n, checked)?;
                 }
             }

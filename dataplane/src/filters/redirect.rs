@@ -74,6 +74,15 @@ impl Redirect {
         Ok(Self { status, scheme, hostname, port: spec.port, path })
     }
 
+    /// Writes where the request itself is, in its normal form.
+    ///
+    /// # Errors
+    /// It is too long.
+    pub fn here(asked: &Asked<'_>, location: &mut Target) -> Result<(), TargetError> {
+        let same = Self { status: 307, scheme: None, hostname: None, port: None, path: None };
+        same.write_location(asked, &mut Target::new(), location)
+    }
+
     /// Writes the `Location` (RFC 9110 section 10.2.2), absolute.
     ///
     /// # Errors

@@ -313,7 +313,7 @@ pub struct Fields<'a> {
 impl<'a> Fields<'a> {
     /// Names, in lower case, and values of those that go on, in their order. What `Connection` named is not among them: whatever decides
     /// on a request decides on what will be sent.
-    pub fn iter(self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+    pub fn iter(self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone {
         self.entries().filter(|(field, ..)| !field.ends_here).map(|(_, name, value)| (name, value))
     }
     /// All values of a name that goes on.

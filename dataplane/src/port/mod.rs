@@ -23,7 +23,7 @@ pub use heap::Pool;
 pub use queue::{Burst, FrameQueue};
 pub use sim::SimPort;
 
-use rss::Rss;
+pub use rss::{Flow as RssFlow, Rss};
 
 /// One queue pair of one device. Methods do not block and do not allocate.
 pub trait Port {

@@ -18,7 +18,7 @@ use crate::{
     counters::Counter,
     drops::Drop,
     limits::TCP_WINDOW_INITIAL,
-    net::{Packet, Role},
+    net::{Packet, PortIndex, Role},
     outbox::Outbox,
     port::Frame,
     time::Instant,
@@ -80,6 +80,12 @@ impl Tcp {
         hot.ts_offset = ts_offset;
         hot.marks.set(Marks::ACTIVE | Marks::ANNOUNCED); // the flush sends the SYN
         Ok(self.connections.id(index))
+    }
+
+    /// Our address towards a peer, and the port that the way leads through.
+    pub fn way_to(&self, remote: IpAddr) -> Option<(IpAddr, PortIndex)> {
+        let (interface, _) = self.topology.route(&remote, None)?;
+        Some((self.topology.source_for(interface, remote)?, self.topology.interface(interface).port))
     }
 
     /// A pair of ends that is free. Second: the record in TIME-WAIT whose place it takes.

@@ -98,6 +98,22 @@ impl Tcp {
         open.map(move |i| self.report(now, i)).chain(half_open).chain(waiting)
     }
 
+    /// Both ends of a connection: ours and the peer's.
+    pub fn ends(&self, id: ConnectionId) -> Option<(SocketAddr, SocketAddr)> {
+        let key = &self.connections.hot[self.connections.find(id)?].key;
+        Some((SocketAddr::new(key.local(), key.local_port()), SocketAddr::new(key.remote(), key.remote_port())))
+    }
+
+    /// Whether everything that was queued was sent, acknowledged or not.
+    pub fn has_sent_all(&self, id: ConnectionId) -> bool {
+        let Some(i) = self.connections.find(id) else { return false };
+        let hot = &self.connections.hot[i];
+        match hot.flight.get() {
+            Some(flight) => hot.snd_nxt == self.flights.at(flight).queued_end,
+            None => !matches!(self.connections.cold[i].lone, Lone::Waits(_)),
+        }
+    }
+
     /// One connection.
     pub fn conn(&self, now: Instant, id: ConnectionId) -> Option<ConnectionReport> {
         self.connections.find(id).map(|i| self.report(now, i))

@@ -61,7 +61,7 @@ mod table;
 mod time_wait;
 mod timers;
 mod transmit;
-mod wheel;
+pub(crate) mod wheel;
 mod window;
 
 pub use connection::{ConnectionId, End, State};
@@ -92,6 +92,7 @@ use flight::Flights;
 use half_open::HalfOpens;
 use listen::Listeners;
 use lone::Copies;
+pub(crate) use receive::cut_front;
 use secrets::Secrets;
 use segment::Segment;
 pub use seq::Seq;

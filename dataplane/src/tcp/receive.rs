@@ -442,7 +442,7 @@ fn answer(segment: &Segment, reason: Drop) -> Verdict {
 
 /// Cuts `n` bytes from a frame's front. What begins in a later buffer is copied into a fresh one; `None` when that cannot be had (the frame has
 /// ended then, and comes again).
-fn cut_front(mut frame: Frame, n: usize, out: &mut Outbox) -> Option<Frame> {
+pub(crate) fn cut_front(mut frame: Frame, n: usize, out: &mut Outbox) -> Option<Frame> {
     if n <= frame.head().len() {
         frame.trim_front(n);
         return Some(frame);

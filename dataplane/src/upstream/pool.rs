@@ -170,6 +170,11 @@ impl Pool {
             member.requests += 1;
             return Lease::Reused(id);
         }
+        self.lease_new(now, endpoint, jitter)
+    }
+
+    /// The same, but never an idle one: for a request whose idle connection has turned out to be closed, as the others may be.
+    pub fn lease_new(&mut self, now: Instant, endpoint: EndpointIndex, jitter: u8) -> Lease {
         let at = &mut self.endpoints[endpoint.0 as usize];
         if at.retired || at.open >= at.options.connections_max {
             return Lease::Full;

@@ -23,6 +23,7 @@ use std::{
 };
 use weirgate_dataplane::{
     counters::Counter,
+    exchange::{Gateway, GatewayOptions, Home},
     limits::TURN_STALL,
     net::Topology,
     port::{
@@ -65,6 +66,7 @@ pub(crate) fn run(snapshot: &Snapshot, options: &Options) -> anyhow::Result<()> 
     let capabilities: Vec<_> = devices.iter().map(|d| d.capabilities().clone()).collect();
     let topology = Arc::new(snapshot.topology(&capabilities).map_err(anyhow::Error::msg)?);
     let region = publish_region(snapshot, &options.run_dir)?;
+    check_affinity(snapshot, &devices)?;
     report(snapshot, &devices);
 
     let bells = (0..workers_of(snapshot)).map(|_| Ok(Peer::new(Bell::new()?))).collect::<anyhow::Result<_>>()?;
@@ -238,6 +240,27 @@ impl Drop for Workers {
     }
 }
 
+/// Which source ports bring replies to a worker; any, if it is the only one.
+fn home(devices: &[Device], index: usize, workers: usize) -> Home {
+    let rss = devices.iter().filter_map(|device| device.capabilities().rss.clone());
+    if workers == 1 { Home::default() } else { Home { queue: index as u16, rss: rss.collect() } }
+}
+
+/// Both legs of an exchange belong to one worker, so replies must find it.
+fn check_affinity(snapshot: &Snapshot, devices: &[Device]) -> anyhow::Result<()> {
+    let proxies = !snapshot.backends.is_empty();
+    let blind = devices.iter().find(|device| device.capabilities().rss.is_none());
+    if let (true, true, Some(device)) = (proxies, workers_of(snapshot) > 1, blind) {
+        anyhow::bail!(
+            "dataplane.cores: {} workers, but port {} does not tell which queue a flow arrives on, so answers of backends would reach the \
+             wrong one; use one core, or a NIC whose RSS can be read",
+            workers_of(snapshot),
+            device.capabilities().name
+        );
+    }
+    Ok(())
+}
+
 struct Starter<'a> {
     snapshot: &'a Snapshot,
     options: &'a Options,
@@ -273,13 +296,22 @@ impl Starter<'_> {
                 mailboxes: mailboxes.clone(),
                 seed: u64::from_ne_bytes(seed),
                 connections_max: self.snapshot.dataplane.connections_per_worker(),
-                services: self.snapshot.services.clone(),
+                services: Vec::new(),
                 verify_rss: self.options.verify_rss,
             };
             // Asleep only if every queue can wake: a frame on another would wait.
             let wakes: Option<Vec<_>> = devices.iter().map(|device| device.wake(index)).collect();
             let sleeper = wakes.map(|wakes| Sleeper::new(wakes, self.shared.peers[index].bell.clone()));
-            let thread = self.spawn(*core, index, Worker::new(ports, options), sleeper)?;
+            let gateway = Gateway::new(
+                self.snapshot,
+                GatewayOptions {
+                    seed: options.seed ^ 0x6761_7465,
+                    connections_max: options.connections_max,
+                    home: home(devices, index, cores.len()),
+                    keeps_records: false,
+                },
+            );
+            let thread = self.spawn(*core, index, Worker::with(ports, options, gateway), sleeper)?;
             workers.running.push(Running { index, thread });
         }
         Ok(())
@@ -289,7 +321,7 @@ impl Starter<'_> {
         &self,
         core: u16,
         index: usize,
-        mut worker: Worker<P>,
+        mut worker: Worker<P, Gateway>,
         sleeper: Option<Sleeper>,
     ) -> anyhow::Result<JoinHandle<Result<(), StartError>>> {
         let polling = self.snapshot.dataplane.polling;

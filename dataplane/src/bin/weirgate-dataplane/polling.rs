@@ -13,6 +13,7 @@ use std::{
     },
 };
 use weirgate_dataplane::{
+    exchange::Gateway,
     limits::PUBLISH_EVERY,
     port::{
         Port,
@@ -67,7 +68,7 @@ pub(crate) struct Loop<'a> {
 
 impl Loop<'_> {
     /// Turns the worker until it is told to stop.
-    pub(crate) fn run<P: Port>(&self, worker: &mut Worker<P>) {
+    pub(crate) fn run<P: Port>(&self, worker: &mut Worker<P, Gateway>) {
         let me = &self.shared.peers[self.index];
         let mut now = self.clock.now();
         let mut moved_at = now;
@@ -88,6 +89,7 @@ impl Loop<'_> {
             let idle = self.polling == Polling::Adaptive && now.since(moved_at) >= SPIN;
             if now.since(published_at) >= PUBLISH_EVERY || idle {
                 published_at = now;
+                worker.application_mut().0.set_time_of_day(now, unix_seconds());
                 worker.publish(now, self.shared.region.cells(self.index));
                 me.turns.store(turns, Ordering::Relaxed);
             }
@@ -103,7 +105,7 @@ impl Loop<'_> {
     }
 
     /// Sleeps until there may be something to do. `silence`: since when no frame has moved.
-    fn sleep<P: Port>(&self, worker: &mut Worker<P>, now: Instant, silence: Duration) {
+    fn sleep<P: Port>(&self, worker: &mut Worker<P, Gateway>, now: Instant, silence: Duration) {
         let Some(sleeper) = &self.sleeper else { return step(worker, now, silence) };
         // Whoever leaves a notice looks at `asleep` after it; we look for notices after setting `asleep`. The fences order each pair, so one
         // of the two sees the other. The same holds for frames: interrupts first, then one more look at the queues.
@@ -138,15 +140,21 @@ impl Loop<'_> {
 }
 
 /// How long a worker may sleep at most.
-fn longest<P: Port>(worker: &Worker<P>, now: Instant) -> Duration {
+fn longest<P: Port>(worker: &Worker<P, Gateway>, now: Instant) -> Duration {
     // A backlog is due at once, but a device that has not taken it for a while is not taking it now.
     let until_due = if worker.has_backlog() { STEP_MAX } else { worker.next_deadline().since(now) };
     SLEEP_MAX.min(until_due)
 }
 
 /// Sleeps for a moment that grows with the silence.
-fn step<P: Port>(worker: &Worker<P>, now: Instant, silence: Duration) {
+fn step<P: Port>(worker: &Worker<P, Gateway>, now: Instant, silence: Duration) {
     let step = Duration::from_ns(silence.as_ns() / 100).clamp(STEP_MIN, STEP_MAX).min(longest(worker, now));
     let request = rustix::time::Timespec { tv_sec: 0, tv_nsec: step.as_ns() as _ };
     let _ = rustix::thread::nanosleep(&request);
+}
+
+// The edge: answers say what time it is.
+#[allow(clippy::disallowed_methods)]
+fn unix_seconds() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

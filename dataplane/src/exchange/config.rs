@@ -1,0 +1,191 @@
+//! A snapshot's listeners and backends, compiled for one worker.
+
+use crate::{
+    filters::Filters,
+    http::{forward, h1::Limits, normalize},
+    net::Cidr,
+    route::{self, Backend as Share, BackendIndex, Table},
+    snapshot::{HashOn, HttpListener, HttpTimeouts, ProxyProtocol, TcpListener},
+    time::Duration,
+};
+use std::{hash::Hasher, net::IpAddr};
+
+/// An HTTP listener.
+pub(super) struct Http {
+    pub(super) port: u16,
+    pub(super) proxy: Option<ProxyProtocol>,
+    pub(super) limits: Limits,
+    pub(super) normalize: normalize::Options,
+    name: Box<[u8]>,
+    x_forwarded: bool,
+    forwarded: bool,
+    trusted: Vec<Cidr>,
+    pub(super) forward_expect: bool,
+    pub(super) timeouts: Timeouts,
+    pub(super) table: Table,
+    /// By [`route::RuleIndex`].
+    pub(super) rules: Vec<Rule>,
+}
+
+/// What happens to a rule's requests.
+pub(super) struct Rule {
+    pub(super) filters: Filters,
+    pub(super) request: Option<Duration>,
+    pub(super) backend_request: Option<Duration>,
+}
+
+pub(super) struct Timeouts {
+    pub(super) request_headers: Duration,
+    pub(super) request_body: Duration,
+    pub(super) stream_idle: Duration,
+    pub(super) connection_idle: Duration,
+    pub(super) connection_age: Option<Duration>,
+}
+
+impl Http {
+    /// # Panics
+    /// When the snapshot was not checked.
+    pub(super) fn compile(listener: &HttpListener) -> Self {
+        let options = &listener.options;
+        let HttpTimeouts { request_headers_ms, request_body_ms, stream_idle_ms, connection_idle_ms, connection_age_ms } =
+            options.timeouts;
+        let rules = listener.rules.routes.iter().flat_map(|route| &route.rules).map(|rule| Rule {
+            filters: Filters::compile(&rule.filters).expect("the snapshot was checked"),
+            request: rule.timeouts.request_ms.map(Duration::from_ms),
+            backend_request: rule.timeouts.backend_request_ms.map(Duration::from_ms),
+        });
+        Self {
+            port: listener.port,
+            proxy: listener.proxy_protocol.clone(),
+            limits: options.limits(),
+            normalize: options.normalize(),
+            name: options.name.as_bytes().into(),
+            x_forwarded: options.x_forwarded,
+            forwarded: options.forwarded,
+            trusted: options.trusted.clone(),
+            forward_expect: options.forward_expect,
+            timeouts: Timeouts {
+                request_headers: Duration::from_ms(request_headers_ms),
+                request_body: Duration::from_ms(request_body_ms),
+                stream_idle: Duration::from_ms(stream_idle_ms),
+                connection_idle: Duration::from_ms(connection_idle_ms),
+                connection_age: connection_age_ms.map(Duration::from_ms),
+            },
+            rules: rules.collect(),
+            table: route::compile(listener.rules.clone()).expect("the snapshot was checked"),
+        }
+    }
+
+    pub(super) fn forward(&self) -> forward::Options<'_> {
+        forward::Options { via: &self.name, x_forwarded: self.x_forwarded, forwarded: self.forwarded }
+    }
+    pub(super) fn name(&self) -> &[u8] {
+        &self.name
+    }
+    pub(super) fn trusts(&self, address: IpAddr) -> bool {
+        contains(&self.trusted, address)
+    }
+}
+
+/// A listener whose bytes are passed on.
+pub(super) struct Raw {
+    pub(super) proxy: Option<ProxyProtocol>,
+    pub(super) idle: Duration,
+    shares: Vec<Share>,
+}
+
+impl Raw {
+    pub(super) fn compile(listener: &TcpListener) -> Self {
+        Self {
+            proxy: listener.proxy_protocol.clone(),
+            idle: Duration::from_ms(listener.idle_ms),
+            shares: listener.backends.clone(),
+        }
+    }
+
+    /// A backend by weight.
+    pub(super) fn backend(&self, random: u64) -> Option<BackendIndex> {
+        let sum: u64 = self.shares.iter().map(|share| u64::from(share.weight)).sum();
+        let mut drawn = ((u128::from(random) * u128::from(sum)) >> 64) as u64;
+        self.shares.iter().find_map(|share| match drawn.checked_sub(u64::from(share.weight)) {
+            Some(rest) => {
+                drawn = rest;
+                None
+            }
+            None => Some(share.backend),
+        })
+    }
+}
+
+/// A port in decimal.
+pub(super) struct Digits(arrayvec::ArrayVec<u8, 5>);
+
+impl Digits {
+    pub(super) fn of(number: u16) -> Self {
+        use std::io::Write;
+        let mut digits = arrayvec::ArrayVec::new();
+        write!(digits, "{number}").expect("five digits at most");
+        Self(digits)
+    }
+    pub(super) fn get(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+pub(super) fn contains(networks: &[Cidr], address: IpAddr) -> bool {
+    networks.iter().any(|network| network.contains(address))
+}
+
+/// What tells one client from another; the same in every worker and process, so that hashes lead to the same endpoint.
+pub(super) fn hash<'a>(on: &HashOn, address: IpAddr, fields: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> u64 {
+    let found = match on {
+        HashOn::Source => None,
+        HashOn::Header(name) => { fields }.find(|(n, _)| *n == name.as_bytes()).map(|(_, value)| value),
+        HashOn::Cookie(name) => { fields }.filter(|(n, _)| *n == b"cookie").find_map(|(_, value)| cookie(value, name)),
+    };
+    found.map_or_else(|| hash_address(address), hash_bytes)
+}
+
+/// rfc6265 4.2.1: the first cookie of that name.
+fn cookie<'a>(value: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    value.split(|&b| b == b';').find_map(|pair| {
+        pair.trim_ascii().strip_prefix(name.as_bytes()).and_then(|rest| rest.strip_prefix(b"=".as_slice()))
+    })
+}
+
+pub(super) fn hash_bytes(bytes: &[u8]) -> u64 {
+    let mut hasher = siphasher::sip::SipHasher13::new_with_keys(0x7765_6972, 0x6761_7465);
+    hasher.write(bytes);
+    hasher.finish()
+}
+
+pub(super) fn hash_address(address: IpAddr) -> u64 {
+    match address {
+        IpAddr::V4(v4) => hash_bytes(&v4.octets()),
+        IpAddr::V6(v6) => hash_bytes(&v6.octets()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_is_told_by_what_was_asked_for() {
+        let address = "192.0.2.1".parse().unwrap();
+        let fields = [(&b"cookie"[..], &b"a=1; sid=xyz;b=2"[..]), (b"x-user", b"u7")];
+        let of = |on: HashOn| hash(&on, address, fields.into_iter());
+        assert_eq!(of(HashOn::Cookie("sid".into())), hash_bytes(b"xyz"));
+        assert_eq!(of(HashOn::Header("x-user".into())), hash_bytes(b"u7"));
+        assert_eq!(of(HashOn::Source), hash_address(address));
+        assert_eq!(of(HashOn::Cookie("si".into())), hash_address(address), "no cookie of that name");
+    }
+
+    #[test]
+    fn weights_share_out() {
+        let share = |backend, weight| Share { backend: BackendIndex(backend), weight };
+        let raw = Raw { proxy: None, idle: Duration::ZERO, shares: vec![share(0, 1), share(1, 0), share(2, 3)] };
+        let at = |quarter: u64| raw.backend(quarter << 62).map(|b| b.0);
+        assert_eq!([at(0), at(1), at(2), at(3)], [Some(0), Some(2), Some(2), Some(2)]);
+    }
+}

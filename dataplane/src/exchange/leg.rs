@@ -1,0 +1,315 @@
+//! One connection of an exchange: what was received and not used yet, and what was written and has no room yet.
+
+use crate::{
+    counters::Counter,
+    drops::Drop,
+    http::{
+        Refusal, Side, Spans,
+        forward::Client,
+        h1::{
+            Limits, Receiver, Step,
+            write::{Content, Sink, WriteError},
+        },
+        head::Scheme,
+    },
+    limits::HTTP_WRITTEN_MAX,
+    outbox::Outbox,
+    port::Frame,
+    tcp::{ConnectionId, Tcp},
+    time::Instant,
+    upstream::pool::MemberId,
+};
+use std::collections::VecDeque;
+use std::net::{IpAddr, Ipv4Addr};
+
+/// TCP, and where frames end.
+pub(super) struct Io<'a> {
+    pub(super) now: Instant,
+    pub(super) tcp: &'a mut Tcp,
+    pub(super) out: &'a mut Outbox,
+}
+
+/// Frames in order. Most of the time there is one or none.
+#[derive(Default)]
+pub(super) struct Queue {
+    first: Option<Frame>,
+    rest: VecDeque<Frame>,
+}
+
+impl Queue {
+    pub(super) fn push(&mut self, frame: Frame) {
+        if self.first.is_none() {
+            self.first = Some(frame);
+        } else {
+            self.rest.push_back(frame);
+        }
+    }
+    pub(super) fn push_front(&mut self, frame: Frame) {
+        if let Some(second) = self.first.replace(frame) {
+            self.rest.push_front(second);
+        }
+    }
+    pub(super) fn pop(&mut self) -> Option<Frame> {
+        let frame = self.first.take();
+        self.first = self.rest.pop_front();
+        if self.first.is_none() && self.rest.capacity() > 0 {
+            // Whoever is idle has no memory here.
+            self.rest = VecDeque::new();
+        }
+        frame
+    }
+    pub(super) fn is_empty(&self) -> bool {
+        self.first.is_none()
+    }
+    pub(super) fn len(&self) -> usize {
+        usize::from(self.first.is_some()) + self.rest.len()
+    }
+}
+
+/// What a connection is to us.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Role {
+    /// The place is free.
+    Vacant,
+    /// A client, waiting for its PROXY header, its next request, or in an exchange.
+    Client,
+    /// A client that has its last answer: what it still sends is thrown away until it closes, for a while (RFC 9112 section 9.6).
+    Leaving,
+    /// An endpoint.
+    Upstream(MemberId),
+}
+
+/// What has been read of a client's connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Expects {
+    /// A PROXY header.
+    Proxy,
+    /// HTTP.
+    Http,
+    /// Bytes.
+    Raw,
+}
+
+/// One connection.
+pub(super) struct Leg {
+    pub(super) id: Option<ConnectionId>,
+    pub(super) role: Role,
+    pub(super) expects: Expects,
+    /// Its bytes are passed on as they are.
+    pub(super) is_raw: bool,
+    pub(super) exchange: Option<u32>,
+    pub(super) receiver: Receiver,
+
+    // Received.
+    pub(super) input: Queue,
+    /// The beginning of what must be there as a whole, copied.
+    pub(super) partial: Vec<u8>,
+    /// So many bytes of content come first, which the receiver has counted already.
+    pub(super) known_body: usize,
+    pub(super) peer_closed: bool,
+
+    // Written.
+    pub(super) output: Queue,
+    /// What the head promised that was written last.
+    pub(super) content: Option<Content>,
+    /// Our side is closed when the output is out.
+    pub(super) closes: bool,
+
+    // Clients.
+    pub(super) client: Client,
+    pub(super) address: IpAddr,
+    /// Its port, and the address that it came to: what a PROXY header says.
+    pub(super) port: u16,
+    pub(super) listener: u16,
+    pub(super) began: Instant,
+    /// Of what it waits for: a head, the next request, the peer's close.
+    pub(super) deadline: Instant,
+
+    // Endpoints.
+    pub(super) connected: bool,
+}
+
+impl Leg {
+    pub(super) fn vacant() -> Self {
+        let nobody = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+        Self {
+            id: None,
+            role: Role::Vacant,
+            expects: Expects::Http,
+            is_raw: false,
+            exchange: None,
+            receiver: Receiver::new(Side::Server, Limits::default()),
+            input: Queue::default(),
+            partial: Vec::new(),
+            known_body: 0,
+            peer_closed: false,
+            output: Queue::default(),
+            content: None,
+            closes: false,
+            client: Client::new(nobody, Scheme::Http, false),
+            address: nobody,
+            port: 0,
+            listener: 0,
+            began: Instant::ZERO,
+            deadline: Instant::NEVER,
+            connected: false,
+        }
+    }
+
+    /// What comes next in `input`.
+    pub(super) fn step(&mut self, input: &[u8], spans: &mut Spans) -> Result<Step, Refusal> {
+        if self.known_body > 0 && !input.is_empty() {
+            let len = self.known_body.min(input.len());
+            self.known_body -= len;
+            return Ok(Step::Body { skip: 0, len });
+        }
+        match (self.is_raw, input.len()) {
+            (false, _) => self.receiver.step(input, spans),
+            (true, 0) => Ok(Step::NeedMore { skip: 0 }),
+            (true, len) => Ok(Step::Body { skip: 0, len }),
+        }
+    }
+
+    /// The peer has closed, and everything was read.
+    pub(super) fn peer_ended(&mut self) -> Result<Option<Step>, Refusal> {
+        if self.is_raw { Ok(Some(Step::End { skip: 0 })) } else { self.receiver.peer_closed() }
+    }
+
+    /// Frames that wait here.
+    pub(super) fn held(&self) -> usize {
+        self.input.len() + self.output.len()
+    }
+
+    /// Ends what waits here.
+    pub(super) fn clear(&mut self, out: &mut Outbox) {
+        self.partial = Vec::new();
+        while let Some(frame) = self.input.pop() {
+            out.drop(frame, Drop::ExchangeOver);
+        }
+        while let Some(frame) = self.output.pop() {
+            out.drop(frame, Drop::ExchangeOver);
+        }
+    }
+
+    /// Whether something may be written now. If not, [`Event::Writable`](crate::tcp::Event::Writable) will come.
+    pub(super) fn may_write(&self, io: &mut Io<'_>) -> bool {
+        let Some(id) = self.id else { return false };
+        if !self.output.is_empty() || self.closes {
+            return false;
+        }
+        let room = io.tcp.send_room(id) > 0;
+        if !room {
+            io.tcp.wants_room(id);
+        }
+        room
+    }
+
+    /// Sends what waits; says whether all of it went.
+    pub(super) fn flush(&mut self, io: &mut Io<'_>) -> bool {
+        let Some(id) = self.id else { return true };
+        while let Some(frame) = self.output.pop() {
+            if let Err(frame) = io.tcp.send(id, frame, io.out) {
+                self.output.push_front(frame);
+                return false;
+            }
+        }
+        if std::mem::take(&mut self.closes) {
+            io.tcp.close(id, io.out);
+        }
+        true
+    }
+
+    /// Sends what was written, or keeps it until there is room.
+    pub(super) fn send(&mut self, staged: &mut Staged, io: &mut Io<'_>) {
+        staged.is_open = false;
+        let Some(id) = self.id else {
+            return staged.frames.drain(..).for_each(|frame| io.out.drop(frame, Drop::ExchangeOver));
+        };
+        for frame in staged.frames.drain(..) {
+            if !self.output.is_empty() {
+                self.output.push(frame);
+            } else if let Err(frame) = io.tcp.send(id, frame, io.out) {
+                self.output.push(frame);
+            }
+        }
+    }
+
+    /// Closes our side behind everything that was written.
+    pub(super) fn close(&mut self, io: &mut Io<'_>) {
+        self.closes = true;
+        self.flush(io);
+    }
+}
+
+/// What is being written to a leg in one go: fresh frames that are filled, and others that go as they are.
+#[derive(Default)]
+pub(super) struct Staged {
+    frames: Vec<Frame>,
+    /// The last one is fresh.
+    is_open: bool,
+}
+
+impl Staged {
+    /// A sink for heads and framing.
+    pub(super) fn sink<'a>(&'a mut self, out: &'a mut Outbox) -> StagedSink<'a> {
+        StagedSink { staged: self, out }
+    }
+    /// A frame that goes as it is.
+    pub(super) fn push(&mut self, frame: Frame) {
+        self.frames.push(frame);
+        self.is_open = false;
+    }
+    /// Throws it away.
+    pub(super) fn clear(&mut self, out: &mut Outbox) {
+        self.is_open = false;
+        self.frames.drain(..).for_each(|frame| out.consume(frame));
+    }
+}
+
+pub(super) struct StagedSink<'a> {
+    staged: &'a mut Staged,
+    out: &'a mut Outbox,
+}
+
+impl Sink for StagedSink<'_> {
+    fn put(&mut self, mut bytes: &[u8]) -> Result<(), WriteError> {
+        let Self { staged, out } = self;
+        while !bytes.is_empty() {
+            let room = if staged.is_open { staged.frames.last().map_or(0, Frame::tailroom) } else { 0 };
+            if room == 0 {
+                let frame = out.make().ok_or(WriteError::Full)?;
+                staged.frames.push(frame);
+                staged.is_open = true;
+                continue;
+            }
+            let (now, later) = bytes.split_at(room.min(bytes.len()));
+            staged.frames.last_mut().expect("one with room").append_slice(now).expect("as much as there is room for");
+            bytes = later;
+        }
+        Ok(())
+    }
+}
+
+/// A head that may have to be sent more than once.
+#[derive(Default)]
+pub(super) struct Kept(pub(super) Vec<u8>);
+
+impl Sink for Kept {
+    fn put(&mut self, bytes: &[u8]) -> Result<(), WriteError> {
+        if self.0.len() + bytes.len() > HTTP_WRITTEN_MAX {
+            return Err(WriteError::Full);
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+}
+
+/// A second frame over `frame[skip..][..len]`, which counts as made.
+pub(super) fn share(frame: &Frame, skip: usize, len: usize, out: &mut Outbox) -> Option<Frame> {
+    let share = frame.share(&out.pool);
+    out.counters.count(if share.is_some() { Counter::MadeFrames } else { Counter::PoolEmpty });
+    let mut share = share?;
+    share.trim_front(skip);
+    share.truncate(len);
+    Some(share)
+}

@@ -1,0 +1,549 @@
+//! The gateway: requests through both legs, joined in one worker's loop. And connections that are passed on as they are.
+//!
+//! ```text
+//!   client leg                            exchange                              upstream leg
+//!   Received -> read: PROXY header
+//!               read: head  -> begin: believe, normalise, route, filter
+//!                                        choose an endpoint, lease a connection -> connect, or send at once
+//!               read: body  -----------------------------------------------------> send      while it has room
+//!   send   <------------------------------------- response filters <------------- read: head
+//!   send   <---------------------------------------------------------------------- read: body    while the client has room
+//!               finish: one record; the upstream leg back to its pool, the client leg to its next request
+//! ```
+//! | what | where |
+//! | --- | --- |
+//! | events of TCP, to legs | here |
+//! | a connection: received and not used, written and not sent | `leg` |
+//! | what comes next on a leg, and content from one leg to the other | `read` |
+//! | a request's head: where it goes, and in which form | `request` |
+//! | connecting, sending, the answer's head | `response` |
+//! | what we answer ourselves | `answer` |
+//! | ends, timeouts, records | `end`, `record` |
+//! | endpoints, and connections to them | `upstreams` |
+//! | the snapshot, compiled | `config` |
+//!
+//! **Backpressure.** Nothing is read from a leg while the other has no room: what came stays in its frames, unconsumed, and the peer's window
+//! closes. **Nothing recurses**: reading a client's leg is a loop, and what ends an exchange only marks; so hundreds of pipelined requests that
+//! are answered here are a loop of hundreds, no deeper than one.
+
+mod answer;
+mod config;
+mod end;
+mod leg;
+mod read;
+mod record;
+mod request;
+mod response;
+mod upstreams;
+
+pub use record::{Ended, Record};
+pub use upstreams::Home;
+
+use crate::{
+    application::Application,
+    counters::Counter,
+    drops::Drop,
+    filters::Target,
+    http::{
+        Side, Spans, Version,
+        forward::Client,
+        h1::{Asked, Body, Receiver, write::Content},
+        head::Scheme,
+        normalize::Normalizer,
+    },
+    limits::RECORDS_MAX,
+    outbox::Outbox,
+    port::Frame,
+    proxy_protocol::ProxyRefusal,
+    route::RuleIndex,
+    services::Services,
+    snapshot::Snapshot,
+    tcp::{ConnectionId, ConnectionOptions, End, Event, Listen, ListenerId, Tcp, wheel::Wheel},
+    time::{Duration, Instant},
+};
+use answer::DateLine;
+use leg::{Expects, Io, Kept, Leg, Role, Staged};
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use upstreams::{At, Upstreams};
+
+/// What a listener is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Served {
+    Service,
+    Http(u16),
+    Raw(u16),
+}
+
+/// Everything above TCP in a worker.
+pub struct Gateway {
+    services: Services,
+    http: Vec<config::Http>,
+    raw: Vec<config::Raw>,
+    /// Where to listen, in the order in which the listeners stand in the snapshot.
+    places: Vec<(Option<IpAddr>, u16, Served)>,
+    /// By [`ListenerId`].
+    served: Vec<Option<Served>>,
+
+    /// By the connection's place.
+    legs: Vec<Leg>,
+    exchanges: Vec<Exchange>,
+    free: Vec<u32>,
+    upstreams: Upstreams,
+    /// Clients' deadlines, by the connection's place.
+    wheel: Wheel,
+    /// Frames in legs.
+    held: usize,
+    /// Bytes of heads that are not whole.
+    partial_bytes: usize,
+
+    // Scratch, for one head at a time.
+    spans: Spans,
+    normalizer: Normalizer,
+    path: Target,
+    location: Target,
+    staged: Staged,
+    date: DateLine,
+
+    records: VecDeque<Record>,
+    keeps_records: bool,
+}
+
+/// A request and its answer, or a connection that is passed on.
+struct Exchange {
+    client: u32,
+    upstream: Option<u32>,
+    /// Where it counts as a request that is under way.
+    at: Option<At>,
+    /// The last endpoint that was chosen.
+    last: Option<At>,
+    is_raw: bool,
+    listener: u16,
+    rule: Option<RuleIndex>,
+    hash: Option<u64>,
+    attempts: u8,
+    /// On a connection that was kept.
+    reused: bool,
+
+    // The request.
+    version: Version,
+    asked: Asked,
+    /// Its head, as it goes on.
+    head: Kept,
+    content: Option<Content>,
+    /// It may be sent once more (RFC 9110 section 9.2.2).
+    idempotent: bool,
+    body: Body,
+    /// The client waits for a 100.
+    awaits_continue: bool,
+    accepts_trailers: bool,
+    /// Content goes nowhere.
+    discards: bool,
+    /// Something of its content has gone on.
+    body_sent: bool,
+    request_done: bool,
+    request_bytes: u64,
+
+    // The answer.
+    /// A byte of it has come.
+    answered: bool,
+    /// Its head was handed to the client.
+    begun: bool,
+    /// It ends with the connection, so that nothing but a reset tells that it is cut short.
+    until_close: bool,
+    response_done: bool,
+    status: u16,
+    response_bytes: u64,
+    /// The client's connection takes another request after this one.
+    persists: bool,
+    ended: Ended,
+
+    // Time.
+    began: Instant,
+    connected_at: Option<Instant>,
+    first_byte_at: Option<Instant>,
+    request_at: Instant,
+    backend_at: Instant,
+    connect_at: Instant,
+    body_at: Instant,
+    moved_at: Instant,
+}
+
+/// How a gateway is made.
+pub struct GatewayOptions {
+    /// Keys what is drawn.
+    pub seed: u64,
+    /// Connections of the worker's TCP, at most.
+    pub connections_max: usize,
+    /// Which source ports bring replies to this worker.
+    pub home: Home,
+    /// Whether [`Gateway::poll_record`] gives what has ended.
+    pub keeps_records: bool,
+}
+
+impl Gateway {
+    /// What a snapshot says.
+    ///
+    /// # Panics
+    /// When the snapshot was not checked.
+    pub fn new(snapshot: &Snapshot, options: GatewayOptions) -> Self {
+        let services = snapshot.services.iter().map(|s| (s.address, s.port, Served::Service));
+        let http = (0..).zip(&snapshot.http).map(|(n, l)| (l.address, l.port, Served::Http(n)));
+        let raw = (0..).zip(&snapshot.tcp).map(|(n, l)| (l.address, l.port, Served::Raw(n)));
+        let places = services.chain(http).chain(raw).collect();
+        Self {
+            services: Services::new(snapshot.services.clone()),
+            http: snapshot.http.iter().map(config::Http::compile).collect(),
+            raw: snapshot.tcp.iter().map(config::Raw::compile).collect(),
+            places,
+            served: Vec::new(),
+            legs: Vec::new(),
+            exchanges: Vec::new(),
+            free: Vec::new(),
+            upstreams: Upstreams::new(&snapshot.backends, options.home, options.seed),
+            wheel: Wheel::new(options.connections_max, Instant::ZERO),
+            held: 0,
+            partial_bytes: 0,
+            spans: Spans::new(),
+            normalizer: Normalizer::new(),
+            path: Target::new(),
+            location: Target::new(),
+            staged: Staged::default(),
+            date: DateLine::default(),
+            records: VecDeque::new(),
+            keeps_records: options.keeps_records,
+        }
+    }
+
+    /// What has ended, oldest first. Records that nobody takes make room for newer ones.
+    pub fn poll_record(&mut self) -> Option<Record> {
+        self.records.pop_front()
+    }
+
+    /// The time of day at `now`, as seconds of 1970 to 2514: what `Date` says where we answer.
+    pub fn set_time_of_day(&mut self, now: Instant, unix: u64) {
+        self.date.set(now, unix);
+    }
+
+    /// Exchanges that are under way.
+    pub fn exchanges(&self) -> usize {
+        self.exchanges.len() - self.free.len()
+    }
+
+    fn leg(&mut self, id: ConnectionId) -> Option<usize> {
+        let i = id.index();
+        (self.legs.get(i)?.id == Some(id)).then_some(i)
+    }
+
+    fn place(&mut self, id: ConnectionId) -> usize {
+        let i = id.index();
+        while i >= self.legs.len() {
+            self.legs.push(Leg::vacant());
+        }
+        self.legs[i].id = Some(id);
+        i
+    }
+
+    /// A client has connected.
+    fn accept(&mut self, io: &mut Io<'_>, id: ConnectionId, served: Served) {
+        let Some((_, remote)) = io.tcp.ends(id) else { return };
+        let i = self.place(id);
+        let (listener, proxy) = match served {
+            Served::Http(n) => (n, self.http[usize::from(n)].proxy.as_ref()),
+            Served::Raw(n) => (n, self.raw[usize::from(n)].proxy.as_ref()),
+            Served::Service => unreachable!("services have connections of their own"),
+        };
+        let is_proxy = proxy.is_some_and(|proxy| config::contains(&proxy.trusted, remote.ip()));
+        let refused = proxy.is_some() && !is_proxy;
+        let leg = &mut self.legs[i];
+        leg.role = Role::Client;
+        (leg.listener, leg.began) = (listener, io.now);
+        let after = match served {
+            Served::Http(_) => Expects::Http,
+            _ => Expects::Raw,
+        };
+        leg.expects = if is_proxy { Expects::Proxy } else { after };
+        leg.is_raw = after == Expects::Raw;
+        if refused {
+            io.out.counters.count_proxy_refusal(ProxyRefusal::Untrusted);
+            return io.tcp.abort(io.now, id, io.out);
+        }
+        self.know_client(i, remote.ip(), remote.port());
+        let patience = match served {
+            Served::Http(n) => {
+                let http = &self.http[usize::from(n)];
+                self.legs[i].receiver = Receiver::new(Side::Server, http.limits);
+                http.timeouts.request_headers
+            }
+            _ => PROXY_PATIENCE,
+        };
+        self.legs[i].deadline = io.now + patience;
+        self.arm(i);
+        if !is_proxy && after == Expects::Raw {
+            self.begin_raw(io, i);
+        }
+    }
+
+    /// Who a client is: from its connection, or from a PROXY header.
+    fn know_client(&mut self, i: usize, address: IpAddr, port: u16) {
+        let leg = &mut self.legs[i];
+        let is_trusted = !leg.is_raw && self.http[usize::from(leg.listener)].trusts(address);
+        leg.client = Client::new(address, Scheme::Http, is_trusted);
+        (leg.address, leg.port) = (address, port);
+    }
+
+    fn received(&mut self, io: &mut Io<'_>, i: usize, frame: Frame) {
+        let leg = &mut self.legs[i];
+        match (leg.role, leg.exchange) {
+            (Role::Leaving, _) => {
+                if let Some(id) = leg.id {
+                    io.tcp.consume(id, frame.len() as u32);
+                }
+                io.out.consume(frame);
+            }
+            (Role::Client, _) | (Role::Upstream(_), Some(_)) => {
+                leg.input.push(frame);
+                self.held += 1;
+                if matches!(leg.role, Role::Client) { self.advance_client(io, i) } else { self.advance_upstream(io, i) }
+            }
+            // rfc9112 9.3: what says something without being asked is not used again.
+            (Role::Upstream(_) | Role::Vacant, _) => {
+                io.out.drop(frame, Drop::ExchangeOver);
+                self.end_idle(io, i);
+            }
+        }
+    }
+
+    /// A connection that waits in its pool is not to be used any more.
+    fn end_idle(&mut self, io: &mut Io<'_>, i: usize) {
+        let leg = &mut self.legs[i];
+        let (Role::Upstream(member), Some(id)) = (leg.role, leg.id) else { return };
+        io.out.counters.count(Counter::UpstreamIdleEnds);
+        self.upstreams.pool.ended(member);
+        self.vacate(io, i);
+        io.tcp.abort(io.now, id, io.out);
+    }
+
+    /// The leg's place is free; its connection may live on for a while, without anybody.
+    fn vacate(&mut self, io: &mut Io<'_>, i: usize) {
+        let leg = &mut self.legs[i];
+        self.held -= leg.held();
+        self.partial_bytes -= leg.partial.len();
+        leg.clear(io.out);
+        self.wheel.disarm(i as u32);
+        self.legs[i] = Leg::vacant();
+    }
+
+    fn peer_closed(&mut self, io: &mut Io<'_>, i: usize) {
+        self.legs[i].peer_closed = true;
+        match (self.legs[i].role, self.legs[i].exchange) {
+            (Role::Client, _) => self.advance_client(io, i),
+            (Role::Leaving, _) => {
+                if let Some(id) = self.legs[i].id {
+                    io.tcp.release(id, io.out);
+                }
+            }
+            (Role::Upstream(_), Some(_)) => self.advance_upstream(io, i),
+            (Role::Upstream(member), None) => {
+                io.out.counters.count(Counter::UpstreamIdleEnds);
+                self.upstreams.pool.ended(member);
+                let id = self.legs[i].id;
+                self.vacate(io, i);
+                if let Some(id) = id {
+                    io.tcp.release(id, io.out);
+                }
+            }
+            (Role::Vacant, _) => {}
+        }
+    }
+
+    fn writable(&mut self, io: &mut Io<'_>, i: usize) {
+        let before = self.legs[i].output.len();
+        let flushed = self.legs[i].flush(io);
+        self.held -= before - self.legs[i].output.len();
+        let Some(x) = self.legs[i].exchange.filter(|_| flushed) else { return };
+        // Whoever fills this leg goes on.
+        let Exchange { client, upstream, .. } = self.exchanges[x as usize];
+        if client as usize == i {
+            if let Some(j) = upstream {
+                self.advance_upstream(io, j as usize);
+            }
+        } else {
+            self.advance_client(io, client as usize);
+        }
+    }
+
+    fn closed(&mut self, io: &mut Io<'_>, i: usize, reason: End) {
+        let (role, exchange) = (self.legs[i].role, self.legs[i].exchange);
+        match role {
+            Role::Client | Role::Leaving => {
+                if let Some(x) = exchange {
+                    let ended = if reason == End::Stopping { Ended::Stopping } else { Ended::ClientGone };
+                    self.abandon(io, x, ended);
+                }
+                self.vacate(io, i);
+            }
+            Role::Upstream(member) => {
+                let connected = self.legs[i].connected;
+                self.upstreams.pool.ended(member);
+                self.vacate(io, i);
+                if let Some(x) = exchange {
+                    self.upstream_closed(io, x, connected, reason);
+                }
+            }
+            Role::Vacant => {}
+        }
+    }
+
+    /// Makes sure that a client's deadline is met.
+    fn arm(&mut self, i: usize) {
+        self.wheel.arm(i as u32, self.deadline(i));
+    }
+
+    fn new_exchange(&mut self, exchange: Exchange) -> u32 {
+        match self.free.pop() {
+            Some(x) => {
+                // The buffer stays: it is as large as heads are here.
+                let head = std::mem::take(&mut self.exchanges[x as usize].head);
+                self.exchanges[x as usize] = Exchange { head, ..exchange };
+                x
+            }
+            None => {
+                self.exchanges.push(exchange);
+                self.exchanges.len() as u32 - 1
+            }
+        }
+    }
+}
+
+impl Exchange {
+    fn new(now: Instant, client: usize, listener: u16) -> Self {
+        Self {
+            client: client as u32,
+            upstream: None,
+            at: None,
+            last: None,
+            is_raw: false,
+            listener,
+            rule: None,
+            hash: None,
+            attempts: 0,
+            reused: false,
+            version: Version::Http11,
+            asked: Asked::Content,
+            head: Kept::default(),
+            content: None,
+            idempotent: false,
+            body: Body::None,
+            awaits_continue: false,
+            accepts_trailers: false,
+            discards: false,
+            body_sent: false,
+            request_done: false,
+            request_bytes: 0,
+            answered: false,
+            begun: false,
+            until_close: false,
+            response_done: false,
+            status: 0,
+            response_bytes: 0,
+            persists: true,
+            ended: Ended::Complete,
+            began: now,
+            connected_at: None,
+            first_byte_at: None,
+            request_at: Instant::NEVER,
+            backend_at: Instant::NEVER,
+            connect_at: Instant::NEVER,
+            body_at: Instant::NEVER,
+            moved_at: now,
+        }
+    }
+}
+
+/// How long a peer may take for its PROXY header on a listener without HTTP's times.
+const PROXY_PATIENCE: Duration = Duration::from_secs(10);
+
+impl Application for Gateway {
+    fn start(&mut self, tcp: &mut Tcp) {
+        self.services.start(tcp);
+        for &(address, port, served) in self.places.iter().filter(|(.., served)| *served != Served::Service) {
+            let listen = Listen { address, ports: port..=port, options: ConnectionOptions::default() };
+            let place = tcp.listen(listen).expect("the snapshot was checked").index();
+            if place >= self.served.len() {
+                self.served.resize(place + 1, None);
+            }
+            self.served[place] = Some(served);
+        }
+    }
+
+    fn handle_event(&mut self, now: Instant, event: Event, tcp: &mut Tcp, out: &mut Outbox) {
+        let id = match &event {
+            Event::Accepted { id, listener } => {
+                return match self.served(*listener) {
+                    Some(served) => self.accept(&mut Io { now, tcp, out }, *id, served),
+                    None => self.services.handle_event(now, event, tcp, out),
+                };
+            }
+            Event::Connected { id }
+            | Event::Received { id, .. }
+            | Event::PeerClosed { id }
+            | Event::Trouble { id, .. }
+            | Event::Writable { id }
+            | Event::Closed { id, .. } => *id,
+        };
+        let Some(i) = self.leg(id) else { return self.services.handle_event(now, event, tcp, out) };
+        let io = &mut Io { now, tcp, out };
+        match event {
+            Event::Received { frame, .. } => self.received(io, i, frame),
+            Event::PeerClosed { .. } => self.peer_closed(io, i),
+            Event::Writable { .. } => self.writable(io, i),
+            Event::Connected { .. } => self.connected(io, i),
+            Event::Closed { reason, .. } => self.closed(io, i, reason),
+            Event::Accepted { .. } | Event::Trouble { .. } => {}
+        }
+    }
+
+    fn handle_timers(&mut self, now: Instant, tcp: &mut Tcp, out: &mut Outbox) {
+        let io = &mut Io { now, tcp, out };
+        while let Some(i) = self.wheel.pop_due(now) {
+            let i = i as usize;
+            if self.deadline(i) <= now {
+                self.expire(io, i);
+            }
+            if self.legs[i].role != Role::Vacant {
+                self.arm(i);
+            }
+        }
+        while let Some(member) = self.upstreams.pool.poll_expired(now) {
+            let i = self.upstreams.leg(member) as usize;
+            self.upstreams.pool.ended(member);
+            let id = self.legs[i].id;
+            self.vacate(io, i);
+            if let Some(id) = id {
+                io.tcp.release(id, io.out);
+            }
+        }
+    }
+
+    fn next_deadline(&self) -> Instant {
+        self.wheel.next_deadline().min(self.upstreams.pool.next_deadline())
+    }
+    fn held(&self) -> usize {
+        self.services.held() + self.held
+    }
+    fn stop(&mut self, out: &mut Outbox) {
+        self.services.stop(out);
+        for leg in &mut self.legs {
+            leg.clear(out);
+        }
+        self.held = 0;
+        debug_assert!(self.records.len() <= RECORDS_MAX);
+    }
+}
+
+impl Gateway {
+    fn served(&self, listener: ListenerId) -> Option<Served> {
+        self.served.get(listener.index()).copied().flatten()
+    }
+}

@@ -1,0 +1,276 @@
+//! A request's head: whether it may go on, where to, and in which form.
+
+use super::{
+    Exchange, Gateway, config,
+    leg::{Io, Role},
+    read::{Came, Next},
+    record::Ended,
+};
+use crate::{
+    counters::Counter,
+    filters::{Answer, DirectResponse, redirect::Asked as RedirectAsked},
+    http::{
+        Refusal, Request, Side, Version, forward,
+        h1::{
+            Asked, Body, Framing,
+            write::{Content, Head, WriteError},
+        },
+        head::{Form, Name, Scheme},
+        normalize,
+    },
+    route::{self, BackendIndex, PathFound},
+};
+use std::sync::Arc;
+
+/// What becomes of a request.
+enum Verdict {
+    /// It goes on; its head is written.
+    Forward(BackendIndex),
+    Refuse(Refusal),
+    Answer(u16, Ended),
+    /// To what [`Gateway::location`] holds.
+    Redirect(u16),
+    Direct(Arc<DirectResponse>),
+}
+
+impl Gateway {
+    pub(super) fn read_request(&mut self, io: &mut Io<'_>, i: usize) -> Next {
+        match self.read(io, i) {
+            Ok(Came::Head { bytes, framing }) => {
+                self.begin(io, i, bytes.get(), framing);
+                // What answers at once has left: then the rest is nobody's.
+                self.head_used(io, i, bytes);
+                Next::Again
+            }
+            Ok(Came::Nothing) if !self.legs[i].input.is_empty() => Next::Again,
+            Ok(Came::Nothing) if self.legs[i].peer_closed => {
+                if let Err(refusal) = self.legs[i].peer_ended() {
+                    io.out.counters.count_refusal(Side::Server, refusal);
+                }
+                self.leave(io, i);
+                Next::Wait
+            }
+            Ok(_) => Next::Wait,
+            Err(refusal) => {
+                self.refuse_head(io, i, refusal);
+                Next::Wait
+            }
+        }
+    }
+
+    /// A head that cannot be understood is answered, and the connection ends: nobody knows where the next one would begin.
+    fn refuse_head(&mut self, io: &mut Io<'_>, i: usize, refusal: Refusal) {
+        let x = self.begin_unread(io, i);
+        self.refuse(io, x, refusal);
+    }
+
+    /// A head that has begun did not come in time.
+    pub(super) fn head_timed_out(&mut self, io: &mut Io<'_>, i: usize) {
+        let x = self.begin_unread(io, i);
+        self.answer(io, x, 408, Ended::HeadTimeout);
+    }
+
+    /// An exchange about a request that was not read, the last one on its connection.
+    fn begin_unread(&mut self, io: &Io<'_>, i: usize) -> u32 {
+        let exchange = Exchange {
+            request_done: true,
+            persists: false,
+            version: Version::Http10,
+            ..Exchange::new(io.now, i, self.legs[i].listener)
+        };
+        let x = self.new_exchange(exchange);
+        self.legs[i].exchange = Some(x);
+        x
+    }
+
+    fn refuse(&mut self, io: &mut Io<'_>, x: u32, refusal: Refusal) {
+        io.out.counters.count_refusal(Side::Server, refusal);
+        self.exchanges[x as usize].persists = false;
+        self.answer(io, x, refusal.status(Side::Server), Ended::Refused);
+    }
+
+    /// Content that cannot be understood. What has gone on of it must not look whole.
+    pub(super) fn refuse_content(&mut self, io: &mut Io<'_>, i: usize, x: u32, refusal: Refusal) -> Next {
+        let exchange = &mut self.exchanges[x as usize];
+        exchange.persists = false;
+        io.out.counters.count_refusal(Side::Server, refusal);
+        if exchange.begun || exchange.response_done {
+            self.give_up(io, x, Ended::Refused);
+        } else {
+            exchange.request_done = true;
+            self.answer(io, x, refusal.status(Side::Server), Ended::Refused);
+        }
+        debug_assert!(self.legs[i].role != Role::Client);
+        Next::Wait
+    }
+
+    fn begin(&mut self, io: &mut Io<'_>, i: usize, bytes: &[u8], framing: Framing) {
+        io.out.counters.count(Counter::HttpRequests);
+        let listener = self.legs[i].listener;
+        let x = self.new_exchange(Exchange::new(io.now, i, listener));
+        self.legs[i].exchange = Some(x);
+        let verdict = self.judge(i, x, bytes, framing);
+        self.patience(io, x, framing);
+        match verdict {
+            Verdict::Forward(backend) => self.dispatch(io, x, backend, false),
+            Verdict::Refuse(refusal) => self.refuse(io, x, refusal),
+            Verdict::Answer(status, ended) => self.answer(io, x, status, ended),
+            Verdict::Redirect(status) => self.redirect(io, x, status),
+            Verdict::Direct(response) => self.answer_with(io, x, &response),
+        }
+        self.arm(i);
+    }
+
+    /// How long it may take.
+    fn patience(&mut self, io: &Io<'_>, x: u32, framing: Framing) {
+        let exchange = &mut self.exchanges[x as usize];
+        let http = &self.http[usize::from(exchange.listener)];
+        if let Some(limit) = exchange.rule.and_then(|rule| http.rules[rule.0 as usize].request) {
+            exchange.request_at = io.now + limit;
+        }
+        if matches!(framing.body, Body::Length(1..) | Body::Chunked) {
+            exchange.body_at = io.now + http.timeouts.request_body;
+        }
+    }
+
+    /// Looks at a head, and writes it as it goes on.
+    fn judge(&mut self, i: usize, x: u32, bytes: &[u8], framing: Framing) -> Verdict {
+        let (leg, exchange) = (&self.legs[i], &mut self.exchanges[x as usize]);
+        let http = &self.http[usize::from(leg.listener)];
+        forward::believe(&leg.client, &mut self.spans);
+        let checked = normalize::underscores(http.normalize, &mut self.spans);
+        let request = self.spans.request(bytes);
+        describe(exchange, request, framing);
+        if let Err(refusal) = checked {
+            return Verdict::Refuse(refusal);
+        }
+        let path = match self.normalizer.request(http.normalize, request) {
+            Ok(path) => path,
+            Err(refusal) => return Verdict::Refuse(refusal),
+        };
+        if forward::is_loop(request.fields, http.forward()) {
+            // rfc5842 7.2.
+            return Verdict::Answer(508, Ended::Loop);
+        }
+        let asked = route::Request {
+            method: request.method(),
+            host: request.host(),
+            path: path.bytes,
+            query: request.query(),
+            fields: request.fields.iter(),
+        };
+        let mut redirect = RedirectAsked {
+            scheme: Scheme::Http.as_str(),
+            host: request.host(),
+            port: request.port().unwrap_or(http.port),
+            path: path.bytes,
+            query: request.query(),
+            prefix: 0,
+        };
+        if path.redirect {
+            return match crate::filters::Redirect::here(&redirect, &mut self.location) {
+                Ok(()) => Verdict::Redirect(307),
+                Err(_) => Verdict::Answer(400, Ended::Target),
+            };
+        }
+        let Some(found) = http.table.find(&asked) else { return Verdict::Answer(404, Ended::NoRoute) };
+        exchange.rule = Some(found.rule);
+        let prefix = if let PathFound::Prefix { len } = found.path { len } else { 0 };
+        let filters = &http.rules[found.rule.0 as usize].filters;
+        match &filters.answer {
+            Some(Answer::Redirect(to)) => {
+                redirect.prefix = prefix;
+                return match to.write_location(&redirect, &mut self.path, &mut self.location) {
+                    Ok(()) => Verdict::Redirect(to.status),
+                    Err(_) => Verdict::Answer(400, Ended::Target),
+                };
+            }
+            Some(Answer::Direct(response)) => return Verdict::Direct(Arc::clone(response)),
+            None => {}
+        }
+        let Some(backend) = http.table.backend(found.rule, self.upstreams.random()) else {
+            return Verdict::Answer(500, Ended::NoBackend);
+        };
+        let mut target = path.bytes;
+        let mut host = (request.host(), request.port());
+        if let Some(rewrite) = &filters.rewrite {
+            if let Some(hostname) = &rewrite.hostname {
+                host = (hostname, None);
+            }
+            if let Some(new) = rewrite.path.as_ref().filter(|_| path.bytes.starts_with(b"/")) {
+                if new.write(path.bytes, prefix, &mut self.path).is_err() {
+                    return Verdict::Answer(400, Ended::Target);
+                }
+                target = &self.path;
+            }
+        }
+        let on = self.upstreams.hash_on(backend);
+        exchange.hash = on.map(|on| config::hash(on, leg.address, request.fields.iter()));
+        exchange.head.0.clear();
+        match write_head(exchange, http, &leg.client, request, framing, target, host) {
+            Ok(content) => {
+                exchange.content = Some(content);
+                Verdict::Forward(backend)
+            }
+            // What rules and we add may be too much for what may be sent.
+            Err(_) => Verdict::Answer(431, Ended::Target),
+        }
+    }
+}
+
+/// What is kept of a request's head.
+fn describe(exchange: &mut Exchange, request: Request<'_>, framing: Framing) {
+    let method = request.method();
+    exchange.version = request.version();
+    exchange.asked = match (request.form(), method) {
+        (Form::Authority, _) => Asked::Connect,
+        _ if framing.switches => Asked::Upgrade,
+        (_, b"HEAD") => Asked::Head,
+        _ => Asked::Content,
+    };
+    // rfc9110 9.2.2.
+    exchange.idempotent = matches!(method, b"GET" | b"HEAD" | b"OPTIONS" | b"TRACE" | b"PUT" | b"DELETE");
+    exchange.body = framing.body;
+    exchange.awaits_continue = framing.expects_continue;
+    exchange.accepts_trailers = forward::accepts_trailers(request.fields);
+    exchange.persists = framing.persistent && !matches!(exchange.asked, Asked::Connect | Asked::Upgrade);
+}
+
+/// The head as it goes on.
+fn write_head(
+    exchange: &mut Exchange,
+    http: &config::Http,
+    client: &forward::Client,
+    request: Request<'_>,
+    framing: Framing,
+    path: &[u8],
+    host: (&[u8], Option<u16>),
+) -> Result<Content, WriteError> {
+    let rule = exchange.rule.expect("a rule was found");
+    let filters = &http.rules[rule.0 as usize].filters;
+    let sink = &mut exchange.head;
+    let port = (request.form() == Form::Authority).then(|| config::Digits::of(request.port().unwrap_or(80)));
+    let port = port.as_ref().map_or(&b""[..], config::Digits::get);
+    let target: &[&[u8]] = match (request.form(), request.query()) {
+        // rfc9112 3.2.3 (MUST): for CONNECT, host and port alone.
+        (Form::Authority, _) => &[request.host(), b":", port],
+        (_, Some(query)) => &[path, b"?", query],
+        (_, None) => &[path],
+    };
+    let mut head = Head::request(sink, request.method(), target, host.0, host.1)?;
+    match &filters.request_headers {
+        None => request.fields.iter().try_for_each(|(name, value)| head.field(name, value))?,
+        Some(modifier) => {
+            modifier.apply(request.fields.iter()).try_for_each(|(name, value)| head.field(name, value))?;
+        }
+    }
+    forward::request(&mut head, request, client, http.forward())?;
+    if framing.expects_continue && http.forward_expect {
+        head.field(b"expect", b"100-continue")?;
+    }
+    if framing.switches {
+        let protocol = request.fields.known(Name::Upgrade).next().unwrap_or(b"");
+        return head.end_with_upgrade(protocol);
+    }
+    head.end(framing.body, true)
+}

@@ -1,0 +1,437 @@
+//! The upstream leg: connecting, sending the request, and its answer on the way to the client.
+
+use super::{
+    Exchange, Gateway,
+    leg::{Expects, Io, Leg, Role},
+    read::{Came, Next},
+    record::Ended,
+};
+use crate::{
+    counters::Counter,
+    http::{
+        Response, Side, Version, forward,
+        h1::{
+            Asked, Body, Framing, Limits, Receiver,
+            write::{Content, Head, Sink, WriteError},
+        },
+        head::Name,
+    },
+    limits::CONNECT_ATTEMPTS_MAX,
+    proxy_protocol::{self, Addresses},
+    route::BackendIndex,
+    snapshot::ProxyVersion,
+    tcp::End,
+    time::Instant,
+    upstream::pool::Lease,
+};
+
+impl Gateway {
+    /// A connection that is passed on as it is.
+    pub(super) fn begin_raw(&mut self, io: &mut Io<'_>, i: usize) {
+        io.out.counters.count(Counter::TcpProxied);
+        let (listener, address) = (self.legs[i].listener, self.legs[i].address);
+        let exchange = Exchange { is_raw: true, persists: false, begun: true, ..Exchange::new(io.now, i, listener) };
+        let x = self.new_exchange(exchange);
+        self.legs[i].exchange = Some(x);
+        let random = self.upstreams.random();
+        match self.raw[usize::from(listener)].backend(random) {
+            Some(backend) => {
+                let hash = self.upstreams.hash_on(backend).map(|_| super::config::hash_address(address));
+                self.exchanges[x as usize].hash = hash;
+                self.dispatch(io, x, backend, false);
+            }
+            None => self.give_up(io, x, Ended::NoBackend),
+        }
+        if self.legs[i].role == Role::Client {
+            self.arm(i);
+        }
+    }
+
+    /// Chooses an endpoint and has a connection to it. `fresh`: none that was kept.
+    pub(super) fn dispatch(&mut self, io: &mut Io<'_>, x: u32, backend: BackendIndex, fresh: bool) {
+        let exchange = &mut self.exchanges[x as usize];
+        let Some(at) = self.upstreams.choose(io.now, backend, exchange.hash) else {
+            return self.fail(io, x, 503, Ended::NoEndpoint);
+        };
+        (exchange.at, exchange.last) = (Some(at), Some(at));
+        exchange.attempts += 1;
+        let rule = exchange.rule.filter(|_| !exchange.is_raw);
+        let rules = |r: crate::route::RuleIndex| &self.http[usize::from(exchange.listener)].rules[r.0 as usize];
+        if let Some(limit) = rule.and_then(|rule| rules(rule).backend_request) {
+            exchange.backend_at = io.now + limit;
+        }
+        let fresh = fresh || exchange.is_raw;
+        let lease = if fresh { self.upstreams.lease_new(io.now, at) } else { self.upstreams.lease(io.now, at) };
+        match lease {
+            Lease::Reused(member) => {
+                io.out.counters.count(Counter::UpstreamReused);
+                let j = self.upstreams.leg(member) as usize;
+                self.legs[j].exchange = Some(x);
+                exchange.upstream = Some(j as u32);
+                (exchange.reused, exchange.connected_at) = (true, Some(io.now));
+                self.send_request(io, x, j);
+            }
+            Lease::New(member) => match self.upstreams.connect(io, at) {
+                Ok(id) => {
+                    io.out.counters.count(Counter::UpstreamConnects);
+                    let j = self.place(id);
+                    self.upstreams.set_leg(member, j as u32);
+                    let is_raw = self.exchanges[x as usize].is_raw;
+                    self.legs[j] = Leg {
+                        id: Some(id),
+                        role: Role::Upstream(member),
+                        expects: if is_raw { Expects::Raw } else { Expects::Http },
+                        is_raw,
+                        exchange: Some(x),
+                        receiver: Receiver::new(Side::Client, Limits::default()),
+                        ..Leg::vacant()
+                    };
+                    let exchange = &mut self.exchanges[x as usize];
+                    exchange.upstream = Some(j as u32);
+                    exchange.reused = false;
+                    exchange.connect_at = io.now + self.upstreams.connect_timeout(backend);
+                    let client = exchange.client as usize;
+                    self.arm(client);
+                }
+                Err(_) => {
+                    self.upstreams.pool.ended(member);
+                    self.fail(io, x, 503, Ended::ConnectImpossible);
+                }
+            },
+            Lease::Full => self.fail(io, x, 503, Ended::ConnectionsFull),
+        }
+    }
+
+    pub(super) fn connected(&mut self, io: &mut Io<'_>, j: usize) {
+        self.legs[j].connected = true;
+        let Some(x) = self.legs[j].exchange else { return };
+        let exchange = &mut self.exchanges[x as usize];
+        (exchange.connected_at, exchange.connect_at, exchange.moved_at) = (Some(io.now), Instant::NEVER, io.now);
+        let client = exchange.client as usize;
+        self.send_request(io, x, j);
+        self.advance_client(io, client);
+    }
+
+    fn send_request(&mut self, io: &mut Io<'_>, x: u32, j: usize) {
+        let mut staged = std::mem::take(&mut self.staged);
+        let exchange = &self.exchanges[x as usize];
+        let (reused, is_raw, client) = (exchange.reused, exchange.is_raw, exchange.client as usize);
+        let version = exchange.at.and_then(|at| self.upstreams.proxy(at.backend)).filter(|_| !reused);
+        let mut sink = staged.sink(io.out);
+        let mut written = match version {
+            Some(version) => self.proxy_header(io.tcp, client, j, version).map_or(Ok(()), |bytes| sink.put(&bytes)),
+            None => Ok(()),
+        };
+        if !is_raw {
+            written = written.and_then(|()| sink.put(&self.exchanges[x as usize].head.0));
+        }
+        match written {
+            Ok(()) => {
+                self.legs[j].send(&mut staged, io);
+                self.held += self.legs[j].output.len();
+                self.legs[j].content = self.exchanges[x as usize].content;
+                if !is_raw {
+                    let asked = self.exchanges[x as usize].asked;
+                    self.legs[j].receiver.expect(asked);
+                    self.tell_to_continue(io, x);
+                }
+            }
+            Err(_) => {
+                staged.clear(io.out);
+                self.fail(io, x, 503, Ended::NoFrame);
+            }
+        }
+        self.staged = staged;
+    }
+
+    fn proxy_header(
+        &self,
+        tcp: &crate::tcp::Tcp,
+        client: usize,
+        j: usize,
+        version: ProxyVersion,
+    ) -> Option<proxy_protocol::Header> {
+        let leg = &self.legs[client];
+        let (ours, _) = tcp.ends(leg.id?)?;
+        let source = std::net::SocketAddr::new(leg.address, leg.port);
+        // Both of one family, or the header could not say it.
+        let destination = if ours.is_ipv4() == source.is_ipv4() { ours } else { tcp.ends(self.legs[j].id?)?.1 };
+        let addresses = Addresses { source, destination };
+        Some(match version {
+            ProxyVersion::V1 => proxy_protocol::write_v1(&addresses),
+            ProxyVersion::V2 => proxy_protocol::write_v2(&addresses),
+        })
+    }
+
+    /// rfc9110 10.1.1: the client may send its content, for there is somebody to take it.
+    fn tell_to_continue(&mut self, io: &mut Io<'_>, x: u32) {
+        let exchange = &mut self.exchanges[x as usize];
+        let client = exchange.client as usize;
+        if !exchange.awaits_continue || self.http[usize::from(exchange.listener)].forward_expect {
+            return;
+        }
+        exchange.awaits_continue = false;
+        // rfc9110 10.1.1 (MAY): left out when the content is coming already.
+        if !self.legs[client].input.is_empty() {
+            return;
+        }
+        io.out.counters.count(Counter::Http1xx);
+        let mut staged = std::mem::take(&mut self.staged);
+        // Without a frame for it the client goes on after a while by itself.
+        let _ = staged.sink(io.out).put(b"HTTP/1.1 100 Continue\r\n\r\n");
+        // The staged request went out before: this is the client's.
+        self.send_staged(io, client, &mut staged);
+        self.staged = staged;
+    }
+
+    pub(super) fn send_staged(&mut self, io: &mut Io<'_>, to: usize, staged: &mut super::leg::Staged) {
+        let before = self.legs[to].output.len();
+        self.legs[to].send(staged, io);
+        self.held += self.legs[to].output.len() - before;
+    }
+
+    /// Reads what an endpoint sends, as far as it goes now.
+    pub(super) fn advance_upstream(&mut self, io: &mut Io<'_>, j: usize) {
+        let Some(x) = self.legs[j].exchange else { return };
+        let exchange = &mut self.exchanges[x as usize];
+        let client = exchange.client as usize;
+        if !exchange.answered && !self.legs[j].input.is_empty() {
+            exchange.answered = true;
+            exchange.first_byte_at = Some(io.now);
+        }
+        while self.upstream_step(io, j) == Next::Again {}
+        if self.legs[client].exchange.is_none() {
+            self.advance_client(io, client);
+        }
+    }
+
+    fn upstream_step(&mut self, io: &mut Io<'_>, j: usize) -> Next {
+        let Some(x) = self.legs[j].exchange else { return Next::Wait };
+        let exchange = &self.exchanges[x as usize];
+        let client = exchange.client as usize;
+        if exchange.response_done || !self.legs[j].connected || !self.legs[client].may_write(io) {
+            return Next::Wait;
+        }
+        match self.read(io, j) {
+            Ok(Came::Head { bytes, framing }) => {
+                let next = self.response_head(io, x, bytes.get(), framing);
+                self.head_used(io, j, bytes);
+                next
+            }
+            Ok(Came::Body { frame, skip, len }) => {
+                let exchange = &mut self.exchanges[x as usize];
+                exchange.response_bytes += len as u64;
+                exchange.moved_at = io.now;
+                self.forward(io, j, client, frame, skip, len)
+            }
+            Ok(Came::Trailers { bytes }) => {
+                let wanted = self.exchanges[x as usize].accepts_trailers;
+                self.write_end(io, client, Some(&bytes).filter(|_| wanted));
+                self.head_used(io, j, bytes);
+                Next::Again
+            }
+            Ok(Came::End) => {
+                self.response_ended(io, x, client);
+                Next::Again
+            }
+            Ok(Came::Nothing) if !self.legs[j].input.is_empty() => Next::Again,
+            Ok(Came::Nothing) if self.legs[j].peer_closed => {
+                match self.legs[j].peer_ended() {
+                    Ok(Some(_)) => self.response_ended(io, x, client),
+                    Ok(None) | Err(_) => self.upstream_truncated(io, x, j),
+                }
+                Next::Wait
+            }
+            Ok(Came::Nothing | Came::Await) => Next::Wait,
+            Err(refusal) => {
+                io.out.counters.count_refusal(Side::Client, refusal);
+                self.fail(io, x, refusal.status(Side::Client), Ended::BackendRefused);
+                Next::Wait
+            }
+        }
+    }
+
+    fn response_ended(&mut self, io: &mut Io<'_>, x: u32, client: usize) {
+        self.exchanges[x as usize].response_done = true;
+        if self.exchanges[x as usize].is_tunnel() {
+            self.legs[client].close(io);
+        } else {
+            self.write_end(io, client, None);
+        }
+        self.settle(io, x);
+    }
+
+    fn response_head(&mut self, io: &mut Io<'_>, x: u32, bytes: &[u8], framing: Framing) -> Next {
+        let response = self.spans.response(bytes);
+        let status = response.status();
+        let exchange = &mut self.exchanges[x as usize];
+        let client = exchange.client as usize;
+        exchange.moved_at = io.now;
+        if status < 200 && status != 101 && !self.passes_interim(x, status) {
+            return Next::Again;
+        }
+        let is_final = status >= 200 || status == 101;
+        if is_final {
+            self.decide_persistence(io, x, status, framing);
+        }
+        let mut staged = std::mem::take(&mut self.staged);
+        let (http, exchange) =
+            (&self.http[usize::from(self.exchanges[x as usize].listener)], &self.exchanges[x as usize]);
+        let response = self.spans.response(bytes);
+        let written = write_head(&mut staged.sink(io.out), exchange, http, response, framing);
+        match written {
+            Ok(content) => {
+                self.send_staged(io, client, &mut staged);
+                self.staged = staged;
+                count_status(io, status);
+                if is_final {
+                    self.legs[client].content = Some(content);
+                    self.response_begun(x, client, status, framing);
+                }
+                Next::Again
+            }
+            Err(_) => {
+                staged.clear(io.out);
+                self.staged = staged;
+                self.fail(io, x, 502, Ended::NoFrame);
+                Next::Wait
+            }
+        }
+    }
+
+    /// rfc9110 15.2 (MUST): a proxy forwards informational responses, but the 100 that it has given itself.
+    fn passes_interim(&mut self, x: u32, status: u16) -> bool {
+        let exchange = &mut self.exchanges[x as usize];
+        let asked_for = status != 100 || std::mem::take(&mut exchange.awaits_continue);
+        exchange.version >= Version::Http11 && asked_for
+    }
+
+    fn decide_persistence(&mut self, io: &Io<'_>, x: u32, status: u16, framing: Framing) {
+        let exchange = &mut self.exchanges[x as usize];
+        let leg = &self.legs[exchange.client as usize];
+        let age = self.http[usize::from(exchange.listener)].timeouts.connection_age;
+        let is_old = age.is_some_and(|age| io.now >= leg.began + age);
+        // Whoever is told no while he still sends may stop sending.
+        let is_early = status >= 400 && !exchange.request_done;
+        exchange.until_close = matches!(framing.body, Body::Chunked | Body::UntilClose)
+            && exchange.version < Version::Http11
+            && exchange.asked != Asked::Head;
+        exchange.persists &= !is_old && !is_early && !exchange.until_close && !leg.peer_closed;
+    }
+
+    fn response_begun(&mut self, x: u32, client: usize, status: u16, framing: Framing) {
+        let exchange = &mut self.exchanges[x as usize];
+        (exchange.begun, exchange.status) = (true, status);
+        if !matches!(exchange.asked, Asked::Connect | Asked::Upgrade) {
+            return;
+        }
+        let granted = status == 101 || framing.body == Body::Tunnel;
+        self.legs[client].receiver.answered(granted);
+        // From here on the client's bytes are the tunnel's.
+        exchange.request_done = !granted;
+    }
+
+    /// The endpoint has closed before its answer was whole.
+    fn upstream_truncated(&mut self, io: &mut Io<'_>, x: u32, j: usize) {
+        let Role::Upstream(member) = self.legs[j].role else { return };
+        let id = self.legs[j].id;
+        self.upstreams.pool.ended(member);
+        self.vacate(io, j);
+        if let Some(id) = id {
+            io.tcp.abort(io.now, id, io.out);
+        }
+        self.upstream_closed(io, x, true, End::Graceful);
+    }
+
+    /// The upstream leg of an exchange is gone; it is nobody's any more.
+    pub(super) fn upstream_closed(&mut self, io: &mut Io<'_>, x: u32, connected: bool, reason: End) {
+        let exchange = &mut self.exchanges[x as usize];
+        let client = exchange.client as usize;
+        exchange.upstream = None;
+        exchange.connect_at = Instant::NEVER;
+        let Some(at) = exchange.at.take() else { return };
+        self.upstreams.end(at);
+        let replays = exchange.reused && !exchange.answered && !exchange.body_sent && exchange.idempotent;
+        if reason == End::Stopping {
+            self.give_up(io, x, Ended::Stopping);
+        } else if !connected {
+            self.upstreams.rest(io.now, at);
+            if exchange.attempts < CONNECT_ATTEMPTS_MAX {
+                io.out.counters.count(Counter::UpstreamReconnects);
+                self.dispatch(io, x, at.backend, false);
+            } else {
+                self.fail(io, x, 503, Ended::ConnectFailed);
+            }
+        } else if replays {
+            // rfc9112 9.3.1: what is idempotent may be sent again on another connection. Once: this one is fresh.
+            io.out.counters.count(Counter::HttpReplays);
+            self.dispatch(io, x, at.backend, true);
+        } else if exchange.answered {
+            self.fail(io, x, 502, Ended::BackendTruncated);
+        } else {
+            self.fail(io, x, 502, Ended::BackendClosed);
+        }
+        if self.legs[client].exchange.is_none() {
+            self.advance_client(io, client);
+        }
+    }
+
+    /// An endpoint did not answer its SYN in time.
+    pub(super) fn connect_timed_out(&mut self, io: &mut Io<'_>, x: u32) {
+        let exchange = &mut self.exchanges[x as usize];
+        let Some(j) = exchange.upstream.take() else { return };
+        let j = j as usize;
+        let (role, id) = (self.legs[j].role, self.legs[j].id);
+        let Role::Upstream(member) = role else { return };
+        let tries_again = exchange.attempts < CONNECT_ATTEMPTS_MAX;
+        self.upstreams.pool.ended(member);
+        self.vacate(io, j);
+        if let Some(id) = id {
+            io.tcp.abort(io.now, id, io.out);
+        }
+        if tries_again {
+            self.upstream_closed(io, x, false, End::TimedOut);
+        } else {
+            self.fail(io, x, 504, Ended::ConnectTimeout);
+        }
+    }
+}
+
+/// An answer's head as it goes on.
+fn write_head(
+    sink: &mut impl Sink,
+    exchange: &Exchange,
+    http: &super::config::Http,
+    response: Response<'_>,
+    framing: Framing,
+) -> Result<Content, WriteError> {
+    let status = response.status();
+    let mut head = Head::response(sink, status, exchange.version)?;
+    let modifier = exchange.rule.and_then(|rule| http.rules[rule.0 as usize].filters.response_headers.as_ref());
+    match modifier.filter(|_| status >= 200) {
+        None => response.fields.iter().try_for_each(|(name, value)| head.field(name, value))?,
+        Some(modifier) => {
+            modifier.apply(response.fields.iter()).try_for_each(|(name, value)| head.field(name, value))?;
+        }
+    }
+    forward::response(&mut head, response.version(), http.forward())?;
+    if status == 101 {
+        let protocol = response.fields.known(Name::Upgrade).next().unwrap_or(b"");
+        return head.end_with_upgrade(protocol);
+    }
+    if exchange.asked == Asked::Head || status == 304 {
+        return head.end_without_content(framing.content_length, exchange.persists);
+    }
+    // An informational answer says nothing about the connection.
+    head.end(framing.body, exchange.persists || status < 200)
+}
+
+pub(super) fn count_status(io: &mut Io<'_>, status: u16) {
+    io.out.counters.count(match status {
+        0..200 => Counter::Http1xx,
+        200..300 => Counter::Http2xx,
+        300..400 => Counter::Http3xx,
+        400..500 => Counter::Http4xx,
+        _ => Counter::Http5xx,
+    });
+}
