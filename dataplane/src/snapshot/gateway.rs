@@ -302,7 +302,8 @@ impl Backend {
         }
     }
 
-    fn check(&self) -> Result<(), String> {
+    /// Everything that can be checked of it alone; the error names it.
+    pub fn check(&self) -> Result<(), String> {
         let Self { name, endpoints, .. } = self;
         if endpoints.len() > ENDPOINTS_MAX {
             return Err(format!("backend {name:?}: {} endpoints; there may be {ENDPOINTS_MAX}", endpoints.len()));
@@ -330,7 +331,8 @@ impl Backend {
 }
 
 impl HttpListener {
-    fn check(&self, backends: &[Backend]) -> Result<(), String> {
+    /// Everything that can be checked without the other listeners; the error names it.
+    pub fn check(&self, backends: &[Backend]) -> Result<(), String> {
         let fault = |e: String| format!("listener {:?}: {e}", self.name);
         let HttpOptions { request_line_bytes, head_bytes, fields, timeouts, name, .. } = &self.options;
         if *head_bytes > HTTP_HEAD_BYTES_MAX || *fields > HTTP_FIELDS_MAX || request_line_bytes > head_bytes {

@@ -1,0 +1,173 @@
+//! `backends`: where requests and connections go.
+
+use super::{
+    Finding, Source,
+    findings::{At, Findings, refuse},
+    names, place_of,
+    raw::{RawBackend, RawEndpoint, RawHashOn, RawLoadBalancing, RawPool},
+};
+use serde_saphyr::Spanned;
+use std::collections::BTreeMap;
+use weirgate_dataplane::{
+    route::BackendIndex,
+    snapshot::{Backend, Endpoint, HashOn, PoolConfig, ProxyVersion},
+    upstream::balance::{Policy, PolicyKind},
+};
+
+/// All backends, those of wrong ones too, so that routes can name them.
+#[derive(Default)]
+pub(super) struct Backends<'a> {
+    pub(super) list: Vec<Backend>,
+    indices: BTreeMap<&'a str, BackendIndex>,
+}
+
+impl Backends<'_> {
+    /// The one with this name, or what is wrong with the name.
+    pub(super) fn find(&self, name: &str) -> Result<BackendIndex, String> {
+        let missing = || format!("there is no backend {name:?}{}", names::hint(name, self.indices.keys().copied()));
+        self.indices.get(name).copied().ok_or_else(missing)
+    }
+}
+
+/// Compiles those of all files.
+pub(super) fn compile<'a>(sources: &'a [Source<'a>], found: &mut Vec<Finding>) -> Backends<'a> {
+    let mut backends = Backends::default();
+    for Source { file, raw } in sources {
+        let findings = &mut Findings { file, found };
+        for backend in &raw.backends {
+            let raw = &backend.value;
+            let name = raw.name.value.as_str();
+            let at = At::new(format!("backends[{name}]"), place_of(backend));
+            if backends.indices.contains_key(name) {
+                findings.say(&at.said("name", &raw.name), format!("another backend is named {name:?}"));
+                continue;
+            }
+            backends.indices.insert(name, BackendIndex(backends.list.len() as u32));
+            backends.list.push(backend_of(raw, &at, findings));
+        }
+    }
+    backends
+}
+
+fn backend_of(raw: &RawBackend, at: &At, findings: &mut Findings<'_>) -> Backend {
+    let before = findings.found.len();
+    refuse(&at.path, raw.refused(), findings);
+    if let Some(said) = &raw.protocol {
+        findings.choose(&at.said("protocol", said), &said.value, &[("http1", ())], &["h2c", "h2", "grpc"]);
+    }
+    let versions = [("v1", ProxyVersion::V1), ("v2", ProxyVersion::V2)];
+    let default = Backend::new(&raw.name.value, &[]);
+    let balancing = at.field("loadBalancing");
+    let backend = Backend {
+        endpoints: endpoints_of(raw, at, findings),
+        load_balancing: policy_of(&raw.load_balancing, &balancing, findings).unwrap_or(default.load_balancing),
+        hash_on: hash_on_of(raw.load_balancing.hash_on.as_ref(), &balancing, findings).unwrap_or_default(),
+        panic_threshold: raw.load_balancing.panic_threshold.as_ref().map_or(default.panic_threshold, |said| said.value),
+        connect_ms: findings.time(at, "timeouts.connect", raw.timeouts.connect.as_ref()).unwrap_or(default.connect_ms),
+        pool: pool_of(&raw.connection_pool, &at.field("connectionPool"), findings),
+        proxy_protocol: findings.choice(at, "proxyProtocol", raw.proxy_protocol.as_ref(), &versions),
+        ..default
+    };
+    // Its own part of the snapshot's check, while the place is known.
+    if findings.found.len() == before
+        && let Err(error) = backend.check()
+    {
+        let own = format!("backend {:?}: ", backend.name);
+        findings.say(at, error.strip_prefix(&own).unwrap_or(&error));
+    }
+    backend
+}
+
+fn endpoints_of(raw: &RawBackend, at: &At, findings: &mut Findings<'_>) -> Vec<Endpoint> {
+    let Some(discovery) = &raw.discovery else {
+        findings.say(&at.field("discovery"), "missing: write discovery: {static: [\"ADDRESS:PORT\"]}");
+        return Vec::new();
+    };
+    let at = at.said("discovery", discovery);
+    match &discovery.value.fixed {
+        Some(endpoints) => endpoints.iter().filter_map(|said| endpoint_of(said, &at, findings)).collect(),
+        None => {
+            if discovery.value.refused().is_empty() {
+                findings.say(&at, "says nothing: write {static: [\"ADDRESS:PORT\"]}");
+            }
+            Vec::new()
+        }
+    }
+}
+
+fn endpoint_of(said: &Spanned<RawEndpoint>, at: &At, findings: &mut Findings<'_>) -> Option<Endpoint> {
+    let RawEndpoint { address, weight } = &said.value;
+    let such = "an address and port, such as 10.1.0.21:8080 or [2001:db8::21]:8080";
+    let parsed = address.parse().map_err(|_| format!("{address:?} is not {such}"));
+    let address = findings.keep(&at.said("static", said), parsed)?;
+    Some(Endpoint { address, weight: weight.unwrap_or(1) })
+}
+
+fn policy_of(raw: &RawLoadBalancing, at: &At, findings: &mut Findings<'_>) -> Option<PolicyKind> {
+    let known = ["RoundRobin", "LeastRequest", "Random", "RingHash", "Maglev"].map(|name| (name, name));
+    let policy = match &raw.policy {
+        Some(said) => findings.choose(&at.said("policy", said), &said.value, &known, &["PeakEwma"])?,
+        None => "RoundRobin",
+    };
+    let number = |said: &Option<Spanned<u32>>| said.as_ref().map(|said| (place_of(said), Some(said.value)));
+    let choices = raw.choices.as_ref().map(|said| (place_of(said), Some(u32::from(said.value))));
+    let rows = [
+        ("choices", choices, &["LeastRequest"][..]),
+        ("pointsMin", number(&raw.points_min), &["RingHash"]),
+        ("pointsMax", number(&raw.points_max), &["RingHash"]),
+        ("places", number(&raw.places), &["Maglev"]),
+        ("hashOn", raw.hash_on.as_ref().map(|said| (place_of(said), None)), &["RingHash", "Maglev"]),
+    ];
+    // As data, so that what is not said is left to the policy's own defaults.
+    let mut spec = serde_json::json!({ "policy": policy });
+    let mut place = at.place;
+    for (field, said, owners) in rows {
+        let Some((said_at, value)) = said else { continue };
+        if !owners.contains(&policy) {
+            let at = At { place: said_at, ..at.field(field) };
+            findings.say(&at, format!("a parameter of {}, not of {policy}", owners.join(" and ")));
+        } else if let Some(value) = value {
+            spec[field] = value.into();
+            place = said_at;
+        }
+    }
+    let kind: PolicyKind = serde_json::from_value(spec).expect("parameters of this policy only");
+    findings.take(place, &at.path, Policy::new(kind).map(|_| kind).map_err(|fault| fault.to_string()))
+}
+
+fn hash_on_of(said: Option<&Spanned<RawHashOn>>, at: &At, findings: &mut Findings<'_>) -> Option<HashOn> {
+    let said = said?;
+    let result = match &said.value {
+        RawHashOn { source: Some(true), header: None, cookie: None } => Ok(HashOn::Source),
+        RawHashOn { source: None, header: Some(name), cookie: None } if is_token(name) => {
+            Ok(HashOn::Header(name.to_ascii_lowercase()))
+        }
+        RawHashOn { source: None, header: None, cookie: Some(name) } if is_token(name) => {
+            Ok(HashOn::Cookie(name.clone()))
+        }
+        _ => Err("one of {source: true}, {header: NAME} and {cookie: NAME}, with a name that can be one".into()),
+    };
+    findings.keep(&at.said("hashOn", said), result)
+}
+
+/// rfc9110 5.6.2: what names of fields and of cookies are made of.
+fn is_token(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
+}
+
+fn pool_of(raw: &RawPool, at: &At, findings: &mut Findings<'_>) -> PoolConfig {
+    let default = PoolConfig::default();
+    for (field, said) in [("maxConnections", &raw.max_connections), ("maxRequests", &raw.max_requests)] {
+        if let Some(said) = said
+            && said.value == 0
+        {
+            findings.say(&at.said(field, said), "0 leaves no connection to use");
+        }
+    }
+    PoolConfig {
+        connections_max: raw.max_connections.as_ref().map_or(default.connections_max, |said| said.value),
+        idle_ms: findings.time(at, "idle", raw.idle.as_ref()).unwrap_or(default.idle_ms),
+        age_ms: findings.time(at, "maxAge", raw.max_age.as_ref()),
+        requests_max: raw.max_requests.as_ref().map(|said| said.value),
+    }
+}

@@ -1,0 +1,125 @@
+//! What is wrong in a configuration, and how values are read so that everything that is wrong is found at once.
+
+use super::{Place, duration, place_of, raw::Refused, size};
+use serde_saphyr::Spanned;
+use std::fmt;
+use weirgate_dataplane::net::Cidr;
+
+/// What is wrong in a configuration, and where.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Finding {
+    /// The file.
+    pub file: String,
+    /// Line and column, from 1, where they are known.
+    pub place: Option<(u64, u64)>,
+    /// What is wrong.
+    pub message: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.file)?;
+        if let Some((line, column)) = self.place {
+            write!(f, ":{line}:{column}")?;
+        }
+        write!(f, ": {}", self.message)
+    }
+}
+
+/// What is looked at: its path in the configuration, and its place in the file.
+#[derive(Clone, Debug)]
+pub(super) struct At {
+    pub(super) path: String,
+    pub(super) place: Place,
+}
+
+impl At {
+    pub(super) fn new(path: impl Into<String>, place: Place) -> Self {
+        Self { path: path.into(), place }
+    }
+    /// A field of it that has a place of its own.
+    pub(super) fn said<T>(&self, field: &str, value: &Spanned<T>) -> Self {
+        Self::new(format!("{}.{field}", self.path), place_of(value))
+    }
+    /// A field of it, at its own place.
+    pub(super) fn field(&self, field: &str) -> Self {
+        Self::new(format!("{}.{field}", self.path), self.place)
+    }
+}
+
+/// Findings of one file as they are collected.
+pub(super) struct Findings<'a> {
+    pub(super) file: &'a str,
+    pub(super) found: &'a mut Vec<Finding>,
+}
+
+impl Findings<'_> {
+    pub(super) fn add(&mut self, place: Place, message: impl Into<String>) {
+        self.found.push(Finding { file: self.file.to_owned(), place, message: message.into() });
+    }
+    pub(super) fn say(&mut self, at: &At, message: impl fmt::Display) {
+        self.add(at.place, format!("{}: {message}", at.path));
+    }
+    /// Keeps a value or notes why there is none.
+    pub(super) fn take<T>(&mut self, place: Place, path: &str, result: Result<T, String>) -> Option<T> {
+        result.map_err(|error| self.add(place, format!("{path}: {error}"))).ok()
+    }
+    pub(super) fn keep<T>(&mut self, at: &At, result: Result<T, String>) -> Option<T> {
+        self.take(at.place, &at.path, result)
+    }
+
+    /// What a word stands for, among those that work and those that will.
+    pub(super) fn choose<T: Copy>(&mut self, at: &At, word: &str, works: &[(&str, T)], later: &[&str]) -> Option<T> {
+        if let Some((_, meant)) = works.iter().find(|(name, _)| *name == word) {
+            return Some(*meant);
+        }
+        if later.contains(&word) {
+            self.say(at, format!("{word} is not supported in this version"));
+        } else {
+            let names: Vec<_> = works.iter().map(|(name, _)| *name).chain(later.iter().copied()).collect();
+            self.say(at, format!("{word:?} is none of {}", names.join(", ")));
+        }
+        None
+    }
+    /// The same for a field that may be absent.
+    pub(super) fn choice<T: Copy>(
+        &mut self,
+        at: &At,
+        field: &str,
+        said: Option<&Spanned<String>>,
+        works: &[(&str, T)],
+    ) -> Option<T> {
+        let said = said?;
+        self.choose(&at.said(field, said), &said.value, works, &[])
+    }
+    /// Milliseconds, if the field is there.
+    pub(super) fn duration(&mut self, at: &At, field: &str, said: Option<&Spanned<String>>) -> Option<u64> {
+        let said = said?;
+        self.keep(&at.said(field, said), duration::parse(&said.value))
+    }
+    /// The same, where zero would leave no time for anything.
+    pub(super) fn time(&mut self, at: &At, field: &str, said: Option<&Spanned<String>>) -> Option<u64> {
+        let time = self.duration(at, field, said)?;
+        if time == 0 {
+            self.say(&at.said(field, said?), "0 leaves no time for anything");
+        }
+        Some(time)
+    }
+    /// Bytes, if the field is there.
+    pub(super) fn bytes(&mut self, at: &At, field: &str, said: Option<&Spanned<String>>) -> Option<usize> {
+        let said = said?;
+        let bytes = self.keep(&at.said(field, said), size::parse(&said.value))?;
+        Some(usize::try_from(bytes).unwrap_or(usize::MAX))
+    }
+    pub(super) fn networks(&mut self, at: &At, field: &str, said: &[Spanned<String>]) -> Vec<Cidr> {
+        said.iter().filter_map(|said| self.keep(&at.said(field, said), said.value.parse())).collect()
+    }
+}
+
+/// Notes every field that is known and does not work yet; `block` is what the fields stand in.
+pub(super) fn refuse(block: &str, fields: Vec<Refused>, findings: &mut Findings<'_>) {
+    let dot = if block.is_empty() { "" } else { "." };
+    for (path, place) in fields {
+        findings.add(place, format!("{block}{dot}{path} is not supported in this version"));
+    }
+}
