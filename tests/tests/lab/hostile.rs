@@ -51,7 +51,8 @@ const CONDUCTS: [(&str, Conduct, Sees); 18] = [
 ];
 
 const SHORT: &str = "HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n0123456789";
-const LONG: &str = "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n0123456789HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nforged";
+const LONG: &str =
+    "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n0123456789HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nforged";
 
 fn chunks(body: &str) -> String {
     format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{body}")
@@ -102,11 +103,15 @@ const FIRST_PORT: u16 = 9_000;
 
 fn config<'a>(names: impl Iterator<Item = &'a str> + Clone) -> String {
     let mut text = dataplane("af_packet", "");
-    let backend = |name: &str, port: u16| format!("- {{name: {name}, discovery: {{static: [\"10.77.0.11:{port}\"]}}}}\n");
+    let backend =
+        |name: &str, port: u16| format!("- {{name: {name}, discovery: {{static: [\"10.77.0.11:{port}\"]}}}}\n");
     let (mut rules, mut backends) = (String::new(), backend("good", 8_080));
     for (name, port) in names.zip(FIRST_PORT..) {
-        writeln!(rules, "  - matches: [{{path: {{type: PathPrefix, value: /{name}}}}}]\n    backendRefs: [{{name: {name}}}]")
-            .expect("a string takes everything");
+        writeln!(
+            rules,
+            "  - matches: [{{path: {{type: PathPrefix, value: /{name}}}}}]\n    backendRefs: [{{name: {name}}}]"
+        )
+        .expect("a string takes everything");
         backends += &backend(name, port);
     }
     text += "listeners:\n- {name: web, port: 80, protocol: HTTP, http: {timeouts: {streamIdle: 1s}}}\n";
@@ -186,7 +191,10 @@ fn ask(path: &str) -> Result<Got, Failed> {
 /// The hostile one, then a good one, on one connection; where that lasts, the second answer is the good one's and nothing stands between.
 fn one_after_the_other(name: &str, sees: Sees) -> Result<(), Failed> {
     let mut stream = connect(FAMILIES[0], 80)?;
-    say(&stream, &format!("GET /{name} HTTP/1.1\r\nhost: a\r\n\r\nGET /good HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n"))?;
+    say(
+        &stream,
+        &format!("GET /{name} HTTP/1.1\r\nhost: a\r\n\r\nGET /good HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n"),
+    )?;
     let mut all = Vec::new();
     let _ = stream.read_to_end(&mut all);
     let said = String::from_utf8_lossy(&all);
@@ -200,7 +208,11 @@ fn one_after_the_other(name: &str, sees: Sees) -> Result<(), Failed> {
         // It may close after an error.
         Sees::Status(status) => {
             let right = said.starts_with(&format!("HTTP/1.1 {status} "));
-            expect(right && (said.matches("HTTP/1.1 ").count() == 1 || said.ends_with("backend-1\n")), "an error", &said)
+            expect(
+                right && (said.matches("HTTP/1.1 ").count() == 1 || said.ends_with("backend-1\n")),
+                "an error",
+                &said,
+            )
         }
     }
 }

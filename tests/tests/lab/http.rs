@@ -69,9 +69,11 @@ fn both_families_and_head(lab: &Lab) -> Result<(), Failed> {
 fn nothing_there(lab: &Lab) -> Result<(), Failed> {
     leaving_no_connection(lab, &[], || {
         let status = ["-o", "/dev/null", "-w", "%{http_code}"];
-        for (host, path, wanted) in
-            [("elsewhere.example", "/cart", "404"), ("shop.example", "/nothing", "404"), ("shop.example", "/cart", "200")]
-        {
+        for (host, path, wanted) in [
+            ("elsewhere.example", "/cart", "404"),
+            ("shop.example", "/nothing", "404"),
+            ("shop.example", "/cart", "200"),
+        ] {
             let host = format!("host: {host}");
             let said = curl(lab, &[&status[..], &["-H", &host, &format!("http://10.77.0.10:8081{path}")]].concat())?;
             expect(said == wanted, &format!("{wanted} for {path} of {host}"), &said)?;
@@ -82,9 +84,11 @@ fn nothing_there(lab: &Lab) -> Result<(), Failed> {
 
 fn requests_say_who(lab: &Lab) -> Result<(), Failed> {
     leaving_no_connection(lab, &[], || {
-        let sent = ["-H", "host: shop.example", "-H", "connection: x-secret", "-H", "x-secret: 1", "-H", "x-env: forged"];
+        let sent =
+            ["-H", "host: shop.example", "-H", "connection: x-secret", "-H", "x-secret: 1", "-H", "x-env: forged"];
         let said = curl(lab, &[&sent[..], &["http://10.77.0.10/cart"]].concat())?;
-        for line in ["request: GET /headers HTTP/1.1", "host: shop.example", "x-forwarded-for: 10.77.0.2", "x-env: lab"] {
+        for line in ["request: GET /headers HTTP/1.1", "host: shop.example", "x-forwarded-for: 10.77.0.2", "x-env: lab"]
+        {
             expect(said.lines().any(|one| one == line), line, &said)?;
         }
         Ok(())
@@ -100,7 +104,9 @@ fn bodies_keep_their_hash(lab: &Lab) -> Result<(), Failed> {
             let pipe = |command: &str| lab.client(&["sh", "-c", command]);
             let (get, put) = (url(address, "/big"), url(address, "/upload/test"));
             expect(hash(&pipe(&format!("curl -sS '{get}' | sha256sum"))?) == wanted, "the same bytes", "others")?;
-            for how in [format!("-T {big}"), format!("-X PUT -T - <{big}"), format!("-H 'expect: 100-continue' -T {big}")] {
+            for how in
+                [format!("-T {big}"), format!("-X PUT -T - <{big}"), format!("-H 'expect: 100-continue' -T {big}")]
+            {
                 pipe(&format!("curl -sS --fail '{put}' {how}"))?;
                 let back = pipe(&format!("curl -sS '{put}' | sha256sum"))?;
                 expect(hash(&back) == wanted, &format!("the same bytes after {how}"), &back)?;
@@ -135,7 +141,11 @@ fn pipelined(lab: &Lab) -> Result<(), Failed> {
             stream.read_to_string(&mut said)?;
             let bodies: Vec<&str> =
                 said.lines().filter(|line| ["backend-1", "short and stout"].contains(line)).collect();
-            expect(bodies == ["backend-1", "short and stout"].repeat(50), "50 of each, by turns", &format!("{bodies:?}"))
+            expect(
+                bodies == ["backend-1", "short and stout"].repeat(50),
+                "50 of each, by turns",
+                &format!("{bodies:?}"),
+            )
         })
     })
 }
