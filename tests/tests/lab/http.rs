@@ -23,7 +23,7 @@ pub(crate) const CHECKS: [(&str, fn(&Lab) -> Result<(), Failed>); 10] = [
     ("http::pipelined_requests_are_answered_in_order", pipelined),
     ("http::a_head_may_come_byte_by_byte", byte_by_byte),
     ("http::python_keeps_its_connection", python),
-    ("http::a_hundred_thousand_without_an_error", under_load),
+    ("http::load_brings_no_error", under_load),
     ("http::an_endpoint_ends_and_comes_back", an_endpoint_ends),
     ("http::bytes_pass_as_they_are", bytes_pass),
 ];
