@@ -61,8 +61,8 @@ stop_backends() {
 # Of the process in its pid file, if that is still the one: nginx shows its command line, with our folder in it, as its title.
 backend_pid() { # N
     local pid file=$dir/backend-$1/nginx.pid
-    [[ -s $file ]] || return 1
-    pid=$(<"$file")
+    # nginx removes it as it ends, perhaps between a look and a read.
+    pid=$(cat "$file" 2>/dev/null) || return 1
     [[ $pid =~ ^[0-9]+$ && -r /proc/$pid/cmdline ]] || return 1
     grep -qaF -- "$dir/backend-$1/" "/proc/$pid/cmdline" 2>/dev/null || return 1
     echo "$pid"

@@ -178,26 +178,27 @@ impl Got {
 }
 
 fn ask(path: &str) -> Result<Got, Failed> {
+    let request = format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+    all_of(&request).map(Got).map_err(|failed| named(path, &failed))
+}
+
+/// What comes after these requests until the connection ends. A reset is an end too, and comes where a body is cut off; silence is none.
+fn all_of(requests: &str) -> Result<String, Failed> {
     let mut stream = connect(FAMILIES[0], 80)?;
-    say(&stream, &format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n"))?;
+    say(&stream, requests)?;
     let mut all = Vec::new();
-    // A reset is an end too, and comes where a body is cut off.
-    match stream.read_to_end(&mut all) {
-        Err(error) if error.kind() != io::ErrorKind::ConnectionReset => return Err(format!("{path}: {error}").into()),
-        _ => Ok(Got(String::from_utf8_lossy(&all).into_owned())),
+    let ended = stream.read_to_end(&mut all);
+    let said = String::from_utf8_lossy(&all).into_owned();
+    match ended {
+        Err(error) if error.kind() != io::ErrorKind::ConnectionReset => Err(format!("{error} after {said:?}").into()),
+        _ => Ok(said),
     }
 }
 
 /// The hostile one, then a good one, on one connection; where that lasts, the second answer is the good one's and nothing stands between.
 fn one_after_the_other(name: &str, sees: Sees) -> Result<(), Failed> {
-    let mut stream = connect(FAMILIES[0], 80)?;
-    say(
-        &stream,
-        &format!("GET /{name} HTTP/1.1\r\nhost: a\r\n\r\nGET /good HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n"),
-    )?;
-    let mut all = Vec::new();
-    let _ = stream.read_to_end(&mut all);
-    let said = String::from_utf8_lossy(&all);
+    let good = "GET /good HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+    let said = all_of(&format!("GET /{name} HTTP/1.1\r\nhost: a\r\n\r\n{good}"))?;
     expect(!said.contains("forged"), "no answer of the backend's own making", &said)?;
     match sees {
         Sees::CutOff => expect(!said.contains("backend-1"), "nothing after a body that is cut off", &said),
