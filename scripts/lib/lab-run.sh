@@ -51,6 +51,7 @@ YAML
 
 has_listeners() { grep -qE '^listeners:' "$1"; }
 
+# Services of the data plane itself, and a gateway before the three backends. The demo and the bench send requests to all of it.
 write_services_yaml() { # FILE
     cat >"$1" <<'YAML'
 apiVersion: weirgate/v1
@@ -60,6 +61,53 @@ listeners:
 - {name: discard, port: 9, protocol: TCP, service: discard}
 - {name: quote, port: 17, protocol: TCP, service: quote}
 - {name: chargen, port: 19, protocol: TCP, service: chargen}
+- {name: web, port: 80, protocol: HTTP}
+- {name: only-shop, port: 8081, protocol: HTTP}
+- {name: bytes, port: 8080, protocol: TCP}
+routes:
+- kind: HTTPRoute
+  name: any-host
+  parentRefs: [{name: web}]
+  rules:
+  - name: one
+    matches: [{path: {type: PathPrefix, value: /one}}]
+    filters:
+    - {type: URLRewrite, urlRewrite: {path: {type: ReplacePrefixMatch, replacePrefixMatch: /}}}
+    backendRefs: [{name: one}]
+  - name: teapot
+    matches: [{path: {type: Exact, value: /teapot}}]
+    filters:
+    - {type: DirectResponse, directResponse: {statusCode: 418, body: "short and stout\n"}}
+  - name: all
+    matches: [{path: {type: PathPrefix, value: /}}]
+    backendRefs: [{name: all}]
+- kind: HTTPRoute
+  name: shop
+  parentRefs: [{name: web}, {name: only-shop}]
+  hostnames: [shop.example]
+  rules:
+  - name: cart
+    matches: [{path: {type: PathPrefix, value: /cart}}]
+    filters:
+    - {type: RequestHeaderModifier, requestHeaderModifier: {set: [{name: x-env, value: lab}]}}
+    - {type: URLRewrite, urlRewrite: {path: {type: ReplacePrefixMatch, replacePrefixMatch: /headers}}}
+    backendRefs: [{name: two}]
+  - name: basket
+    matches: [{path: {type: PathPrefix, value: /basket}}]
+    filters:
+    - {type: RequestRedirect, requestRedirect: {path: {type: ReplacePrefixMatch, replacePrefixMatch: /cart}, statusCode: 308}}
+  - name: canary
+    matches: [{path: {type: PathPrefix, value: /canary}}]
+    backendRefs: [{name: one, weight: 90}, {name: two, weight: 10}]
+- kind: TCPRoute
+  name: bytes
+  parentRefs: [{name: bytes}]
+  rules:
+  - backendRefs: [{name: all}]
+backends:
+- {name: all, discovery: {static: ["10.77.0.11:8080", "10.77.0.12:8080", "10.77.0.13:8080"]}}
+- {name: one, discovery: {static: ["10.77.0.11:8080"]}}
+- {name: two, discovery: {static: ["[fd77::12]:8080"]}}
 YAML
 }
 

@@ -26,18 +26,18 @@ need_root() { # WHAT-FOR
 
 # arping is iputils' and not the other program of that name: the options differ (-I and -w), and the scripts use these.
 readonly packages_build=(libdpdk-dev dpdk dpdk-dev pkg-config clang libclang-dev gcc g++ make)
-readonly packages_run=(iproute2 iputils-ping iputils-arping ethtool nftables tcpdump procps util-linux curl)
-readonly commands_needed=(pkg-config clang gcc g++ make ip ping arping ethtool nft tcpdump pgrep flock curl)
+readonly packages_run=(iproute2 iputils-ping iputils-arping ethtool nftables tcpdump procps util-linux curl nginx-light)
+readonly commands_needed=(pkg-config clang gcc g++ make ip ping arping ethtool nft tcpdump pgrep flock curl nginx)
 
-# Installs what is missing of the build's and the tests' packages, and touches nothing (no index update either) when nothing is: the
+# Installs what is missing of the build's and the tests' packages, and of those that are given, and touches nothing (no index update either) when nothing is: the
 # second run must work without a network.
-need_packages() {
+need_packages() { # PACKAGE..
     if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
-        need_commands
+        need_commands "$@"
         return
     fi
     local -a missing=()
-    mapfile -t missing < <(missing_packages "${packages_build[@]}" "${packages_run[@]}")
+    mapfile -t missing < <(missing_packages "${packages_build[@]}" "${packages_run[@]}" "$@")
     ((${#missing[@]})) || return 0
 
     ((EUID == 0)) || die "missing packages: ${missing[*]}" "install them: sudo apt-get install --no-install-recommends ${missing[*]}"
@@ -47,13 +47,26 @@ need_packages() {
     local -a apt=(apt-get -qq -o DPkg::Lock::Timeout=300)
     local log
     log=$(mktemp /tmp/weirgate-packages.XXXXXX)
-    if ! { "${apt[@]}" update && DEBIAN_FRONTEND=noninteractive "${apt[@]}" install -y --no-install-recommends --no-remove "${missing[@]}"; } >"$log" 2>&1
+    if ! { "${apt[@]}" update && DEBIAN_FRONTEND=noninteractive without_services "${apt[@]}" install -y --no-install-recommends --no-remove "${missing[@]}"; } >"$log" 2>&1
     then
         tail -n 20 "$log" >&2
         die "apt-get could not install ${missing[*]}" "its output is in $log; settle what it says, then run this again"
     fi
     rm -f "$log"
 }
+
+# nginx and others are wanted for their programs: nothing here needs the service that their packages start, on the machine's own port 80.
+# policy-rc.d is how a package asks whether it may. An owner's own one decides for itself.
+without_services() (
+    policy=/usr/sbin/policy-rc.d
+    if [[ ! -e $policy ]]; then
+        trap 'rm -f "$policy"' EXIT
+        trap 'exit 130' INT TERM
+        printf '#!/bin/sh\nexit 101\n' >"$policy"
+        chmod 755 "$policy"
+    fi
+    "$@"
+)
 
 missing_packages() {
     local package
@@ -62,6 +75,7 @@ missing_packages() {
             # Any version serves; on a machine that has clang-17 there is no reason to add the distribution's.
             clang) any_installed clang 'clang-[0-9]*' ;;
             libclang-dev) any_installed libclang-dev 'libclang-[0-9]*-dev' ;;
+            nginx-light) any_installed nginx-light nginx nginx-core nginx-full nginx-extras ;;
             *) any_installed "$package" ;;
         esac || echo "$package"
     done
@@ -75,10 +89,10 @@ any_installed() {
 }
 
 # Elsewhere nobody can say how the packages are called, but whether their contents are there can be asked.
-need_commands() {
+need_commands() { # FURTHER-COMMAND..
     local -a missing=()
     local name
-    for name in "${commands_needed[@]}"; do
+    for name in "${commands_needed[@]}" "$@"; do
         command -v "$name" >/dev/null || missing+=("$name")
     done
     pkg-config --exists libdpdk 2>/dev/null || missing+=("DPDK 22.11 or newer with its pkg-config file (libdpdk.pc)")

@@ -3,6 +3,8 @@
 //! Needs root, DPDK and the release binaries (`./scripts/test` sees to that); otherwise every test says that it is skipped. One lab stands
 //! for each device while its tests run. Nothing here depends on how fast the machine is: a test waits for a condition.
 
+mod hostile;
+mod http;
 mod peer;
 mod tcp;
 mod world;
@@ -29,7 +31,7 @@ const CHECKS: [(&str, fn(&Lab) -> Result<(), Failed>); 9] = [
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1); // labs share the machine's two cores and its hugepages
-    let missing = first_missing();
+    let missing = first_missing().or_else(http::first_missing);
     if let Some(missing) = &missing {
         eprintln!("lab tests are skipped: {missing}; ./scripts/test installs and builds what they need");
     }
@@ -41,8 +43,13 @@ fn main() -> ExitCode {
         for (name, check) in tcp::CHECKS {
             trials.push(Trial::test(format!("{device}::{name}"), move || check(&Lab::shared(device))));
         }
+        for (name, check) in http::CHECKS {
+            trials.push(Trial::test(format!("{device}::{name}"), move || check(&Lab::shared(device))));
+        }
         trials.push(Trial::test(format!("{device}::two_workers"), move || two_workers(device)));
     }
+    trials.push(Trial::test("http::hostile_backends", hostile::hostile_backends));
+    let long = Trial::test("http::a_gibibyte_each_way", hostile::a_gibibyte_each_way);
     trials.push(Trial::test("tcp::a_stopped_gateway_resets_its_connections", tcp::a_stopped_gateway_resets));
     let vlan = Trial::test("a_vlan_is_an_interface", a_vlan_is_an_interface);
     let no_vlan = missing.is_none() && !world::kernel_has_vlans();
@@ -55,6 +62,8 @@ fn main() -> ExitCode {
     trials.push(Trial::test("what_cannot_start_says_why", what_cannot_start_says_why));
     let mut trials: Vec<_> = trials.into_iter().map(|trial| trial.with_ignored_flag(missing.is_some())).collect();
     trials.push(vlan.with_ignored_flag(missing.is_some() || no_vlan));
+    // Only when asked for: --ignored.
+    trials.push(long.with_ignored_flag(true));
     let conclusion = libtest_mimic::run(&arguments, trials);
     Lab::end_shared();
     conclusion.exit_code()

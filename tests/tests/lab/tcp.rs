@@ -55,7 +55,7 @@ const LATE: [&str; 7] = [
 ];
 
 /// Does something and sees that nothing of it is left. `expected`: drops that may have happened, beside those of late segments.
-fn leaving_nothing(
+pub(crate) fn leaving_nothing(
     lab: &Lab,
     expected: &[&str],
     act: impl FnOnce() -> Result<(), Failed> + Send,
@@ -110,11 +110,11 @@ fn now() -> Instant {
     Instant::now()
 }
 
-fn each_family(act: impl Fn(&str) -> Result<(), Failed>) -> Result<(), Failed> {
+pub(crate) fn each_family(act: impl Fn(&str) -> Result<(), Failed>) -> Result<(), Failed> {
     FAMILIES.iter().try_for_each(|address| act(address).map_err(|failed| named(address, &failed)))
 }
 
-fn named(what: &str, failed: &Failed) -> Failed {
+pub(crate) fn named(what: &str, failed: &Failed) -> Failed {
     format!("{what}: {}", failed.message().unwrap_or_default()).into()
 }
 

@@ -188,6 +188,16 @@ impl Lab {
         format!("/run/weirgate/lab-{}", self.name)
     }
 
+    /// A path in the run directory.
+    pub(crate) fn file(&self, path: &str) -> String {
+        format!("{}/{path}", self.run_dir())
+    }
+
+    /// Ends one of the three backends, or starts it: `stop` or `start`, and its number.
+    pub(crate) fn backend(&self, what: &str, number: &str) -> Result<(), Failed> {
+        self.script(&["backend", what, number]).map(|_| ())
+    }
+
     /// Starts another data plane with the lab's own snapshot, to its end: exit code and what it said.
     pub(crate) fn start_another(&self) -> Result<(Option<i32>, String), Failed> {
         let folder = std::env::temp_dir().join(format!("weirgate-another-{}", std::process::id()));

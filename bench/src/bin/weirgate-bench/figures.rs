@@ -19,9 +19,12 @@ pub(crate) struct Options {
     /// The other's rates, a line each.
     #[arg(long)]
     theirs: PathBuf,
-    /// What the ratio must reach.
+    /// What the ratio must reach; without it, the ratio is only shown.
     #[arg(long)]
-    reach: f64,
+    reach: Option<f64>,
+    /// What the rates are of.
+    #[arg(long, default_value = "packets/s")]
+    unit: String,
     /// Where the list of figures goes.
     #[arg(long)]
     json: Option<PathBuf>,
@@ -35,9 +38,12 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let middle = |path: &PathBuf| median(rates(path)?).with_context(|| format!("{} is empty", path.display()));
     let (ours, theirs) = (middle(&options.ours)?, middle(&options.theirs)?);
     let figures = [
-        Figure::at_least(&options.name, ours / theirs, "ratio", options.reach),
-        Figure::shown(&format!("{}.ours", options.name), ours, "packets/s"),
-        Figure::shown(&format!("{}.theirs", options.name), theirs, "packets/s"),
+        match options.reach {
+            Some(reach) => Figure::at_least(&options.name, ours / theirs, "ratio", reach),
+            None => Figure::shown(&options.name, ours / theirs, "ratio"),
+        },
+        Figure::shown(&format!("{}.ours", options.name), ours, &options.unit),
+        Figure::shown(&format!("{}.theirs", options.name), theirs, &options.unit),
     ];
     report(&figures, options.json.as_deref())
 }
