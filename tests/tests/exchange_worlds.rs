@@ -214,7 +214,7 @@ impl Run {
         let tag = format!("x-name: {name}\r\n");
         let whole = |bytes: &mut Vec<u8>| {
             if !is_head {
-                bytes.extend(&body)
+                bytes.extend(&body);
             }
         };
         let mut bytes = format!("HTTP/1.1 200 OK\r\n{tag}").into_bytes();

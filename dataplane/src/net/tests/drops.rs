@@ -4,7 +4,7 @@ use super::*;
 use std::collections::BTreeSet;
 
 /// Not this layer's: whoever it hands frames up to ends them so.
-const ELSEWHERE: [(Drop, &str); 7] = [
+const ELSEWHERE: [(Drop, &str); 8] = [
     (Drop::TcpNoListener, "the worker, while no transport listens"),
     (Drop::UdpNoListener, "the worker, while no transport listens (the error about it is tested here)"),
     (Drop::IcmpErrorNoFlow, "the worker, which knows the flows"),
@@ -12,6 +12,7 @@ const ELSEWHERE: [(Drop, &str); 7] = [
     (Drop::TcpReassemblyFull, "TCP"),
     (Drop::TcpReassemblyGivenUp, "TCP"),
     (Drop::TcpAfterFin, "TCP"),
+    (Drop::ExchangeOver, "the gateway, above TCP"),
 ];
 
 fn flood(gw: &mut Gateway, n: usize, destination: impl Fn(usize) -> IpAddr) {
