@@ -410,3 +410,19 @@ fn connections_are_passed_on_as_they_are() {
     assert_eq!(talk.ended(), Ended::Complete);
     talk.legs.ends_clean();
 }
+
+#[test]
+fn what_waits_behind_a_timeout_is_answered_too() {
+    let mut snapshot = over(1);
+    snapshot.http[0].rules.routes[0].rules[0].timeouts.request_ms = Some(500);
+    let mut talk = Talk::new(&snapshot);
+    talk.says(&GET.repeat(2));
+    talk.legs.settles(Duration::from_ms(600));
+    let (first, second) = (talk.endpoint(), talk.endpoint());
+    assert!(talk.legs.ends().known(first).ended.is_some(), "what was asked there is not waited for");
+    talk.answers(second, OK);
+    let client = talk.client;
+    let heard = talk.heard(client);
+    assert!(heard.starts_with("HTTP/1.1 504 ") && heard.ends_with("||hi"), "{heard}");
+    talk.legs.ends_clean();
+}

@@ -510,6 +510,8 @@ impl Application for Gateway {
             let i = i as usize;
             if self.deadline(i) <= now {
                 self.expire(io, i);
+                // Behind what was answered now another request may wait.
+                self.advance_client(io, i);
             }
             if self.legs[i].role != Role::Vacant {
                 self.arm(i);
