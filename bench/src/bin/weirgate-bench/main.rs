@@ -1,6 +1,7 @@
 //! Generators for the benchmarks; `./scripts/bench` runs them.
 
 mod echo;
+mod exchange;
 mod figures;
 mod offloads;
 mod tcp;
@@ -26,6 +27,8 @@ enum Command {
     Figures(figures::Options),
     /// The TCP engine beside smoltcp and Linux: cost of an exchange, memory, loss, floods.
     Tcp(tcp::Options),
+    /// The HTTP gateway alone: cost of a request and its answer through both legs, memory.
+    Exchange(exchange::Options),
 }
 
 fn main() -> ExitCode {
@@ -34,6 +37,7 @@ fn main() -> ExitCode {
         Command::Offloads(options) => offloads::run(&options),
         Command::Figures(options) => figures::run(&options),
         Command::Tcp(options) => tcp::run(&options),
+        Command::Exchange(options) => exchange::run(&options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

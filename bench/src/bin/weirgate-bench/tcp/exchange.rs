@@ -56,6 +56,17 @@ fn measure_at(pool: &Pool, count: usize, name: &str, rounds: usize, seconds: f64
     ])
 }
 
+/// What an exchange costs on our side alone.
+pub(crate) fn ours_ns(pool: &Pool, count: usize, rounds: usize, seconds: f64) -> anyhow::Result<f64> {
+    let mut ours = Side::new(count, Ours::new(pool.clone(), SEED))?;
+    let mut device = Side::new(count, Device::new(pool.clone()))?;
+    for _ in 0..rounds {
+        device.round(seconds)?;
+        ours.round(seconds)?;
+    }
+    Ok(ours.ns() - device.ns())
+}
+
 /// A server and its clients.
 struct Side<S> {
     server: S,

@@ -38,7 +38,7 @@ pub(super) fn bytes<S: Server>(server: impl FnOnce() -> S) -> anyhow::Result<f64
 }
 
 /// Bytes of this process that are in memory, hugepages not counted.
-pub(super) fn resident() -> anyhow::Result<i64> {
+pub(crate) fn resident() -> anyhow::Result<i64> {
     let status = fs::read_to_string("/proc/self/status")?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS in /proc/self/status")?;
     let kilobytes: i64 = line.trim().trim_end_matches(" kB").parse().context("VmRSS is no number")?;

@@ -8,17 +8,19 @@
 //!   holes      what a segment costs that is out of order to do harm
 //! ```
 
-mod exchange;
+pub(super) mod exchange;
 mod flood;
 mod goodput;
 mod holes;
-mod idle;
+pub(super) mod idle;
 mod netns;
 mod ours;
 mod path;
 mod peer;
 mod sender;
 mod smoltcp;
+
+pub(super) use ours::Frames;
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
@@ -29,6 +31,11 @@ use rustix::{
 use std::{fs, path::PathBuf};
 use weirgate_bench::Figure;
 use weirgate_dataplane::port::Pool;
+
+/// Room of a frame. Requests and responses fit; a million responses wait for their acknowledgments.
+const ROOM: usize = 256;
+/// A response of each connection, and half as many more for what is received.
+const FRAMES: u32 = 1_500_000;
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -77,7 +84,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let is_chosen = |part: &Part| options.only.is_empty() || options.only.contains(part);
     let parts: Vec<Part> = Part::value_variants().iter().copied().filter(is_chosen).collect();
     let needs_frames = parts.iter().any(|part| *part != Part::Goodput);
-    let frames = needs_frames.then(|| ours::Frames::start(options.core)).transpose()?;
+    let frames = needs_frames.then(|| Frames::start(options.core, FRAMES, ROOM)).transpose()?;
     let pool = frames.as_ref().map_or_else(|| Pool::heap(0), |frames| frames.pool.clone());
     let ours = || ours::Ours::new(pool.clone(), 1);
     for part in parts {

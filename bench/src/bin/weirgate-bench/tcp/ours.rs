@@ -27,28 +27,23 @@ use weirgate_dataplane::{
     time::Instant,
 };
 
-/// Room of a frame. Requests and responses fit; a million responses wait for their acknowledgments.
-const ROOM: usize = 256;
-/// A response of each connection, and half as many more for what is received.
-const FRAMES: u32 = 1_500_000;
-
 const IP: usize = 20;
 
 /// DPDK's memory. One in a process.
-pub(super) struct Frames {
-    pub(super) pool: Pool,
+pub(crate) struct Frames {
+    pub(crate) pool: Pool,
     // Ends before EAL does.
     _thread: WorkerThread,
     _eal: Eal,
 }
 
 impl Frames {
-    pub(super) fn start(core: usize) -> anyhow::Result<Self> {
-        let bytes = packet_bytes(1, FRAMES, ROOM);
+    pub(crate) fn start(core: usize, frames: u32, room: usize) -> anyhow::Result<Self> {
+        let bytes = packet_bytes(1, frames, room);
         let cpus = vec![core as u16];
         let mut eal =
             Eal::start(&EalOptions { memory: Memory::Huge, bytes, cpus, single_file_segments: false, verbose: false })?;
-        let pool = eal.pool("tcp", FRAMES, ROOM)?.into_pool();
+        let pool = eal.pool("tcp", frames, room)?.into_pool();
         let thread = WorkerThread::enter(core as u16).context("the core to measure on")?;
         Ok(Self { pool, _thread: thread, _eal: eal })
     }

@@ -1,0 +1,83 @@
+//! What is served, the request and the answer.
+
+use super::peers::{BACKEND_PORT, BACKENDS, LISTENER};
+use std::net::{IpAddr, SocketAddr};
+use weirgate_dataplane::{
+    route::{Backend as Share, BackendIndex, Match, PathKind, PathMatch, Route, Rule, Rules},
+    snapshot::{Backend, Dataplane, FORMAT, HttpListener, HttpOptions, Polling, PoolConfig, Snapshot},
+};
+
+/// As curl writes it, 100 bytes.
+pub(super) const REQUEST: &[u8] = b"GET /api/v1/items/10420042 HTTP/1.1\r\n\
+    Host: shop.example.com\r\n\
+    User-Agent: curl/8.5.0\r\n\
+    Accept: */*\r\n\r\n";
+const _: () = assert!(REQUEST.len() == 100);
+
+const ANSWER_LEN: usize = 300;
+
+/// As nginx writes it, 300 bytes with its content.
+pub(super) fn answer() -> Vec<u8> {
+    let mut bytes = b"HTTP/1.1 200 OK\r\n\
+        Server: nginx/1.24.0\r\n\
+        Date: Sun, 29 Nov 2026 07:00:00 GMT\r\n\
+        Content-Type: application/json\r\n\
+        Content-Length: 000\r\n\
+        Connection: keep-alive\r\n\
+        Cache-Control: no-cache\r\n\r\n"
+        .to_vec();
+    let content = format!("{:03}", ANSWER_LEN - bytes.len());
+    let at = bytes.windows(3).position(|three| three == b"000").expect("the length's place");
+    bytes[at..at + 3].copy_from_slice(content.as_bytes());
+    bytes.resize(ANSWER_LEN, b'x');
+    bytes
+}
+
+/// Sixteen rules of which one takes the request, and one backend with four endpoints.
+pub(super) fn snapshot() -> Snapshot {
+    let backend = Backend {
+        pool: PoolConfig { connections_max: 4_096, ..PoolConfig::default() },
+        ..Backend::new("items", &endpoints())
+    };
+    Snapshot {
+        format: FORMAT,
+        name: "bench".into(),
+        dataplane: Dataplane {
+            cores: vec![0],
+            polling: Polling::Busy,
+            frames_per_worker: 0,
+            max_connections: 0,
+            ports: Vec::new(),
+        },
+        services: Vec::new(),
+        http: vec![HttpListener {
+            name: "http".into(),
+            address: None,
+            port: LISTENER.1,
+            proxy_protocol: None,
+            options: HttpOptions::default(),
+            rules: rules(),
+        }],
+        tcp: Vec::new(),
+        backends: vec![backend],
+    }
+}
+
+fn endpoints() -> Vec<SocketAddr> {
+    BACKENDS.iter().map(|&address| SocketAddr::new(IpAddr::from(address), BACKEND_PORT)).collect()
+}
+
+pub(super) fn rules() -> Rules {
+    let rule = |path: &str| Rule {
+        matches: vec![Match { path: PathMatch { kind: PathKind::PathPrefix, value: path.into() }, ..Match::default() }],
+        backends: vec![Share { backend: BackendIndex(0), weight: 1 }],
+        ..Rule::default()
+    };
+    let route = |host: &str| Route {
+        name: host.into(),
+        hostnames: vec![host.into()],
+        rules: vec![rule("/"), rule("/api"), rule("/api/v1/items"), rule("/static")],
+    };
+    let hosts = ["www.example.com", "shop.example.com", "*.example.com", "example.org"];
+    Rules { hostname: None, routes: hosts.map(route).to_vec() }
+}
