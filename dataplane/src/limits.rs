@@ -289,7 +289,7 @@ pub const HTTP_CONTENT_LENGTH_MAX: u64 = i64::MAX as u64;
 
 // Exchanges.
 
-/// Bytes of a request's head as it goes on: what it had, and what rules and we add.
+/// Bytes of a head as it goes on: what it had, and what rules and we add.
 pub const HTTP_WRITTEN_MAX: usize = HTTP_HEAD_BYTES_MAX + (8 << 10);
 /// Bytes that an exchange keeps for the next one's head.
 pub const HTTP_WRITTEN_KEPT: usize = 4 << 10;

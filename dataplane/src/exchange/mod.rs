@@ -103,6 +103,8 @@ pub struct Gateway {
     path: Target,
     location: Target,
     staged: Staged,
+    /// An answer's head: it has many small parts, and a frame wants them in one.
+    written: Kept,
     date: DateLine,
 
     records: VecDeque<Record>,
@@ -209,6 +211,7 @@ impl Gateway {
             path: Target::new(),
             location: Target::new(),
             staged: Staged::default(),
+            written: Kept::default(),
             date: DateLine::default(),
             records: VecDeque::new(),
             keeps_records: options.keeps_records,

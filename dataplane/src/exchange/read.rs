@@ -63,6 +63,14 @@ impl HeadBytes {
         let bytes = if self.copy.is_empty() { self.frame.as_ref().map_or(&[][..], Frame::head) } else { &self.copy };
         &bytes[self.at..self.at + self.len]
     }
+    /// What stands behind it in its frame's first segment.
+    pub(super) fn rest(&self) -> &[u8] {
+        self.frame.as_ref().and_then(|frame| frame.head().get(self.used..)).unwrap_or(&[])
+    }
+    /// Of the rest so many bytes were read, too.
+    pub(super) fn use_up(&mut self, bytes: usize) {
+        self.used += bytes;
+    }
 }
 
 impl Gateway {

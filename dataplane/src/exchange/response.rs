@@ -2,8 +2,8 @@
 
 use super::{
     Exchange, Gateway,
-    leg::{Expects, Io, Leg, Role},
-    read::{Came, Next},
+    leg::{Expects, Io, Kept, Leg, Role},
+    read::{Came, HeadBytes, Next},
     record::Ended,
 };
 use crate::{
@@ -11,12 +11,12 @@ use crate::{
     http::{
         Response, Side, Version, forward,
         h1::{
-            Asked, Body, Framing, Limits, Receiver,
+            Asked, Body, Framing, Limits, Receiver, Step,
             write::{Content, Head, Sink, WriteError},
         },
         head::Name,
     },
-    limits::CONNECT_ATTEMPTS_MAX,
+    limits::{CONNECT_ATTEMPTS_MAX, HTTP_COPY_MAX},
     proxy_protocol::{self, Addresses},
     route::BackendIndex,
     snapshot::ProxyVersion,
@@ -213,8 +213,8 @@ impl Gateway {
             return Next::Wait;
         }
         match self.read(io, j) {
-            Ok(Came::Head { bytes, framing }) => {
-                let next = self.response_head(io, x, bytes.get(), framing);
+            Ok(Came::Head { mut bytes, framing }) => {
+                let next = self.response_head(io, x, j, &mut bytes, framing);
                 self.head_used(io, j, bytes);
                 next
             }
@@ -261,9 +261,15 @@ impl Gateway {
         self.settle(io, x);
     }
 
-    fn response_head(&mut self, io: &mut Io<'_>, x: u32, bytes: &[u8], framing: Framing) -> Next {
-        let response = self.spans.response(bytes);
-        let status = response.status();
+    fn response_head(
+        &mut self,
+        io: &mut Io<'_>,
+        x: u32,
+        j: usize,
+        bytes: &mut HeadBytes,
+        framing: Framing,
+    ) -> Next {
+        let status = self.spans.response(bytes.get()).status();
         let exchange = &mut self.exchanges[x as usize];
         let client = exchange.client as usize;
         exchange.moved_at = io.now;
@@ -275,10 +281,15 @@ impl Gateway {
             self.decide_persistence(io, x, status, framing);
         }
         let mut staged = std::mem::take(&mut self.staged);
+        let mut head = std::mem::take(&mut self.written);
+        head.0.clear();
         let (http, exchange) =
             (&self.http[usize::from(self.exchanges[x as usize].listener)], &self.exchanges[x as usize]);
-        let response = self.spans.response(bytes);
-        let written = write_head(&mut staged.sink(io.out), exchange, http, response, framing);
+        let response = self.spans.response(bytes.get());
+        let written = write_head(&mut head, exchange, http, response, framing)
+            .and_then(|content| self.add_content(&mut head, x, j, bytes, framing, content))
+            .and_then(|content| staged.sink(io.out).put(&head.0).map(|()| content));
+        self.written = head;
         match written {
             Ok(content) => {
                 self.send_staged(io, client, &mut staged);
@@ -297,6 +308,30 @@ impl Gateway {
                 Next::Wait
             }
         }
+    }
+
+    /// Short content that is all there goes with its head: one frame, and one segment.
+    fn add_content(
+        &mut self,
+        head: &mut Kept,
+        x: u32,
+        j: usize,
+        bytes: &mut HeadBytes,
+        framing: Framing,
+        mut content: Content,
+    ) -> Result<Content, WriteError> {
+        let rest = bytes.rest();
+        let len = rest.len();
+        if len == 0 || len > HTTP_COPY_MAX || framing.body != Body::Length(len as u64) {
+            return Ok(content);
+        }
+        let step = self.legs[j].step(rest, &mut self.spans);
+        assert!(matches!(step, Ok(Step::Body { skip: 0, len: l }) if l == len), "as long as the head has said");
+        content.before(head, len as u64)?;
+        head.put(rest)?;
+        bytes.use_up(len);
+        self.exchanges[x as usize].response_bytes += len as u64;
+        Ok(content)
     }
 
     /// rfc9110 15.2 (MUST): a proxy forwards informational responses, but the 100 that it has given itself.
