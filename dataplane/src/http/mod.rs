@@ -59,10 +59,23 @@ impl Version {
 }
 
 /// rfc9110 5.6.2: what names of methods, fields and codings are made of.
+#[inline]
 pub(crate) const fn is_token_byte(byte: u8) -> bool {
-    matches!(byte, b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'..=b'`' | b'|' | b'~')
-        || byte.is_ascii_alphanumeric()
+    const TABLE: &[bool; 256] = &TOKEN_BYTES;
+    TABLE[byte as usize]
 }
+
+const TOKEN_BYTES: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut at = 0;
+    while at < table.len() {
+        let byte = at as u8;
+        table[at] = matches!(byte, b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'..=b'`' | b'|' | b'~')
+            || byte.is_ascii_alphanumeric();
+        at += 1;
+    }
+    table
+};
 
 /// A token: one such byte or more.
 pub(crate) fn is_token(bytes: &[u8]) -> bool {
