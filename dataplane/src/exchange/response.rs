@@ -261,14 +261,7 @@ impl Gateway {
         self.settle(io, x);
     }
 
-    fn response_head(
-        &mut self,
-        io: &mut Io<'_>,
-        x: u32,
-        j: usize,
-        bytes: &mut HeadBytes,
-        framing: Framing,
-    ) -> Next {
+    fn response_head(&mut self, io: &mut Io<'_>, x: u32, j: usize, bytes: &mut HeadBytes, framing: Framing) -> Next {
         let status = self.spans.response(bytes.get()).status();
         let exchange = &mut self.exchanges[x as usize];
         let client = exchange.client as usize;
