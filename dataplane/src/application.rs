@@ -12,6 +12,11 @@ pub trait Application {
     fn start(&mut self, tcp: &mut Tcp);
     /// Something has happened to a connection. Whoever takes a frame sends it, keeps it, or ends it in the outbox.
     fn handle_event(&mut self, now: Instant, event: Event, tcp: &mut Tcp, out: &mut Outbox);
+    /// Some events are next ([`Tcp::events`]): reads from memory what they will need, for all of them together, so that many reads are under way
+    /// at once. What is read is of no interest, only that it is.
+    fn touch(&self, _tcp: &Tcp) -> u64 {
+        0
+    }
     /// Does what is due.
     fn handle_timers(&mut self, now: Instant, tcp: &mut Tcp, out: &mut Outbox);
     /// When [`Self::handle_timers`] has something to do.

@@ -274,6 +274,7 @@ impl<P: Port, A: Application> Worker<P, A> {
         }
         if !segments.is_empty() {
             self.tcp.handle_burst(now, &mut segments, &mut self.out);
+            std::hint::black_box(self.application.touch(&self.tcp));
             self.tell_application(now);
         }
     }

@@ -156,6 +156,17 @@ impl Leg {
         }
     }
 
+    /// Reads something of each of its cache lines.
+    #[inline]
+    pub(super) fn touch(&self) -> u64 {
+        let Self { input, output, partial, receiver, client, deadline, connected, .. } = self;
+        (input.len() ^ output.len() ^ partial.len()) as u64
+            ^ u64::from(receiver.persists())
+            ^ u64::from(client.is_trusted())
+            ^ deadline.as_ns()
+            ^ u64::from(*connected)
+    }
+
     /// What comes next in `input`.
     pub(super) fn step(&mut self, input: &[u8], spans: &mut Spans) -> Result<Step, Refusal> {
         if self.known_body > 0 && !input.is_empty() {

@@ -51,7 +51,7 @@ use crate::{
         head::Scheme,
         normalize::Normalizer,
     },
-    limits::RECORDS_MAX,
+    limits::{BURST_MAX, RECORDS_MAX},
     outbox::Outbox,
     port::Frame,
     proxy_protocol::ProxyRefusal,
@@ -505,6 +505,27 @@ impl Application for Gateway {
             Event::Closed { reason, .. } => self.closed(io, i, reason),
             Event::Accepted { .. } | Event::Trouble { .. } => {}
         }
+    }
+
+    // Inlined, it makes the loop over events longer and slower.
+    #[inline(never)]
+    fn touch(&self, tcp: &Tcp) -> u64 {
+        let legs = || {
+            let received = tcp.events().filter_map(|event| match event {
+                Event::Received { id, .. } => Some(id.index()),
+                _ => None,
+            });
+            received.take(BURST_MAX).filter(|&i| i < self.legs.len())
+        };
+        let read = legs().fold(0, |read, i| read ^ self.legs[i].touch() ^ self.wheel.touch(i as u32));
+        // An answer also needs whom it is for.
+        let clients = legs().filter(|&i| matches!(self.legs[i].role, Role::Upstream(_))).filter_map(|i| {
+            let client = &self.legs[self.exchanges[self.legs[i].exchange? as usize].client as usize];
+            client.id.map(|id| (client, id))
+        });
+        clients.fold(read, |read, (client, id)| {
+            read ^ client.touch() ^ self.wheel.touch(id.index() as u32) ^ tcp.touch_sender(id)
+        })
     }
 
     fn handle_timers(&mut self, now: Instant, tcp: &mut Tcp, out: &mut Outbox) {

@@ -52,6 +52,10 @@ impl Client {
         write!(text, "{address}").expect("an address has 39 bytes at most");
         Self { address: text, is_v6: address.is_ipv6(), scheme, is_trusted }
     }
+    /// Whether it is believed.
+    pub fn is_trusted(&self) -> bool {
+        self.is_trusted
+    }
 }
 
 /// Ends here what a stranger says about himself, and what is written anew. To be called once for each head that was read.

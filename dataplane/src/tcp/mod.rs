@@ -331,6 +331,17 @@ impl Tcp {
         }
         Some(event)
     }
+    /// What [`Self::poll_event`] will give.
+    pub fn events(&self) -> impl Iterator<Item = &Event> {
+        self.events.iter()
+    }
+    /// Reads from memory what sending on a connection will need.
+    #[inline]
+    pub(crate) fn touch_sender(&self, id: ConnectionId) -> u64 {
+        let i = id.index();
+        let Connections { hot, cold, .. } = &self.connections;
+        hot.get(i).map_or(0, Hot::touch) ^ cold.get(i).map_or(0, Cold::touch)
+    }
     /// The next segment to send, headers of TCP included, for [`Net::send`](crate::net::Net::send).
     #[inline]
     pub fn poll_transmit(&mut self) -> Option<(Answer, Frame)> {

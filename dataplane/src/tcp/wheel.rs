@@ -109,6 +109,12 @@ impl Wheel {
         self.link(id, tick);
     }
 
+    /// Reads from memory what [`Self::arm`] will need.
+    #[inline]
+    pub(crate) fn touch(&self, id: u32) -> u64 {
+        self.nodes.get(id as usize).map_or(0, |node| u64::from(node.slot))
+    }
+
     /// Forgets the deadline of `id`, if it has one.
     #[inline]
     pub(crate) fn disarm(&mut self, id: u32) {
