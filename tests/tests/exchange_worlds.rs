@@ -6,12 +6,12 @@ use std::collections::{BTreeMap, VecDeque};
 use weirgate_dataplane::{
     counters::Counter,
     exchange::Ended,
-    route::{self, BackendIndex, Route, Rule, RuleTimeouts, Rules},
-    snapshot::{Backend, HttpListener, HttpOptions, Snapshot},
+    route::{Rule, RuleTimeouts},
+    snapshot::{Backend, Snapshot},
     time::Duration,
     upstream::balance::PolicyKind,
 };
-use weirgate_tests::exchange::{Conn, Faults, Legs, endpoint, snapshot};
+use weirgate_tests::exchange::{Conn, Faults, Legs, endpoint, gateway, to_backend};
 
 /// A message and its bytes in all, by the simplest possible reading; `None`: it is not whole. `closed`: nothing more will come.
 fn message(bytes: &[u8], has_body: bool, closed: bool) -> Option<(String, Vec<u8>, usize)> {
@@ -95,26 +95,13 @@ fn plan(random: &mut Rng) -> Snapshot {
     backend.pool.requests_max = random.bool().then(|| random.u32(1..=4));
     backend.pool.idle_ms = random.u64(1..=2_000);
     let timeouts = RuleTimeouts { request_ms: Some(random.u64(400..=3_000)), backend_request_ms: Some(1_000) };
-    let share = route::Backend { backend: BackendIndex(0), weight: 1 };
-    let rule = Rule { backends: vec![share], timeouts, ..Rule::default() };
-    let rules =
-        Rules { hostname: None, routes: vec![Route { name: "all".into(), rules: vec![rule], ..Route::default() }] };
-    let http = HttpListener {
-        name: "web".into(),
-        address: None,
-        port: 80,
-        proxy_protocol: None,
-        options: HttpOptions::default(),
-        rules,
-    };
-    Snapshot { backends: vec![backend], http: vec![http], ..snapshot() }
+    gateway(vec![Rule { timeouts, ..to_backend() }], backend)
 }
 
 impl Run {
     fn new(seed: u64) -> Self {
         let mut random = Rng::with_seed(seed);
         let snapshot = plan(&mut random);
-        snapshot.check().expect("a sound plan");
         let mut legs = Legs::new(&snapshot, seed);
         if random.bool() {
             legs.faults = Faults { lost: random.u16(0..30), doubled: random.u16(0..20), late: random.u16(0..60) };

@@ -2,40 +2,18 @@
 
 use std::net::SocketAddr;
 use weirgate_dataplane::{
-    exchange::Ended,
-    route::{self, BackendIndex, Route, Rule, Rules},
-    snapshot::{Backend, HttpListener, HttpOptions, Snapshot, TcpListener},
+    exchange::{Ended, Home},
+    port::{Rss, RssFlow, rss::PortsHashed},
+    proxy_protocol::Accept,
+    snapshot::{Backend, ProxyProtocol, ProxyVersion, Snapshot},
     time::Duration,
 };
-use weirgate_tests::exchange::{Conn, FRAMES, Legs, endpoint, snapshot};
+use weirgate_tests::exchange::{Conn, FRAMES, Legs, endpoint, gateway, to_backend};
 
-/// Port 80: every request to one backend of `endpoints`. Port 9000: the same as bytes.
+/// Every request to one backend of `endpoints`.
 fn over(endpoints: u8) -> Snapshot {
     let addresses: Vec<SocketAddr> = (0..endpoints).map(endpoint).collect();
-    let share = route::Backend { backend: BackendIndex(0), weight: 1 };
-    let rule = Rule { backends: vec![share], ..Rule::default() };
-    let rules =
-        Rules { hostname: None, routes: vec![Route { name: "all".into(), rules: vec![rule], ..Route::default() }] };
-    Snapshot {
-        backends: vec![Backend::new("b", &addresses)],
-        http: vec![HttpListener {
-            name: "web".into(),
-            address: None,
-            port: 80,
-            proxy_protocol: None,
-            options: HttpOptions::default(),
-            rules,
-        }],
-        tcp: vec![TcpListener {
-            name: "raw".into(),
-            address: None,
-            port: 9_000,
-            proxy_protocol: None,
-            idle_ms: 60_000,
-            backends: vec![share],
-        }],
-        ..snapshot()
-    }
+    gateway(vec![to_backend()], Backend::new("b", &addresses))
 }
 
 /// One client and whoever it reaches.
@@ -424,5 +402,159 @@ fn what_waits_behind_a_timeout_is_answered_too() {
     let client = talk.client;
     let heard = talk.heard(client);
     assert!(heard.starts_with("HTTP/1.1 504 ") && heard.ends_with("||hi"), "{heard}");
+    talk.legs.ends_clean();
+}
+
+#[test]
+fn whoever_cannot_be_reached_is_not_waited_for() {
+    // No route leads there.
+    let mut talk = Talk::new(&gateway(vec![to_backend()], Backend::new("b", &["192.0.2.1:8080".parse().unwrap()])));
+    talk.says(GET);
+    let client = talk.client;
+    let heard = talk.heard(client);
+    assert!(heard.starts_with("HTTP/1.1 503 Service Unavailable|") && heard.contains("retry-after: 1|"), "{heard}");
+    assert_eq!(talk.ended(), Ended::ConnectImpossible);
+    talk.legs.ends_clean();
+}
+
+#[test]
+fn source_ports_bring_answers_home_or_there_are_none() {
+    // The last hash of the table decides: all flows of half the hashes, or of none, come to queue 1.
+    for (reta, status) in [(vec![0, 1], "200"), (vec![0, 0], "503")] {
+        let rss = Rss { key: (0..52).collect(), reta, ports_hashed: PortsHashed { tcp: true, udp: false } };
+        let mut legs = Legs::at_home(&over(1), 7, Home { queue: 1, rss: vec![rss.clone()] });
+        let client = legs.client(80);
+        legs.says(client, GET.as_bytes());
+        legs.runs();
+        let reached = legs.ends().accepted(0).next();
+        if let Some(endpoint) = reached {
+            let known = legs.ends().known(endpoint);
+            let (local, remote) = (known.local.unwrap(), known.remote.unwrap());
+            let ports = Some((local.port(), remote.port()));
+            let flow = RssFlow { source: local.ip(), destination: remote.ip(), ports };
+            assert_eq!(rss.queue(&flow), 1, "the endpoint's answers come to our queue");
+            legs.says(endpoint, OK.as_bytes());
+            legs.runs();
+        }
+        let heard = String::from_utf8_lossy(&legs.ends().known(client).heard).into_owned();
+        assert!(heard.starts_with(&format!("HTTP/1.1 {status} ")), "{heard}");
+        if status == "503" {
+            assert_eq!(legs.record().unwrap().ended, Ended::ConnectImpossible);
+        }
+        legs.ends_clean();
+    }
+}
+
+#[test]
+fn a_full_endpoint_takes_no_more() {
+    let mut snapshot = over(1);
+    snapshot.backends[0].pool.connections_max = 1;
+    let mut talk = Talk::new(&snapshot);
+    talk.says(GET);
+    let second = talk.legs.client(80);
+    talk.legs.says(second, GET.as_bytes());
+    talk.legs.runs();
+    assert!(talk.heard(second).starts_with("HTTP/1.1 503 "));
+    assert_eq!(talk.ended(), Ended::ConnectionsFull);
+    talk.legs.ends_clean();
+}
+
+fn behind_a_proxy(trusted: &str) -> Snapshot {
+    let mut snapshot = over(1);
+    let proxy = ProxyProtocol { accept: Accept::Any, trusted: vec![trusted.parse().unwrap()] };
+    snapshot.http[0].proxy_protocol = Some(proxy.clone());
+    snapshot.tcp[0].proxy_protocol = Some(proxy);
+    snapshot
+}
+
+#[test]
+fn a_proxy_says_who_the_client_is() {
+    for pieces in [usize::MAX, 1] {
+        let mut talk = Talk::new(&behind_a_proxy("10.0.0.0/24"));
+        let said = format!("PROXY TCP4 203.0.113.7 10.0.0.1 4711 80\r\n{GET}");
+        for piece in said.as_bytes().chunks(pieces.min(said.len())) {
+            talk.legs.says(talk.client, piece);
+            talk.legs.runs();
+        }
+        let endpoint = talk.endpoint();
+        assert_eq!(talk.heard(endpoint), FORWARDED.replace("10.0.0.2", "203.0.113.7"));
+        talk.legs.ends_clean();
+    }
+}
+
+#[test]
+fn strangers_and_bad_headers_are_no_proxies() {
+    for (trusted, said) in [
+        ("192.0.2.0/24", "PROXY TCP4 203.0.113.7 10.0.0.1 4711 80\r\n"),
+        ("10.0.0.0/24", "PROXY TCP4 203.0.113.7\r\n"),
+        ("10.0.0.0/24", GET),
+    ] {
+        let mut talk = Talk::new(&behind_a_proxy(trusted));
+        talk.says(said);
+        let client = talk.client;
+        assert!(talk.legs.ends().known(client).ended.is_some(), "{said:?} from {trusted}");
+        assert_eq!(talk.heard(client), "");
+        talk.legs.ends_clean();
+    }
+}
+
+#[test]
+fn a_backend_is_told_who_the_client_is() {
+    let mut snapshot = behind_a_proxy("10.0.0.0/24");
+    snapshot.backends[0].proxy_protocol = Some(ProxyVersion::V1);
+    let mut talk = Talk::new(&snapshot);
+    talk.says(&format!("PROXY TCP4 203.0.113.7 10.0.0.1 4711 80\r\n{GET}"));
+    let header = "PROXY TCP4 203.0.113.7 10.0.0.1 4711 80|";
+    let first = talk.endpoint();
+    assert_eq!(talk.heard(first), header.to_owned() + &FORWARDED.replace("10.0.0.2", "203.0.113.7"));
+    talk.answers(first, OK);
+    talk.says(GET);
+    let second = talk.endpoint();
+    assert!(talk.heard(second).starts_with(header), "a connection belongs to one client, and is not kept for another");
+    // The same for bytes.
+    let raw = talk.legs.client(9_000);
+    talk.legs.says(raw, b"PROXY TCP4 203.0.113.8 10.0.0.1 4712 9000\r\nanything");
+    talk.legs.runs();
+    let third = talk.endpoint();
+    assert_eq!(talk.heard(third), "PROXY TCP4 203.0.113.8 10.0.0.1 4712 9000|anything");
+    talk.legs.ends_clean();
+}
+
+#[test]
+fn a_rule_does_not_pretend_to_be_a_tunnel() {
+    let direct =
+        serde_json::from_str(r#"{"filters": [{"type": "DirectResponse", "with": {"statusCode": 200}}]}"#).unwrap();
+    let mut talk = Talk::new(&gateway(vec![direct], Backend::new("b", &[endpoint(0)])));
+    talk.says("CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n");
+    let client = talk.client;
+    assert!(talk.heard(client).starts_with("HTTP/1.1 400 "));
+    talk.legs.ends_clean();
+}
+
+#[test]
+fn connect_becomes_a_tunnel_with_a_2xx() {
+    let mut talk = Talk::new(&over(1));
+    talk.says("CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n");
+    let (endpoint, client) = (talk.endpoint(), talk.client);
+    assert!(talk.heard(endpoint).starts_with("CONNECT a:443 HTTP/1.1|host: a:443|"));
+    talk.answers(endpoint, "HTTP/1.1 200 OK\r\n\r\n");
+    assert_eq!(talk.heard(client), "HTTP/1.1 200 OK|via: 1.1 weirgate||");
+    talk.says("anything");
+    assert_eq!(talk.heard(endpoint), "anything");
+    talk.legs.ends_clean();
+}
+
+#[test]
+fn an_old_connection_takes_no_further_request() {
+    let mut snapshot = over(1);
+    snapshot.http[0].options.timeouts.connection_age_ms = Some(1_000);
+    snapshot.http[0].rules.routes[0].hostnames = vec!["b".into()];
+    let mut talk = Talk::new(&snapshot);
+    talk.says(GET);
+    let client = talk.client;
+    assert!(!talk.heard(client).contains("connection: close"));
+    talk.legs.settles(Duration::from_ms(1_000));
+    talk.says(GET);
+    assert!(talk.heard(client).contains("connection: close"), "of our own answers, too");
     talk.legs.ends_clean();
 }

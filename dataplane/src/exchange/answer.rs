@@ -58,6 +58,9 @@ impl Gateway {
         };
         exchange.persists &= exchange.request_done || is_short && !exchange.awaits_continue;
         exchange.persists &= !self.legs[client].peer_closed;
+        exchange.persists &= !self.http[usize::from(exchange.listener)].is_old(io.now, self.legs[client].began);
+        // What is still read is bounded by its own time.
+        (exchange.request_at, exchange.backend_at) = (Instant::NEVER, Instant::NEVER);
         (exchange.discards, exchange.ended) = (true, ended);
         (exchange.begun, exchange.response_done, exchange.status) = (true, true, words.status);
         exchange.response_bytes = words.body.len() as u64;

@@ -6,7 +6,7 @@ use crate::{
     net::Cidr,
     route::{self, Backend as Share, BackendIndex, Table},
     snapshot::{HashOn, HttpListener, HttpTimeouts, ProxyProtocol, TcpListener},
-    time::Duration,
+    time::{Duration, Instant},
 };
 use std::{hash::Hasher, net::IpAddr};
 
@@ -81,6 +81,10 @@ impl Http {
     }
     pub(super) fn name(&self) -> &[u8] {
         &self.name
+    }
+    /// Whether a connection takes no further requests.
+    pub(super) fn is_old(&self, now: Instant, began: Instant) -> bool {
+        self.timeouts.connection_age.is_some_and(|age| now >= began + age)
     }
     pub(super) fn trusts(&self, address: IpAddr) -> bool {
         contains(&self.trusted, address)

@@ -22,7 +22,7 @@ impl Gateway {
             return self.finish(io, x);
         }
         // A tunnel's other direction goes on; so does content that is thrown away.
-        if exchange.is_tunnel() || exchange.discards && exchange.persists {
+        if exchange.is_tunnel || exchange.discards && exchange.persists {
             return;
         }
         // Answered before the request was over.
@@ -56,7 +56,7 @@ impl Gateway {
         }
         let Some(j) = exchange.upstream.take() else { return };
         let j = j as usize;
-        let done = whole && exchange.request_done && exchange.response_done && !exchange.is_tunnel();
+        let done = whole && exchange.request_done && exchange.response_done && !exchange.is_tunnel;
         let has_proxy_header = at.is_some_and(|at| self.upstreams.proxy(at.backend).is_some());
         let leg = &mut self.legs[j];
         let (Role::Upstream(member), Some(id)) = (leg.role, leg.id) else { return };
@@ -78,10 +78,7 @@ impl Gateway {
         }
         self.upstreams.pool.ended(member);
         // A tunnel's last bytes may still be here, and its end behind them.
-        let leg = &mut self.legs[j];
-        let before = leg.output.len();
-        let flushed = whole && leg.flush(io);
-        self.held -= before - self.legs[j].output.len();
+        let flushed = whole && self.flush(io, j);
         let closes = flushed && (done || self.legs[j].peer_closed);
         self.vacate(io, j);
         if closes { io.tcp.release(id, io.out) } else { io.tcp.abort(io.now, id, io.out) }
@@ -105,7 +102,7 @@ impl Gateway {
         self.detach(io, x, false);
         let exchange = &self.exchanges[x as usize];
         let client = exchange.client as usize;
-        let needs_reset = exchange.until_close || exchange.is_tunnel() || !exchange.begun;
+        let needs_reset = exchange.until_close || exchange.is_tunnel || !exchange.begun;
         self.close_exchange(io, x, ended);
         self.leave(io, client);
         if needs_reset && let Some(id) = self.legs[client].id {
@@ -160,7 +157,7 @@ impl Gateway {
             io.out.consume(frame);
         }
         leg.deadline = io.now + LINGER;
-        leg.close(io);
+        self.close(io, i);
         self.arm(i);
     }
 
@@ -212,6 +209,8 @@ impl Gateway {
                 let again = self.http[usize::from(self.exchanges[x as usize].listener)].timeouts.request_body;
                 self.exchanges[x as usize].body_at = io.now + again;
             } else {
+                // rfc9110 15.5.9 (SHOULD): the connection ends with it.
+                self.exchanges[x as usize].persists = false;
                 self.fail(io, x, 408, Ended::BodySlow);
             }
         } else {

@@ -79,22 +79,12 @@ pub(super) enum Role {
     Upstream(MemberId),
 }
 
-/// What has been read of a client's connection.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Expects {
-    /// A PROXY header.
-    Proxy,
-    /// HTTP.
-    Http,
-    /// Bytes.
-    Raw,
-}
-
 /// One connection.
 pub(super) struct Leg {
     pub(super) id: Option<ConnectionId>,
     pub(super) role: Role,
-    pub(super) expects: Expects,
+    /// A PROXY header comes first.
+    pub(super) awaits_proxy: bool,
     /// Its bytes are passed on as they are.
     pub(super) is_raw: bool,
     pub(super) exchange: Option<u32>,
@@ -118,7 +108,7 @@ pub(super) struct Leg {
     // Clients.
     pub(super) client: Client,
     pub(super) address: IpAddr,
-    /// Its port, and the address that it came to: what a PROXY header says.
+    /// Its port: a PROXY header says that, too.
     pub(super) port: u16,
     pub(super) listener: u16,
     pub(super) began: Instant,
@@ -131,11 +121,10 @@ pub(super) struct Leg {
 
 impl Leg {
     pub(super) fn vacant() -> Self {
-        let nobody = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
         Self {
             id: None,
             role: Role::Vacant,
-            expects: Expects::Http,
+            awaits_proxy: false,
             is_raw: false,
             exchange: None,
             receiver: Receiver::new(Side::Server, Limits::default()),
@@ -146,8 +135,8 @@ impl Leg {
             output: Queue::default(),
             content: None,
             closes: false,
-            client: Client::new(nobody, Scheme::Http, false),
-            address: nobody,
+            client: Client::unknown(Scheme::Http),
+            address: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             port: 0,
             listener: 0,
             began: Instant::ZERO,
@@ -215,7 +204,7 @@ impl Leg {
         room
     }
 
-    /// Sends what waits; says whether all of it went.
+    /// Sends what waits, and closes behind it if that is wanted; says whether all of it went. To be counted: see [`Gateway::flush`](super::Gateway).
     pub(super) fn flush(&mut self, io: &mut Io<'_>) -> bool {
         let Some(id) = self.id else { return true };
         while let Some(frame) = self.output.pop() {
@@ -230,7 +219,7 @@ impl Leg {
         true
     }
 
-    /// Sends what was written, or keeps it until there is room.
+    /// Sends what was written, or keeps it until there is room. To be counted: see [`Gateway::send_staged`](super::Gateway).
     pub(super) fn send(&mut self, staged: &mut Staged, io: &mut Io<'_>) {
         staged.is_open = false;
         let Some(id) = self.id else {
@@ -243,12 +232,6 @@ impl Leg {
                 self.output.push(frame);
             }
         }
-    }
-
-    /// Closes our side behind everything that was written.
-    pub(super) fn close(&mut self, io: &mut Io<'_>) {
-        self.closes = true;
-        self.flush(io);
     }
 }
 

@@ -51,7 +51,7 @@ use crate::{
         head::Scheme,
         normalize::Normalizer,
     },
-    limits::{BURST_MAX, RECORDS_MAX},
+    limits::{BURST_MAX, TCP_TIMERS_MAX},
     outbox::Outbox,
     port::Frame,
     proxy_protocol::ProxyRefusal,
@@ -62,7 +62,7 @@ use crate::{
     time::{Duration, Instant},
 };
 use answer::DateLine;
-use leg::{Expects, Io, Kept, Leg, Role, Staged};
+use leg::{Io, Kept, Leg, Role, Staged};
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use upstreams::{At, Upstreams};
@@ -119,7 +119,10 @@ struct Exchange {
     at: Option<At>,
     /// The last endpoint that was chosen.
     last: Option<At>,
+    /// Its bytes were never HTTP.
     is_raw: bool,
+    /// Its bytes are not HTTP, or no longer.
+    is_tunnel: bool,
     listener: u16,
     rule: Option<RuleIndex>,
     hash: Option<u64>,
@@ -261,12 +264,7 @@ impl Gateway {
         let leg = &mut self.legs[i];
         leg.role = Role::Client;
         (leg.listener, leg.began) = (listener, io.now);
-        let after = match served {
-            Served::Http(_) => Expects::Http,
-            _ => Expects::Raw,
-        };
-        leg.expects = if is_proxy { Expects::Proxy } else { after };
-        leg.is_raw = after == Expects::Raw;
+        (leg.awaits_proxy, leg.is_raw) = (is_proxy, matches!(served, Served::Raw(_)));
         if refused {
             io.out.counters.count_proxy_refusal(ProxyRefusal::Untrusted);
             return io.tcp.abort(io.now, id, io.out);
@@ -282,7 +280,7 @@ impl Gateway {
         };
         self.legs[i].deadline = io.now + patience;
         self.arm(i);
-        if !is_proxy && after == Expects::Raw {
+        if !is_proxy && self.legs[i].is_raw {
             self.begin_raw(io, i);
         }
     }
@@ -361,9 +359,7 @@ impl Gateway {
     }
 
     fn writable(&mut self, io: &mut Io<'_>, i: usize) {
-        let before = self.legs[i].output.len();
-        let flushed = self.legs[i].flush(io);
-        self.held -= before - self.legs[i].output.len();
+        let flushed = self.flush(io, i);
         let Some(x) = self.legs[i].exchange.filter(|_| flushed) else { return };
         // Whoever fills this leg goes on.
         let Exchange { client, upstream, .. } = self.exchanges[x as usize];
@@ -398,6 +394,27 @@ impl Gateway {
         }
     }
 
+    /// Sends what waits on a leg; says whether all of it went.
+    fn flush(&mut self, io: &mut Io<'_>, i: usize) -> bool {
+        let before = self.legs[i].output.len();
+        let flushed = self.legs[i].flush(io);
+        self.held -= before - self.legs[i].output.len();
+        flushed
+    }
+
+    /// Sends what was written to a leg, or keeps it until there is room.
+    fn send_staged(&mut self, io: &mut Io<'_>, i: usize, staged: &mut Staged) {
+        let before = self.legs[i].output.len();
+        self.legs[i].send(staged, io);
+        self.held += self.legs[i].output.len() - before;
+    }
+
+    /// Closes our side of a leg behind everything that was written.
+    fn close(&mut self, io: &mut Io<'_>, i: usize) {
+        self.legs[i].closes = true;
+        self.flush(io, i);
+    }
+
     /// Makes sure that a client's deadline is met.
     fn arm(&mut self, i: usize) {
         self.wheel.arm(i as u32, self.deadline(i));
@@ -427,6 +444,7 @@ impl Exchange {
             at: None,
             last: None,
             is_raw: false,
+            is_tunnel: false,
             listener,
             rule: None,
             hash: None,
@@ -530,7 +548,9 @@ impl Application for Gateway {
 
     fn handle_timers(&mut self, now: Instant, tcp: &mut Tcp, out: &mut Outbox) {
         let io = &mut Io { now, tcp, out };
-        while let Some(i) = self.wheel.pop_due(now) {
+        // When the clock has jumped all are due at once: the rest has its turn in the next one.
+        for _ in 0..TCP_TIMERS_MAX {
+            let Some(i) = self.wheel.pop_due(now) else { break };
             let i = i as usize;
             if self.deadline(i) <= now {
                 self.expire(io, i);
@@ -563,8 +583,7 @@ impl Application for Gateway {
         for leg in &mut self.legs {
             leg.clear(out);
         }
-        self.held = 0;
-        debug_assert!(self.records.len() <= RECORDS_MAX);
+        (self.held, self.partial_bytes) = (0, 0);
     }
 }
 

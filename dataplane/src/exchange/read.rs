@@ -1,8 +1,9 @@
 //! What comes next on a leg, and content on its way to the other.
 
 use super::{
-    Exchange, Gateway,
-    leg::{Expects, Io, Role, share},
+    Gateway,
+    leg::{Io, Role, share},
+    record::Ended,
 };
 use crate::{
     drops::Drop,
@@ -17,6 +18,7 @@ use crate::{
     port::Frame,
     proxy_protocol::{self, Parsed, ProxyRefusal},
     tcp::cut_front,
+    time::Instant,
 };
 
 /// Whether there may be more to do on a leg.
@@ -222,10 +224,10 @@ impl Gateway {
             return Next::Wait;
         }
         let Some(x) = leg.exchange else {
-            return match leg.expects {
-                Expects::Proxy => self.read_proxy(io, i),
-                Expects::Http => self.read_request(io, i),
-                Expects::Raw => Next::Wait,
+            return match (leg.awaits_proxy, leg.is_raw) {
+                (true, _) => self.read_proxy(io, i),
+                (false, false) => self.read_request(io, i),
+                (false, true) => Next::Wait,
             };
         };
         let exchange = &self.exchanges[x as usize];
@@ -245,13 +247,18 @@ impl Gateway {
     fn read_content(&mut self, io: &mut Io<'_>, i: usize, x: u32, to: Option<usize>) -> Next {
         match self.read(io, i) {
             Ok(Came::Body { frame, skip, len }) => {
-                self.note_request_body(io, x, len);
                 let Some(j) = to.filter(|_| !self.exchanges[x as usize].discards) else {
+                    self.note_request_body(io, x, len);
                     self.used(io, i, frame, skip + len);
                     return self.discarded(io, x);
                 };
-                self.exchanges[x as usize].body_sent = true;
-                self.forward(io, i, j, frame, skip, len)
+                let next = self.forward(io, i, j, frame, skip, len);
+                // What found no frame comes again.
+                if next == Next::Again {
+                    self.note_request_body(io, x, len);
+                    self.exchanges[x as usize].body_sent = true;
+                }
+                next
             }
             Ok(Came::Trailers { bytes }) => {
                 if let Some(j) = to.filter(|_| !self.exchanges[x as usize].discards) {
@@ -285,7 +292,7 @@ impl Gateway {
             Ok(None) => self.exchanges[x as usize].request_done = true,
             Err(refusal) => {
                 io.out.counters.count_refusal(Side::Server, refusal);
-                self.give_up(io, x, crate::exchange::Ended::ClientGone);
+                self.give_up(io, x, Ended::ClientGone);
             }
         }
         Next::Wait
@@ -296,11 +303,11 @@ impl Gateway {
         exchange.request_done = true;
         // An end that was written cannot be written again.
         exchange.body_sent |= exchange.body == Body::Chunked;
-        exchange.body_at = crate::time::Instant::NEVER;
-        let tunnel = exchange.is_tunnel();
+        exchange.body_at = Instant::NEVER;
+        let tunnel = exchange.is_tunnel;
         if let Some(j) = to.filter(|_| !exchange.discards) {
             if tunnel {
-                self.legs[j].close(io);
+                self.close(io, j);
             } else {
                 self.write_end(io, j, None);
             }
@@ -313,9 +320,7 @@ impl Gateway {
         let before = exchange.request_bytes;
         exchange.request_bytes += len as u64;
         exchange.moved_at = io.now;
-        if exchange.body_at != crate::time::Instant::NEVER
-            && before / HTTP_BODY_STEP != exchange.request_bytes / HTTP_BODY_STEP
-        {
+        if exchange.body_at != Instant::NEVER && before / HTTP_BODY_STEP != exchange.request_bytes / HTTP_BODY_STEP {
             exchange.body_at = io.now + self.http[usize::from(exchange.listener)].timeouts.request_body;
         }
     }
@@ -356,9 +361,7 @@ impl Gateway {
         let next = match written {
             Ok(()) => {
                 self.legs[to].content = content;
-                let before = self.legs[to].output.len();
-                self.legs[to].send(&mut staged, io);
-                self.held += self.legs[to].output.len() - before;
+                self.send_staged(io, to, &mut staged);
                 match whole {
                     Some(frame) => self.used(io, from, frame, skip + len),
                     None => {
@@ -397,9 +400,7 @@ impl Gateway {
         };
         match ended {
             Ok(()) => {
-                let before = self.legs[to].output.len();
-                self.legs[to].send(&mut staged, io);
-                self.held += self.legs[to].output.len() - before;
+                self.send_staged(io, to, &mut staged);
             }
             // Without its end the message is cut short, and so is the connection.
             Err(_) => {
@@ -426,6 +427,10 @@ impl Gateway {
         let (is_raw, listener) = (leg.is_raw, usize::from(leg.listener));
         let proxy = if is_raw { self.raw[listener].proxy.as_ref() } else { self.http[listener].proxy.as_ref() };
         match proxy_protocol::parse(&bytes, proxy.expect("it is expected").accept) {
+            Ok(Parsed::Partial) if self.partial_bytes + bytes.len() > HTTP_PARTIAL_BYTES_MAX => {
+                self.refuse_proxy(io, i, frame, ProxyRefusal::Long);
+                Next::Wait
+            }
             Ok(Parsed::Partial) => {
                 self.partial_bytes += bytes.len();
                 self.legs[i].partial = bytes;
@@ -438,7 +443,7 @@ impl Gateway {
                 if let Some((address, port)) = client {
                     self.know_client(i, address, port);
                 }
-                self.legs[i].expects = if is_raw { Expects::Raw } else { Expects::Http };
+                self.legs[i].awaits_proxy = false;
                 if is_raw {
                     self.begin_raw(io, i);
                 }
@@ -457,14 +462,5 @@ impl Gateway {
         if let Some(id) = self.legs[i].id {
             io.tcp.abort(io.now, id, io.out);
         }
-    }
-}
-
-impl Exchange {
-    /// Whether its bytes are not HTTP, or no longer.
-    pub(super) fn is_tunnel(&self) -> bool {
-        self.is_raw
-            || self.status == 101
-            || self.asked == crate::http::h1::Asked::Connect && self.begun && self.status < 300
     }
 }

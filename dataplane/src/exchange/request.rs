@@ -190,6 +190,8 @@ impl Gateway {
                     Err(_) => Verdict::Answer(400, Ended::Target),
                 };
             }
+            // rfc9110 9.3.6: a 2xx to CONNECT would be a tunnel, and there is nobody at its other end.
+            Some(Answer::Direct(_)) if request.form() == Form::Authority => return Verdict::Answer(400, Ended::Target),
             Some(Answer::Direct(response)) => return Verdict::Direct(Arc::clone(response)),
             None => {}
         }

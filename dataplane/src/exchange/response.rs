@@ -2,7 +2,7 @@
 
 use super::{
     Exchange, Gateway,
-    leg::{Expects, Io, Kept, Leg, Role},
+    leg::{Io, Kept, Leg, Role},
     read::{Came, HeadBytes, Next},
     record::Ended,
 };
@@ -30,7 +30,13 @@ impl Gateway {
     pub(super) fn begin_raw(&mut self, io: &mut Io<'_>, i: usize) {
         io.out.counters.count(Counter::TcpProxied);
         let (listener, address) = (self.legs[i].listener, self.legs[i].address);
-        let exchange = Exchange { is_raw: true, persists: false, begun: true, ..Exchange::new(io.now, i, listener) };
+        let exchange = Exchange {
+            is_raw: true,
+            is_tunnel: true,
+            persists: false,
+            begun: true,
+            ..Exchange::new(io.now, i, listener)
+        };
         let x = self.new_exchange(exchange);
         self.legs[i].exchange = Some(x);
         let random = self.upstreams.random();
@@ -80,7 +86,6 @@ impl Gateway {
                     self.legs[j] = Leg {
                         id: Some(id),
                         role: Role::Upstream(member),
-                        expects: if is_raw { Expects::Raw } else { Expects::Http },
                         is_raw,
                         exchange: Some(x),
                         receiver: Receiver::new(Side::Client, Limits::default()),
@@ -127,8 +132,7 @@ impl Gateway {
         }
         match written {
             Ok(()) => {
-                self.legs[j].send(&mut staged, io);
-                self.held += self.legs[j].output.len();
+                self.send_staged(io, j, &mut staged);
                 self.legs[j].content = self.exchanges[x as usize].content;
                 if !is_raw {
                     let asked = self.exchanges[x as usize].asked;
@@ -184,12 +188,6 @@ impl Gateway {
         self.staged = staged;
     }
 
-    pub(super) fn send_staged(&mut self, io: &mut Io<'_>, to: usize, staged: &mut super::leg::Staged) {
-        let before = self.legs[to].output.len();
-        self.legs[to].send(staged, io);
-        self.held += self.legs[to].output.len() - before;
-    }
-
     /// Reads what an endpoint sends, as far as it goes now.
     pub(super) fn advance_upstream(&mut self, io: &mut Io<'_>, j: usize) {
         let Some(x) = self.legs[j].exchange else { return };
@@ -218,10 +216,13 @@ impl Gateway {
                 next
             }
             Ok(Came::Body { frame, skip, len }) => {
-                let exchange = &mut self.exchanges[x as usize];
-                exchange.response_bytes += len as u64;
-                exchange.moved_at = io.now;
-                self.forward(io, j, client, frame, skip, len)
+                let next = self.forward(io, j, client, frame, skip, len);
+                if next == Next::Again {
+                    let exchange = &mut self.exchanges[x as usize];
+                    exchange.response_bytes += len as u64;
+                    exchange.moved_at = io.now;
+                }
+                next
             }
             Ok(Came::Trailers { bytes }) => {
                 let wanted = self.exchanges[x as usize].accepts_trailers;
@@ -252,8 +253,8 @@ impl Gateway {
 
     fn response_ended(&mut self, io: &mut Io<'_>, x: u32, client: usize) {
         self.exchanges[x as usize].response_done = true;
-        if self.exchanges[x as usize].is_tunnel() {
-            self.legs[client].close(io);
+        if self.exchanges[x as usize].is_tunnel {
+            self.close(io, client);
         } else {
             self.write_end(io, client, None);
         }
@@ -336,8 +337,7 @@ impl Gateway {
     fn decide_persistence(&mut self, io: &Io<'_>, x: u32, status: u16, framing: Framing) {
         let exchange = &mut self.exchanges[x as usize];
         let leg = &self.legs[exchange.client as usize];
-        let age = self.http[usize::from(exchange.listener)].timeouts.connection_age;
-        let is_old = age.is_some_and(|age| io.now >= leg.began + age);
+        let is_old = self.http[usize::from(exchange.listener)].is_old(io.now, leg.began);
         // Whoever is told no while he still sends may stop sending.
         let is_early = status >= 400 && !exchange.request_done;
         exchange.until_close = matches!(framing.body, Body::Chunked | Body::UntilClose)
@@ -355,7 +355,7 @@ impl Gateway {
         let granted = status == 101 || framing.body == Body::Tunnel;
         self.legs[client].receiver.answered(granted);
         // From here on the client's bytes are the tunnel's.
-        exchange.request_done = !granted;
+        (exchange.is_tunnel, exchange.request_done) = (granted, !granted);
     }
 
     /// The endpoint has closed before its answer was whole.
@@ -448,8 +448,9 @@ fn write_head(
     if exchange.asked == Asked::Head || status == 304 {
         return head.end_without_content(framing.content_length, exchange.persists);
     }
-    // An informational answer says nothing about the connection.
-    head.end(framing.body, exchange.persists || status < 200)
+    // An informational answer says nothing about the connection, and a tunnel is none of HTTP's.
+    let persists = exchange.persists || status < 200 || framing.body == Body::Tunnel;
+    head.end(framing.body, persists)
 }
 
 pub(super) fn count_status(io: &mut Io<'_>, status: u16) {

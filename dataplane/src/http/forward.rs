@@ -52,6 +52,10 @@ impl Client {
         write!(text, "{address}").expect("an address has 39 bytes at most");
         Self { address: text, is_v6: address.is_ipv6(), scheme, is_trusted }
     }
+    /// Nobody yet: for a connection whose peer is still to be named.
+    pub fn unknown(scheme: Scheme) -> Self {
+        Self { address: ArrayVec::new(), is_v6: false, scheme, is_trusted: false }
+    }
     /// Whether it is believed.
     pub fn is_trusted(&self) -> bool {
         self.is_trusted

@@ -331,6 +331,11 @@ impl Backend {
 }
 
 impl HttpListener {
+    /// A listener at every address, everything else by default.
+    pub fn new(name: &str, port: u16, rules: Rules) -> Self {
+        Self { name: name.into(), address: None, port, proxy_protocol: None, options: HttpOptions::default(), rules }
+    }
+
     /// Everything that can be checked without the other listeners; the error names it.
     pub fn check(&self, backends: &[Backend]) -> Result<(), String> {
         let fault = |e: String| format!("listener {:?}: {e}", self.name);

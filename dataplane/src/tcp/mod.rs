@@ -54,6 +54,7 @@ mod rtt;
 mod scoreboard;
 mod secrets;
 mod segment;
+mod segments;
 mod seq;
 mod share;
 mod stamp;
@@ -95,6 +96,7 @@ use lone::Copies;
 pub(crate) use receive::cut_front;
 use secrets::Secrets;
 use segment::Segment;
+pub use segments::Segments;
 pub use seq::Seq;
 use share::Share;
 use stamp::Stamp;
@@ -102,34 +104,6 @@ use std::{collections::VecDeque, sync::Arc};
 use table::{FlowKey, Kind, Place, Table};
 use time_wait::TimeWaits;
 use wheel::Wheel;
-
-/// Segments of one burst, as the net layer gives them. Packets stay where they are written: copying one at once would wait for its parts.
-#[derive(Default)]
-pub struct Segments {
-    packets: ArrayVec<Packet, BURST_MAX>,
-    frames: ArrayVec<Frame, BURST_MAX>,
-}
-
-impl Segments {
-    /// None yet.
-    pub fn new() -> Self {
-        Self::default()
-    }
-    /// Adds one; there is room for as many as a burst has.
-    #[inline]
-    pub fn push(&mut self, (packet, frame): (Packet, Frame)) {
-        self.packets.push(packet);
-        self.frames.push(frame);
-    }
-    /// How many there are.
-    pub fn len(&self) -> usize {
-        self.frames.len()
-    }
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.frames.is_empty()
-    }
-}
 
 /// Full connections: hot and cold state by the same index.
 struct Connections {

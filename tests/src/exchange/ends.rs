@@ -21,6 +21,8 @@ pub struct Known {
     pub accepted: bool,
     /// Our address and port.
     pub local: Option<SocketAddr>,
+    /// The gateway's.
+    pub remote: Option<SocketAddr>,
     /// Everything that was received.
     pub heard: Vec<u8>,
     /// The gateway has closed its side.
@@ -81,6 +83,7 @@ impl Ends {
             id,
             accepted,
             local: tcp.ends(id).map(|(local, _)| local),
+            remote: tcp.ends(id).map(|(_, remote)| remote),
             heard: Vec::new(),
             peer_closed: false,
             ended: None,

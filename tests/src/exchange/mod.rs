@@ -21,7 +21,8 @@ use weirgate_dataplane::{
     exchange::{Gateway, GatewayOptions, Home, Record},
     net::{Cidr, EthernetAddress, Interface, PortIndex, Topology},
     port::{Capabilities, Offloads, Pool, SimPort},
-    snapshot::Snapshot,
+    route::{Backend as Share, BackendIndex, Route, Rule, Rules},
+    snapshot::{Backend, HttpListener, Snapshot, TcpListener},
     time::{Duration, Instant},
     worker::{Mailboxes, Worker, WorkerOptions},
 };
@@ -63,8 +64,13 @@ pub const FRAMES: usize = 16_384;
 const DELAY: Duration = Duration::from_us(50);
 
 impl Legs {
-    /// A gateway of this snapshot, whose `dataplane` block does not matter.
+    /// A gateway of this snapshot, such as [`gateway`] makes.
     pub fn new(snapshot: &Snapshot, seed: u64) -> Self {
+        Self::at_home(snapshot, seed, Home::default())
+    }
+
+    /// The same for a worker that answers find only by some source ports.
+    pub fn at_home(snapshot: &Snapshot, seed: u64, home: Home) -> Self {
         let pools = [Pool::heap(FRAMES), Pool::heap(FRAMES)];
         let options = |addresses: &[[u8; 4]], last: u8, pool: &Pool| {
             let interface = Interface {
@@ -87,8 +93,7 @@ impl Legs {
             }
         };
         let port = |last| vec![SimPort::new(Capabilities::plain("p0", [2, 0, 0, 0, 0, last], 1_500))];
-        let gateway_options =
-            GatewayOptions { seed, connections_max: 4_096, home: Home::default(), keeps_records: true };
+        let gateway_options = GatewayOptions { seed, connections_max: 4_096, home, keeps_records: true };
         let gateway =
             Worker::with(port(1), options(&[[10, 0, 0, 1]], 1, &pools[0]), Gateway::new(snapshot, gateway_options));
         let addresses = [[10, 0, 0, 2], [10, 0, 0, 11], [10, 0, 0, 12], [10, 0, 0, 13]];
@@ -263,9 +268,30 @@ impl Legs {
     }
 }
 
-/// A snapshot whose gateway part is to be filled in.
-pub fn snapshot() -> Snapshot {
+/// A rule that sends everything to the one backend.
+pub fn to_backend() -> Rule {
+    Rule { backends: vec![Share { backend: BackendIndex(0), weight: 1 }], ..Rule::default() }
+}
+
+/// HTTP on port 80 by these rules, and port 9000 passed on, both to one backend. The `dataplane` block does not matter.
+pub fn gateway(rules: Vec<Rule>, backend: Backend) -> Snapshot {
     let text = r#"{"format": 1, "name": "test", "dataplane": {"cores": [0], "ports": [
         {"name": "p0", "device": "af_packet:x", "addresses": ["10.0.0.1/24"]}]}}"#;
-    Snapshot::from_json(text).expect("a snapshot")
+    let rules = Rules { hostname: None, routes: vec![Route { name: "all".into(), rules, ..Route::default() }] };
+    let raw = TcpListener {
+        name: "raw".into(),
+        address: None,
+        port: 9_000,
+        proxy_protocol: None,
+        idle_ms: 60_000,
+        backends: to_backend().backends,
+    };
+    let snapshot = Snapshot {
+        backends: vec![backend],
+        http: vec![HttpListener::new("web", 80, rules)],
+        tcp: vec![raw],
+        ..Snapshot::from_json(text).expect("a snapshot")
+    };
+    snapshot.check().expect("a sound snapshot");
+    snapshot
 }

@@ -32,6 +32,10 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1); // labs share the machine's two cores and its hugepages
     let missing = first_missing().or_else(http::first_missing);
+    if let Some(missing) = missing.as_ref().filter(|_| world::is_required()) {
+        eprintln!("the lab is required (WEIRGATE_LAB=required): {missing}");
+        return ExitCode::FAILURE;
+    }
     if let Some(missing) = &missing {
         eprintln!("lab tests are skipped: {missing}; ./scripts/test installs and builds what they need");
     }

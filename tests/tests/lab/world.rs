@@ -31,6 +31,11 @@ fn binary(name: &str) -> PathBuf {
     root().join("target/release").join(name)
 }
 
+/// Whoever says `WEIRGATE_LAB=required` has made sure that nothing is missing: then a lab that is skipped is a failure.
+pub(crate) fn is_required() -> bool {
+    std::env::var_os("WEIRGATE_LAB").is_some_and(|said| said == "required")
+}
+
 /// What is missing for these tests to run, if anything.
 pub(crate) fn first_missing() -> Option<String> {
     if std::env::var_os("WEIRGATE_LAB").is_some_and(|said| said == "skip") {
