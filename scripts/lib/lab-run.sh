@@ -61,6 +61,15 @@ listeners:
 - {name: discard, port: 9, protocol: TCP, service: discard}
 - {name: quote, port: 17, protocol: TCP, service: quote}
 - {name: chargen, port: 19, protocol: TCP, service: chargen}
+YAML
+}
+
+# Requests and bytes over the backends.
+write_web_yaml() { # FILE
+    cat >"$1" <<'YAML'
+apiVersion: weirgate/v1
+kind: GatewayConfig
+listeners:
 - {name: web, port: 80, protocol: HTTP}
 - {name: only-shop, port: 8081, protocol: HTTP}
 - {name: bytes, port: 8080, protocol: TCP}
@@ -122,6 +131,13 @@ compile_snapshot() { # DEVICE WORKERS CONFIG
     if [[ ! $config ]] || ! has_listeners "$config"; then
         write_services_yaml "$dir/services.yaml"
         files+=("$dir/services.yaml")
+        # Both legs of a request belong to one worker, and no device of a lab tells which queue an answer will arrive on.
+        if ((workers == 1)); then
+            write_web_yaml "$dir/web.yaml"
+            files+=("$dir/web.yaml")
+        else
+            say "with $workers workers on $device the lab serves no HTTP, only its small TCP services"
+        fi
     fi
     if [[ $config ]]; then files+=("$config"); fi
     "$bin/weirgate" compile "${files[@]}" -o "$dir/snapshot.json" >"$dir/compile.log" 2>&1 || {
