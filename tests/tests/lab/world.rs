@@ -75,8 +75,17 @@ fn run_any(command: &[&str]) -> Result<(Option<i32>, String), Failed> {
 }
 
 /// Waits until something holds.
-pub(crate) fn wait_for(what: &str, mut holds: impl FnMut() -> Result<bool, Failed>) -> Result<(), Failed> {
-    for _ in 0..PATIENCE.as_millis() / STEP.as_millis() {
+pub(crate) fn wait_for(what: &str, holds: impl FnMut() -> Result<bool, Failed>) -> Result<(), Failed> {
+    wait_within(PATIENCE, what, holds)
+}
+
+/// The same for what may take its time.
+pub(crate) fn wait_within(
+    patience: Duration,
+    what: &str,
+    mut holds: impl FnMut() -> Result<bool, Failed>,
+) -> Result<(), Failed> {
+    for _ in 0..patience.as_millis() / STEP.as_millis() {
         if holds()? {
             return Ok(());
         }
@@ -84,7 +93,7 @@ pub(crate) fn wait_for(what: &str, mut holds: impl FnMut() -> Result<bool, Faile
         #[allow(clippy::disallowed_methods)]
         std::thread::sleep(STEP);
     }
-    Err(format!("waited {PATIENCE:?} in vain for: {what}").into())
+    Err(format!("waited {patience:?} in vain for: {what}").into())
 }
 
 /// A configuration with one port on the lab's device and `more` in the port's block.
