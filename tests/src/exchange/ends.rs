@@ -105,6 +105,13 @@ impl Ends {
         self.known[conn.0].send(tcp, out);
     }
 
+    /// Takes again what comes, and what has come meanwhile.
+    pub(super) fn listens(&mut self, conn: Conn, tcp: &mut Tcp) {
+        let known = &mut self.known[conn.0];
+        known.deaf = false;
+        tcp.consume(known.id, std::mem::take(&mut known.unread));
+    }
+
     pub(super) fn resets(&mut self, conn: Conn, now: Instant, tcp: &mut Tcp, out: &mut Outbox) {
         tcp.abort(now, self.known[conn.0].id, out);
     }

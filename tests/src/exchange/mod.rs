@@ -133,6 +133,12 @@ impl Legs {
         ends.closes(conn, tcp, out);
     }
 
+    /// A deaf peer takes again what comes.
+    pub fn listens(&mut self, conn: Conn) {
+        let (ends, tcp, _) = self.peers.application_mut();
+        ends.listens(conn, tcp);
+    }
+
     /// Resets a connection.
     pub fn resets(&mut self, conn: Conn) {
         let (ends, tcp, out) = self.peers.application_mut();
