@@ -295,6 +295,10 @@ pub const HTTP_WRITTEN_MAX: usize = HTTP_HEAD_BYTES_MAX + (8 << 10);
 pub const HTTP_WRITTEN_KEPT: usize = 4 << 10;
 /// Bytes of all heads of a worker that crossed frames and are not whole yet; whoever would need more is refused.
 pub const HTTP_PARTIAL_BYTES_MAX: usize = 32 << 20;
+/// So much of a head is kept as long as there is room at all;
+pub const HTTP_PARTIAL_SMALL: usize = 4 << 10;
+/// more only up to this part of what is left, so that a few hundred long ones leave something to everybody else.
+pub const HTTP_PARTIAL_PART: usize = 8;
 /// Content up to this many bytes is copied behind its head; longer stretches go by reference. See `bench/JOURNAL.md`.
 pub const HTTP_COPY_MAX: usize = 512;
 /// Content that is read and thrown away so that a connection persists, when the answer did not wait for it.

@@ -1,71 +1,14 @@
 //! Requests and answers through both legs, byte by byte.
 
-use std::net::SocketAddr;
 use weirgate_dataplane::{
     exchange::{Ended, Home},
     port::{Rss, RssFlow, rss::PortsHashed},
     proxy_protocol::Accept,
+    route::{Match, Rule},
     snapshot::{Backend, ProxyProtocol, ProxyVersion, Snapshot},
     time::Duration,
 };
-use weirgate_tests::exchange::{Conn, FRAMES, Legs, endpoint, gateway, to_backend};
-
-/// Every request to one backend of `endpoints`.
-fn over(endpoints: u8) -> Snapshot {
-    let addresses: Vec<SocketAddr> = (0..endpoints).map(endpoint).collect();
-    gateway(vec![to_backend()], Backend::new("b", &addresses))
-}
-
-/// One client and whoever it reaches.
-struct Talk {
-    legs: Legs,
-    client: Conn,
-    seen: usize,
-    /// Bytes that each connection was asked for already.
-    read: Vec<usize>,
-}
-
-impl Talk {
-    fn new(snapshot: &Snapshot) -> Self {
-        snapshot.check().expect("a sound snapshot");
-        let mut legs = Legs::new(snapshot, 7);
-        let client = legs.client(80);
-        legs.runs();
-        let seen = legs.ends().len();
-        Self { legs, client, seen, read: Vec::new() }
-    }
-
-    fn says(&mut self, text: &str) {
-        self.legs.says(self.client, text.as_bytes());
-        self.legs.runs();
-    }
-
-    /// The next connection that reaches an endpoint.
-    fn endpoint(&mut self) -> Conn {
-        let from = self.seen;
-        let conn = self.legs.ends().accepted(from).next().expect("a connection to an endpoint");
-        self.seen = conn.0 + 1;
-        conn
-    }
-
-    fn answers(&mut self, conn: Conn, text: &str) {
-        self.legs.says(conn, text.as_bytes());
-        self.legs.runs();
-    }
-
-    /// What a connection has heard since it was last asked.
-    fn heard(&mut self, conn: Conn) -> String {
-        self.read.resize(self.read.len().max(conn.0 + 1), 0);
-        let all = &self.legs.ends().known(conn).heard;
-        let new = String::from_utf8_lossy(&all[self.read[conn.0]..]).replace("\r\n", "|");
-        self.read[conn.0] = all.len();
-        new
-    }
-
-    fn ended(&mut self) -> Ended {
-        self.legs.record().expect("a record").ended
-    }
-}
+use weirgate_tests::exchange::{Conn, FRAMES, Legs, Talk, endpoint, gateway, over, to_backend};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 const FORWARDED: &str =
@@ -522,8 +465,10 @@ fn a_backend_is_told_who_the_client_is() {
 
 #[test]
 fn a_rule_does_not_pretend_to_be_a_tunnel() {
-    let direct =
-        serde_json::from_str(r#"{"filters": [{"type": "DirectResponse", "with": {"statusCode": 200}}]}"#).unwrap();
+    let direct = serde_json::from_str(
+        r#"{"matches": [{"method": "CONNECT"}], "filters": [{"type": "DirectResponse", "with": {"statusCode": 200}}]}"#,
+    )
+    .unwrap();
     let mut talk = Talk::new(&gateway(vec![direct], Backend::new("b", &[endpoint(0)])));
     talk.says("CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n");
     let client = talk.client;
@@ -531,9 +476,15 @@ fn a_rule_does_not_pretend_to_be_a_tunnel() {
     talk.legs.ends_clean();
 }
 
+/// Tunnels to one backend.
+fn tunnels() -> Snapshot {
+    let connect = Match { method: Some("CONNECT".into()), ..Match::default() };
+    gateway(vec![Rule { matches: vec![connect], ..to_backend() }], Backend::new("b", &[endpoint(0)]))
+}
+
 #[test]
 fn connect_becomes_a_tunnel_with_a_2xx() {
-    let mut talk = Talk::new(&over(1));
+    let mut talk = Talk::new(&tunnels());
     talk.says("CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n");
     let (endpoint, client) = (talk.endpoint(), talk.client);
     assert!(talk.heard(endpoint).starts_with("CONNECT a:443 HTTP/1.1|host: a:443|"));

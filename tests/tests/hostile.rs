@@ -272,7 +272,10 @@ fn a_last_answer_that_is_read_slowly_is_not_cut() {
         legs.listens(client);
         legs.settles(Duration::from_secs(20));
         let got = legs.ends().known(client).heard.len();
-        assert!(got > LEN, "persists: {persists}, {pause} s of pause: {got} of {LEN} bytes came; ended by then: {how:?}");
+        assert!(
+            got > LEN,
+            "persists: {persists}, {pause} s of pause: {got} of {LEN} bytes came; ended by then: {how:?}"
+        );
     }
 }
 

@@ -127,7 +127,8 @@ fn write(
         head.field(b"content-type", content_type)?;
     }
     if is_head {
-        let _ = head.end_without_content(Some(body.len() as u64), persists)?;
+        // rfc9110 8.6 (MUST NOT): no length in a 204.
+        let _ = head.end_without_content(has_content.then_some(body.len() as u64), persists)?;
         return Ok(());
     }
     let framed = if has_content { Body::Length(body.len() as u64) } else { Body::None };
@@ -148,6 +149,7 @@ fn sentence(status: u16) -> &'static [u8] {
         413 => b"content too large\n",
         414 => b"target too long\n",
         417 => b"expectation failed\n",
+        421 => b"misdirected request\n",
         431 => b"request header fields too large\n",
         500 => b"no backend\n",
         501 => b"not implemented\n",

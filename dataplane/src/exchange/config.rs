@@ -2,9 +2,9 @@
 
 use crate::{
     filters::Filters,
-    http::{forward, h1::Limits, normalize},
+    http::{Side, forward, h1::Limits, normalize},
     net::Cidr,
-    route::{self, Backend as Share, BackendIndex, Table},
+    route::{self, Backend as Share, BackendIndex, RuleIndex, Table},
     snapshot::{HashOn, HttpListener, HttpTimeouts, ProxyProtocol, TcpListener},
     time::{Duration, Instant},
 };
@@ -81,6 +81,18 @@ impl Http {
     }
     pub(super) fn name(&self) -> &[u8] {
         &self.name
+    }
+    /// Whether a field may stand behind content, too: what this listener and this rule let go on in front of it. `name` is in lower case.
+    pub(super) fn passes_trailer(&self, rule: Option<RuleIndex>, name: &[u8], from: Side) -> bool {
+        let filters = rule.map(|rule| &self.rules[rule.0 as usize].filters);
+        let modifier = filters.and_then(|filters| match from {
+            Side::Server => filters.request_headers.as_ref(),
+            Side::Client => filters.response_headers.as_ref(),
+        });
+        let is_strange = from == Side::Server
+            && (forward::is_about_client(name)
+                || self.normalize.underscores != normalize::Underscores::Allow && name.contains(&b'_'));
+        !is_strange && modifier.is_none_or(|modifier| modifier.keeps(name))
     }
     /// Whether a connection takes no further requests.
     pub(super) fn is_old(&self, now: Instant, began: Instant) -> bool {

@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     limits::{HTTP_WRITTEN_KEPT, LINGER, RECORDS_MAX},
+    tcp::ConnectionId,
     time::Instant,
     upstream::pool::{Reuse, Verdict},
 };
@@ -70,7 +71,9 @@ impl Gateway {
             && leg.receiver.persists()
             && leg.receiver.is_between()
             && !has_proxy_header
-            && io.tcp.has_sent_all(id);
+            && io.tcp.has_sent_all(id)
+            // What came in the same burst and was not told yet answers nothing.
+            && io.tcp.unconsumed(id) == 0;
         let reuse = if is_clean { Reuse::Yes } else { Reuse::No };
         // One that is not open yet was never used: nothing is lost with it.
         if self.upstreams.pool.give_back(io.now, member, reuse) == Verdict::Keep {
@@ -156,9 +159,27 @@ impl Gateway {
             io.tcp.consume(id, frame.len() as u32);
             io.out.consume(frame);
         }
-        leg.deadline = io.now + LINGER;
         self.close(io, i);
+        self.lingers(io, i);
+    }
+
+    /// How long a client that has its last answer may take: to read it as long as for any answer, and once it is out of our hands not long.
+    pub(super) fn lingers(&mut self, io: &Io<'_>, i: usize) {
+        let leg = &mut self.legs[i];
+        let listener = usize::from(leg.listener);
+        let idle = if leg.is_raw { self.raw[listener].idle } else { self.http[listener].timeouts.stream_idle };
+        leg.deadline = io.now + if leg.output.is_empty() { LINGER } else { idle };
         self.arm(i);
+    }
+
+    /// It did not close in time.
+    fn linger_over(&mut self, io: &mut Io<'_>, i: usize, id: ConnectionId) {
+        if !self.legs[i].output.is_empty() || io.tcp.is_acknowledged(id) {
+            return io.tcp.abort(io.now, id, io.out);
+        }
+        // It is still on its way, or the client reads slowly: a reset would take it away. TCP has bounds of its own.
+        self.vacate(io, i);
+        io.tcp.release(id, io.out);
     }
 
     /// When something ends unless something comes.
@@ -176,7 +197,7 @@ impl Gateway {
     /// A head has begun to come, and is not whole.
     pub(super) fn head_began(&mut self, i: usize, io: &Io<'_>) {
         let leg = &mut self.legs[i];
-        if leg.role == Role::Client && leg.exchange.is_none() && !leg.is_raw {
+        if leg.role == Role::Client && leg.exchange.is_none() && !leg.is_raw && leg.has_begun_head() {
             leg.deadline = leg.deadline.min(io.now + self.http[usize::from(leg.listener)].timeouts.request_headers);
             self.arm(i);
         }
@@ -188,9 +209,9 @@ impl Gateway {
         let Some(id) = leg.id else { return };
         match (leg.role, leg.exchange) {
             (Role::Client, Some(x)) => self.expire_exchange(io, x),
-            (Role::Client, None) if leg.partial.is_empty() || leg.is_raw => self.leave(io, i),
+            (Role::Client, None) if !leg.has_begun_head() || leg.is_raw => self.leave(io, i),
             (Role::Client, None) => self.head_timed_out(io, i),
-            (Role::Leaving, _) => io.tcp.abort(io.now, id, io.out),
+            (Role::Leaving, _) => self.linger_over(io, i, id),
             (Role::Upstream(_) | Role::Vacant, _) => {}
         }
     }
@@ -204,8 +225,9 @@ impl Gateway {
         } else if exchange.backend_at <= io.now {
             self.fail(io, x, 504, Ended::BackendTimeout);
         } else if exchange.body_at <= io.now {
-            // Whoever is behind us is not to blame that nothing comes; but we are not waiting for the client while its content has no room.
-            if self.client_is_held(x) {
+            // Whoever is behind us is not to blame that nothing comes; but we are not waiting for the client while its content has no room, nor
+            // while it waits for a word.
+            if self.client_is_held(x) || self.exchanges[x as usize].awaits_continue {
                 let again = self.http[usize::from(self.exchanges[x as usize].listener)].timeouts.request_body;
                 self.exchanges[x as usize].body_at = io.now + again;
             } else {

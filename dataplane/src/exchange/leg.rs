@@ -12,7 +12,7 @@ use crate::{
         },
         head::Scheme,
     },
-    limits::HTTP_WRITTEN_MAX,
+    limits::{HTTP_COPY_MAX, HTTP_WRITTEN_MAX},
     outbox::Outbox,
     port::Frame,
     tcp::{ConnectionId, Tcp},
@@ -43,6 +43,21 @@ impl Queue {
         } else {
             self.rest.push_back(frame);
         }
+    }
+    /// The same, behind the last one's bytes if they are few and there is room: single bytes that wait must not hold a frame each.
+    pub(super) fn push_or_append(&mut self, frame: Frame, out: &mut Outbox) {
+        let last = self.rest.back_mut().or(self.first.as_mut());
+        if frame.len() <= HTTP_COPY_MAX
+            && frame.head().len() == frame.len()
+            && let Some(last) = last
+            && !last.is_shared()
+            && last.head().len() == last.len()
+            && last.tailroom() >= frame.len()
+        {
+            last.append_slice(frame.head()).expect("as much as there is room for");
+            return out.consume(frame);
+        }
+        self.push(frame);
     }
     pub(super) fn push_front(&mut self, frame: Frame) {
         if let Some(second) = self.first.replace(frame) {
@@ -87,6 +102,8 @@ pub(super) struct Leg {
     pub(super) awaits_proxy: bool,
     /// Its bytes are passed on as they are.
     pub(super) is_raw: bool,
+    /// What comes is not read any more: its connection was aborted, and its end is still to be told.
+    pub(super) is_cut: bool,
     pub(super) exchange: Option<u32>,
     pub(super) receiver: Receiver,
 
@@ -126,6 +143,7 @@ impl Leg {
             role: Role::Vacant,
             awaits_proxy: false,
             is_raw: false,
+            is_cut: false,
             exchange: None,
             receiver: Receiver::new(Side::Server, Limits::default()),
             input: Queue::default(),
@@ -173,6 +191,11 @@ impl Leg {
     /// The peer has closed, and everything was read.
     pub(super) fn peer_ended(&mut self) -> Result<Option<Step>, Refusal> {
         if self.is_raw { Ok(Some(Step::End { skip: 0 })) } else { self.receiver.peer_closed() }
+    }
+
+    /// Whether some of a head has come. An empty line before it is nothing yet (RFC 9112 section 2.2).
+    pub(super) fn has_begun_head(&self) -> bool {
+        self.partial.iter().any(|byte| !matches!(byte, b'\r' | b'\n'))
     }
 
     /// Frames that wait here.

@@ -105,6 +105,8 @@ pub struct Gateway {
     staged: Staged,
     /// An answer's head: it has many small parts, and a frame wants them in one.
     written: Kept,
+    /// The head that was refused last began as a HEAD: its answer has no content.
+    refused_head: bool,
     date: DateLine,
 
     records: VecDeque<Record>,
@@ -142,6 +144,8 @@ struct Exchange {
     /// The client waits for a 100.
     awaits_continue: bool,
     accepts_trailers: bool,
+    /// Those of the request do not go on.
+    ends_trailers: bool,
     /// Content goes nowhere.
     discards: bool,
     /// Something of its content has gone on.
@@ -215,6 +219,7 @@ impl Gateway {
             location: Target::new(),
             staged: Staged::default(),
             written: Kept::default(),
+            refused_head: false,
             date: DateLine::default(),
             records: VecDeque::new(),
             keeps_records: options.keeps_records,
@@ -246,6 +251,11 @@ impl Gateway {
         while i >= self.legs.len() {
             self.legs.push(Leg::vacant());
         }
+        debug_assert_eq!(
+            (self.legs[i].role, self.legs[i].held()),
+            (Role::Vacant, 0),
+            "whoever was here has left nothing"
+        );
         self.legs[i].id = Some(id);
         i
     }
@@ -267,7 +277,7 @@ impl Gateway {
         (leg.awaits_proxy, leg.is_raw) = (is_proxy, matches!(served, Served::Raw(_)));
         if refused {
             io.out.counters.count_proxy_refusal(ProxyRefusal::Untrusted);
-            return io.tcp.abort(io.now, id, io.out);
+            return self.cut(io, i);
         }
         self.know_client(i, remote.ip(), remote.port());
         let patience = match served {
@@ -296,15 +306,12 @@ impl Gateway {
     fn received(&mut self, io: &mut Io<'_>, i: usize, frame: Frame) {
         let leg = &mut self.legs[i];
         match (leg.role, leg.exchange) {
-            (Role::Leaving, _) => {
-                if let Some(id) = leg.id {
-                    io.tcp.consume(id, frame.len() as u32);
-                }
-                io.out.consume(frame);
-            }
+            _ if leg.is_cut => io.out.drop(frame, Drop::ExchangeOver),
+            (Role::Leaving, _) => self.spend(io, i, frame),
             (Role::Client, _) | (Role::Upstream(_), Some(_)) => {
-                leg.input.push(frame);
-                self.held += 1;
+                let before = leg.input.len();
+                leg.input.push_or_append(frame, io.out);
+                self.held += leg.input.len() - before;
                 if matches!(leg.role, Role::Client) { self.advance_client(io, i) } else { self.advance_upstream(io, i) }
             }
             // rfc9112 9.3: what says something without being asked is not used again.
@@ -339,11 +346,8 @@ impl Gateway {
         self.legs[i].peer_closed = true;
         match (self.legs[i].role, self.legs[i].exchange) {
             (Role::Client, _) => self.advance_client(io, i),
-            (Role::Leaving, _) => {
-                if let Some(id) = self.legs[i].id {
-                    io.tcp.release(id, io.out);
-                }
-            }
+            // Our side is closed already, or will be behind what is still to be sent.
+            (Role::Leaving, _) => {}
             (Role::Upstream(_), Some(_)) => self.advance_upstream(io, i),
             (Role::Upstream(member), None) => {
                 io.out.counters.count(Counter::UpstreamIdleEnds);
@@ -360,6 +364,12 @@ impl Gateway {
 
     fn writable(&mut self, io: &mut Io<'_>, i: usize) {
         let flushed = self.flush(io, i);
+        match self.legs[i].role {
+            Role::Leaving => return self.lingers(io, i),
+            // What was answered here went before what comes next.
+            Role::Client if flushed && self.legs[i].exchange.is_none() => return self.advance_client(io, i),
+            _ => {}
+        }
         let Some(x) = self.legs[i].exchange.filter(|_| flushed) else { return };
         // Whoever fills this leg goes on.
         let Exchange { client, upstream, .. } = self.exchanges[x as usize];
@@ -458,6 +468,7 @@ impl Exchange {
             body: Body::None,
             awaits_continue: false,
             accepts_trailers: false,
+            ends_trailers: false,
             discards: false,
             body_sent: false,
             request_done: false,

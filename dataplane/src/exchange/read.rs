@@ -14,7 +14,10 @@ use crate::{
             write::{Sink, WriteError},
         },
     },
-    limits::{HTTP_BODY_STEP, HTTP_COPY_MAX, HTTP_HEAD_BYTES_MAX, HTTP_PARTIAL_BYTES_MAX},
+    limits::{
+        HTTP_BODY_STEP, HTTP_COPY_MAX, HTTP_HEAD_BYTES_MAX, HTTP_PARTIAL_BYTES_MAX, HTTP_PARTIAL_PART,
+        HTTP_PARTIAL_SMALL,
+    },
     port::Frame,
     proxy_protocol::{self, Parsed, ProxyRefusal},
     tcp::cut_front,
@@ -94,7 +97,8 @@ impl Gateway {
         let step = match leg.step(frame.head(), &mut self.spans) {
             Ok(step) => step,
             Err(refusal) => {
-                io.out.consume(frame);
+                self.refused_head = is_head(frame.head());
+                self.spend(io, i, frame);
                 return Err(refusal);
             }
         };
@@ -118,9 +122,10 @@ impl Gateway {
             Step::NeedMore { skip } => {
                 let left = frame.head().len() - skip;
                 if left > 0 {
-                    if self.partial_bytes + left > HTTP_PARTIAL_BYTES_MAX {
-                        io.out.consume(frame);
-                        return Err(Refusal::HeadLong);
+                    if !self.may_keep(left) {
+                        self.refused_head = is_head(frame.head());
+                        self.spend(io, i, frame);
+                        return Err(Refusal::PartialMany);
                     }
                     let leg = &mut self.legs[i];
                     leg.partial.extend_from_slice(&frame.head()[skip..]);
@@ -145,13 +150,14 @@ impl Gateway {
         partial.extend_from_slice(&frame.head()[..taken]);
         let step = leg.step(&partial, &mut self.spans);
         let step = match step {
-            Ok(step) if self.partial_bytes + partial.len() <= HTTP_PARTIAL_BYTES_MAX => step,
-            Ok(_) => {
-                io.out.consume(frame);
-                return Err(Refusal::HeadLong);
-            }
+            Ok(Step::NeedMore { skip }) if !self.may_keep(partial.len() - skip) => Err(Refusal::PartialMany),
+            step => step,
+        };
+        let step = match step {
+            Ok(step) => step,
             Err(refusal) => {
-                io.out.consume(frame);
+                self.refused_head = is_head(&partial);
+                self.spend(io, i, frame);
                 return Err(refusal);
             }
         };
@@ -177,11 +183,37 @@ impl Gateway {
         }
     }
 
+    /// Whether so much of a head may be kept until the rest has come.
+    fn may_keep(&self, len: usize) -> bool {
+        let spare = HTTP_PARTIAL_BYTES_MAX - self.partial_bytes;
+        len <= spare && len <= HTTP_PARTIAL_SMALL.max(spare / HTTP_PARTIAL_PART)
+    }
+
+    /// A frame goes nowhere, but TCP has it off its hands: bytes that nobody consumes would make a reset of our close (RFC 9293 section 3.6.1).
+    pub(super) fn spend(&mut self, io: &mut Io<'_>, i: usize, frame: Frame) {
+        if let Some(id) = self.legs[i].id {
+            io.tcp.consume(id, frame.len() as u32);
+        }
+        io.out.consume(frame);
+    }
+
+    /// Ends a connection at once. What still comes of it before its end is told is nobody's, and not looked at.
+    pub(super) fn cut(&mut self, io: &mut Io<'_>, i: usize) {
+        self.legs[i].is_cut = true;
+        if let Some(id) = self.legs[i].id {
+            io.tcp.abort(io.now, id, io.out);
+        }
+    }
+
     /// Of a frame that was read so many bytes are used up; what is left comes first again.
     pub(super) fn used(&mut self, io: &mut Io<'_>, i: usize, frame: Frame, bytes: usize) {
-        if let Some(id) = self.legs[i].id {
-            io.tcp.consume(id, bytes as u32);
+        let leg = &self.legs[i];
+        // What was read may have ended the leg: then the rest is nobody's, and least of all whoever's has its place next.
+        let Some(id) = leg.id else { return io.out.drop(frame, Drop::ExchangeOver) };
+        if leg.role == Role::Leaving || leg.is_cut {
+            return self.spend(io, i, frame);
         }
+        io.tcp.consume(id, bytes as u32);
         if bytes == frame.len() {
             return io.out.consume(frame);
         }
@@ -198,11 +230,7 @@ impl Gateway {
                 self.held += 1;
             }
             // TCP has acknowledged it: the connection cannot go on without it.
-            None => {
-                if let Some(id) = self.legs[i].id {
-                    io.tcp.abort(io.now, id, io.out);
-                }
-            }
+            None => self.cut(io, i),
         }
     }
 
@@ -220,13 +248,15 @@ impl Gateway {
 
     fn client_step(&mut self, io: &mut Io<'_>, i: usize) -> Next {
         let leg = &self.legs[i];
-        if leg.role != Role::Client {
+        if leg.role != Role::Client || leg.is_cut {
             return Next::Wait;
         }
         let Some(x) = leg.exchange else {
             return match (leg.awaits_proxy, leg.is_raw) {
                 (true, _) => self.read_proxy(io, i),
-                (false, false) => self.read_request(io, i),
+                // What would be answered here needs room as much as what comes from an endpoint.
+                (false, false) if leg.may_write(io) => self.read_request(io, i),
+                (false, false) => Next::Wait,
                 (false, true) => Next::Wait,
             };
         };
@@ -262,7 +292,12 @@ impl Gateway {
             }
             Ok(Came::Trailers { bytes }) => {
                 if let Some(j) = to.filter(|_| !self.exchanges[x as usize].discards) {
-                    self.write_end(io, j, Some(&bytes));
+                    self.exchanges[x as usize].body_sent = true;
+                    let wanted = !self.exchanges[x as usize].ends_trailers;
+                    let ended = self.write_end(io, x, j, Some((&bytes, Side::Server)).filter(|_| wanted));
+                    if !ended {
+                        self.fail(io, x, 503, Ended::NoFrame);
+                    }
                 }
                 self.head_used(io, i, bytes);
                 Next::Again
@@ -308,8 +343,8 @@ impl Gateway {
         if let Some(j) = to.filter(|_| !exchange.discards) {
             if tunnel {
                 self.close(io, j);
-            } else {
-                self.write_end(io, j, None);
+            } else if !self.write_end(io, x, j, None) {
+                return self.fail(io, x, 503, Ended::NoFrame);
             }
         }
         self.settle(io, x);
@@ -389,28 +424,34 @@ impl Gateway {
         next
     }
 
-    /// What stands after all content.
-    pub(super) fn write_end(&mut self, io: &mut Io<'_>, to: usize, trailers: Option<&HeadBytes>) {
-        let Some(content) = self.legs[to].content.take() else { return };
+    /// What stands after all content; trailers that came from this side. `false`: there was no frame for it, and without its end the message is
+    /// cut short.
+    #[must_use]
+    pub(super) fn write_end(
+        &mut self,
+        io: &mut Io<'_>,
+        x: u32,
+        to: usize,
+        trailers: Option<(&HeadBytes, Side)>,
+    ) -> bool {
+        let Some(content) = self.legs[to].content.take() else { return true };
         let mut staged = std::mem::take(&mut self.staged);
         let mut sink = staged.sink(io.out);
         let ended = match trailers {
-            Some(bytes) => content.end(&mut sink, self.spans.trailers(bytes.get()).iter()),
+            Some((bytes, from)) => {
+                let exchange = &self.exchanges[x as usize];
+                let http = &self.http[usize::from(exchange.listener)];
+                let fields = self.spans.trailers(bytes.get()).iter();
+                content.end(&mut sink, fields.filter(|(name, _)| http.passes_trailer(exchange.rule, name, from)))
+            }
             None => content.end(&mut sink, std::iter::empty()),
         };
         match ended {
-            Ok(()) => {
-                self.send_staged(io, to, &mut staged);
-            }
-            // Without its end the message is cut short, and so is the connection.
-            Err(_) => {
-                staged.clear(io.out);
-                if let Some(id) = self.legs[to].id {
-                    io.tcp.abort(io.now, id, io.out);
-                }
-            }
+            Ok(()) => self.send_staged(io, to, &mut staged),
+            Err(_) => staged.clear(io.out),
         }
         self.staged = staged;
+        ended.is_ok()
     }
 
     /// The header of a proxy before the connection's own bytes.
@@ -459,8 +500,11 @@ impl Gateway {
     fn refuse_proxy(&mut self, io: &mut Io<'_>, i: usize, frame: Frame, refusal: ProxyRefusal) {
         io.out.counters.count_proxy_refusal(refusal);
         io.out.drop(frame, Drop::ExchangeOver);
-        if let Some(id) = self.legs[i].id {
-            io.tcp.abort(io.now, id, io.out);
-        }
+        self.cut(io, i);
     }
+}
+
+/// Whether a head that was refused begins as one of a HEAD does.
+fn is_head(bytes: &[u8]) -> bool {
+    bytes.trim_ascii_start().starts_with(b"HEAD ")
 }

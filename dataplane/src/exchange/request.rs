@@ -72,10 +72,12 @@ impl Gateway {
 
     /// An exchange about a request that was not read, the last one on its connection.
     fn begin_unread(&mut self, io: &Io<'_>, i: usize) -> u32 {
+        let is_head = std::mem::take(&mut self.refused_head);
         let exchange = Exchange {
             request_done: true,
             persists: false,
             version: Version::Http10,
+            asked: if is_head { Asked::Head } else { Asked::Content },
             ..Exchange::new(io.now, i, self.legs[i].listener)
         };
         let x = self.new_exchange(exchange);
@@ -138,11 +140,16 @@ impl Gateway {
         let (leg, exchange) = (&self.legs[i], &mut self.exchanges[x as usize]);
         let http = &self.http[usize::from(leg.listener)];
         forward::believe(&leg.client, &mut self.spans);
-        let checked = normalize::underscores(http.normalize, &mut self.spans);
+        let underscores = normalize::underscores(http.normalize, &mut self.spans);
+        let hops = forward::max_forwards(&mut self.spans, bytes);
         let request = self.spans.request(bytes);
         describe(exchange, request, framing);
-        if let Err(refusal) = checked {
-            return Verdict::Refuse(refusal);
+        let hops = match underscores.and(hops) {
+            Ok(hops) => hops,
+            Err(refusal) => return Verdict::Refuse(refusal),
+        };
+        if request.scheme() == Some(Scheme::Https) && !leg.client.is_trusted() {
+            return Verdict::Refuse(Refusal::SchemeMismatch);
         }
         let path = match self.normalizer.request(http.normalize, request) {
             Ok(path) => path,
@@ -151,6 +158,10 @@ impl Gateway {
         if forward::is_loop(request.fields, http.forward()) {
             // rfc5842 7.2.
             return Verdict::Answer(508, Ended::Loop);
+        }
+        if hops == Some(0) {
+            // rfc9110 7.6.2 (MUST NOT): it goes no further, and the answer is ours. What TRACE would show is nobody's business.
+            return Verdict::Answer(if request.method() == b"TRACE" { 501 } else { 204 }, Ended::Answered);
         }
         let asked = route::Request {
             method: request.method(),
@@ -202,7 +213,8 @@ impl Gateway {
         let mut host = (request.host(), request.port());
         if let Some(rewrite) = &filters.rewrite {
             if let Some(hostname) = &rewrite.hostname {
-                host = (hostname, None);
+                // rfc9112 3.2 (MUST): for CONNECT the target is the same, port included.
+                host = (hostname, request.port().filter(|_| request.form() == Form::Authority));
             }
             if let Some(new) = rewrite.path.as_ref().filter(|_| path.bytes.starts_with(b"/")) {
                 if new.write(path.bytes, prefix, &mut self.path).is_err() {
@@ -214,7 +226,7 @@ impl Gateway {
         let on = self.upstreams.hash_on(backend);
         exchange.hash = on.map(|on| config::hash(on, leg.address, request.fields.iter()));
         exchange.head.0.clear();
-        match write_head(exchange, http, &leg.client, request, framing, target, host) {
+        match write_head(exchange, http, &leg.client, request, framing, target, host, hops) {
             Ok(content) => {
                 exchange.content = Some(content);
                 Verdict::Forward(backend)
@@ -240,10 +252,12 @@ fn describe(exchange: &mut Exchange, request: Request<'_>, framing: Framing) {
     exchange.body = framing.body;
     exchange.awaits_continue = framing.expects_continue;
     exchange.accepts_trailers = forward::accepts_trailers(request.fields);
+    exchange.ends_trailers = framing.ends_trailers;
     exchange.persists = framing.persistent && !matches!(exchange.asked, Asked::Connect | Asked::Upgrade);
 }
 
 /// The head as it goes on.
+#[allow(clippy::too_many_arguments)] // what a head is made of; a struct would be used once
 fn write_head(
     exchange: &mut Exchange,
     http: &config::Http,
@@ -252,6 +266,7 @@ fn write_head(
     framing: Framing,
     path: &[u8],
     host: (&[u8], Option<u16>),
+    hops: Option<u16>,
 ) -> Result<Content, WriteError> {
     let rule = exchange.rule.expect("a rule was found");
     let filters = &http.rules[rule.0 as usize].filters;
@@ -260,7 +275,7 @@ fn write_head(
     let port = port.as_ref().map_or(&b""[..], config::Digits::get);
     let target: &[&[u8]] = match (request.form(), request.query()) {
         // rfc9112 3.2.3 (MUST): for CONNECT, host and port alone.
-        (Form::Authority, _) => &[request.host(), b":", port],
+        (Form::Authority, _) => &[host.0, b":", port],
         (_, Some(query)) => &[path, b"?", query],
         (_, None) => &[path],
     };
@@ -270,6 +285,9 @@ fn write_head(
         Some(modifier) => {
             modifier.apply(request.fields.iter()).try_for_each(|(name, value)| head.field(name, value))?;
         }
+    }
+    if let Some(hops) = hops {
+        head.field(b"max-forwards", config::Digits::of(hops - 1).get())?;
     }
     forward::request(&mut head, request, client, http.forward())?;
     if framing.expects_continue && http.forward_expect {

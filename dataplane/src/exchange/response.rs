@@ -199,14 +199,17 @@ impl Gateway {
         }
         while self.upstream_step(io, j) == Next::Again {}
         // Its next request may wait, or what is for a tunnel that was just granted.
-        self.advance_client(io, client);
+        if !self.legs[client].input.is_empty() || self.legs[client].peer_closed {
+            self.advance_client(io, client);
+        }
     }
 
     fn upstream_step(&mut self, io: &mut Io<'_>, j: usize) -> Next {
         let Some(x) = self.legs[j].exchange else { return Next::Wait };
         let exchange = &self.exchanges[x as usize];
         let client = exchange.client as usize;
-        if exchange.response_done || !self.legs[j].connected || !self.legs[client].may_write(io) {
+        let leg = &self.legs[j];
+        if exchange.response_done || !leg.connected || leg.is_cut || !self.legs[client].may_write(io) {
             return Next::Wait;
         }
         match self.read(io, j) {
@@ -226,7 +229,9 @@ impl Gateway {
             }
             Ok(Came::Trailers { bytes }) => {
                 let wanted = self.exchanges[x as usize].accepts_trailers;
-                self.write_end(io, client, Some(&bytes).filter(|_| wanted));
+                if !self.write_end(io, x, client, Some((&bytes, Side::Client)).filter(|_| wanted)) {
+                    self.give_up(io, x, Ended::NoFrame);
+                }
                 self.head_used(io, j, bytes);
                 Next::Again
             }
@@ -255,8 +260,8 @@ impl Gateway {
         self.exchanges[x as usize].response_done = true;
         if self.exchanges[x as usize].is_tunnel {
             self.close(io, client);
-        } else {
-            self.write_end(io, client, None);
+        } else if !self.write_end(io, x, client, None) {
+            return self.give_up(io, x, Ended::NoFrame);
         }
         self.settle(io, x);
     }
@@ -279,7 +284,7 @@ impl Gateway {
         let (http, exchange) =
             (&self.http[usize::from(self.exchanges[x as usize].listener)], &self.exchanges[x as usize]);
         let response = self.spans.response(bytes.get());
-        let written = write_head(&mut head, exchange, http, response, framing)
+        let written = write_head(&mut head, exchange, http, response, framing, self.date.get(io.now))
             .and_then(|content| self.add_content(&mut head, x, j, bytes, framing, content))
             .and_then(|content| staged.sink(io.out).put(&head.0).map(|()| content));
         self.written = head;
@@ -338,8 +343,10 @@ impl Gateway {
         let exchange = &mut self.exchanges[x as usize];
         let leg = &self.legs[exchange.client as usize];
         let is_old = self.http[usize::from(exchange.listener)].is_old(io.now, leg.began);
-        // Whoever is told no while he still sends may stop sending.
-        let is_early = status >= 400 && !exchange.request_done;
+        // Whoever is told no, or sent elsewhere, or told everything, while he still sends may stop sending.
+        let is_early = !exchange.request_done
+            && (status >= 300 || exchange.awaits_continue || matches!(framing.body, Body::None | Body::Length(0)));
+        exchange.accepts_trailers &= !framing.ends_trailers;
         exchange.until_close = matches!(framing.body, Body::Chunked | Body::UntilClose)
             && exchange.version < Version::Http11
             && exchange.asked != Asked::Head;
@@ -430,6 +437,7 @@ fn write_head(
     http: &super::config::Http,
     response: Response<'_>,
     framing: Framing,
+    date: &[u8],
 ) -> Result<Content, WriteError> {
     let status = response.status();
     let mut head = Head::response(sink, status, exchange.version)?;
@@ -445,7 +453,15 @@ fn write_head(
         let protocol = response.fields.known(Name::Upgrade).next().unwrap_or(b"");
         return head.end_with_upgrade(protocol);
     }
-    if exchange.asked == Asked::Head || status == 304 {
+    // rfc9110 6.6.1 (MUST): whoever has a clock says when it came, if its sender does not.
+    if status >= 200 && !date.is_empty() && response.fields.known(Name::Date).next().is_none() {
+        head.field(b"date", date)?;
+    }
+    if status == 426 {
+        // rfc9110 15.5.22 (MUST): it says to what.
+        response.fields.known(Name::Upgrade).try_for_each(|protocols| head.upgrade(protocols))?;
+    }
+    if exchange.asked == Asked::Head && status >= 200 && status != 204 || status == 304 {
         return head.end_without_content(framing.content_length, exchange.persists);
     }
     // An informational answer says nothing about the connection, and a tunnel is none of HTTP's.

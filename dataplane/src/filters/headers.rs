@@ -36,13 +36,15 @@ pub struct HeaderModifier {
 
 /// Fields that say where a message ends, whom it is for, or how this hop works: the codec writes them, and a filter that did would let two
 /// readers see two messages. `Host` is for `URLRewrite`.
-const NOT_OURS: [&str; 12] = [
+const NOT_OURS: [&str; 14] = [
     "connection",
     "content-length",
     "expect",
     "host",
     "http2-settings",
     "keep-alive",
+    "max-forwards",
+    "proxy-authentication-info",
     "proxy-connection",
     "te",
     "trailer",
@@ -90,14 +92,21 @@ impl HeaderModifier {
         Ok(modifier)
     }
 
+    /// Whether a field of this name, which is in lower case, goes on as it is.
+    #[inline]
+    pub fn keeps(&self, name: &[u8]) -> bool {
+        self.gone.binary_search_by(|gone| gone.as_slice().cmp(name)).is_err()
+    }
+
     /// The fields that go on instead of these, whose names are in lower case.
     #[inline]
     pub fn apply<'a>(
         &'a self,
         fields: impl Iterator<Item = (&'a [u8], &'a [u8])>,
     ) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
-        let stays = |name: &[u8]| self.gone.binary_search_by(|gone| gone.as_slice().cmp(name)).is_err();
-        fields.filter(move |(name, _)| stays(name)).chain(self.put.iter().map(|(name, value)| (&name[..], &value[..])))
+        fields
+            .filter(move |(name, _)| self.keeps(name))
+            .chain(self.put.iter().map(|(name, value)| (&name[..], &value[..])))
     }
 }
 

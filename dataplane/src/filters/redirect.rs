@@ -83,7 +83,7 @@ impl Redirect {
         same.write_location(asked, &mut Target::new(), location)
     }
 
-    /// Writes the `Location` (RFC 9110 section 10.2.2), absolute.
+    /// Writes the `Location` (RFC 9110 section 10.2.2): absolute, or where no host is known (HTTP/1.0), a path.
     ///
     /// # Errors
     /// [`TargetError`]: it is too long, or its path cannot be.
@@ -94,24 +94,33 @@ impl Redirect {
         location: &mut Target,
     ) -> Result<(), TargetError> {
         location.clear();
-        let scheme = self.scheme.unwrap_or(asked.scheme);
-        put(location, scheme.as_bytes())?;
-        put(location, b"://")?;
-        put(location, self.hostname.as_deref().unwrap_or(asked.host))?;
-        let own = if scheme == "https" { 443 } else { 80 };
-        // Gateway API: a scheme that is said brings its own port.
-        let port = self.port.unwrap_or(if self.scheme.is_some() { own } else { asked.port });
-        if port != own {
-            put(location, b":")?;
-            put_number(location, port)?;
-        }
-        match &self.path {
-            None => put(location, asked.path)?,
-            Some(rewrite) => {
-                rewrite.write(asked.path, asked.prefix, path)?;
-                put(location, path)?;
+        let host = self.hostname.as_deref().unwrap_or(asked.host);
+        // rfc9110 4.2.1 (MUST NOT): a URI without host.
+        if !host.is_empty() {
+            let scheme = self.scheme.unwrap_or(asked.scheme);
+            put(location, scheme.as_bytes())?;
+            put(location, b"://")?;
+            put(location, host)?;
+            let own = if scheme == "https" { 443 } else { 80 };
+            // Gateway API: a scheme that is said brings its own port.
+            let port = self.port.unwrap_or(if self.scheme.is_some() { own } else { asked.port });
+            if port != own {
+                put(location, b":")?;
+                put_number(location, port)?;
             }
         }
+        let target = match &self.path {
+            None => asked.path,
+            Some(rewrite) => {
+                rewrite.write(asked.path, asked.prefix, path)?;
+                &path[..]
+            }
+        };
+        // `*` has no place behind a host, and two slashes without one would begin another host.
+        if !target.starts_with(b"/") || host.is_empty() && target.starts_with(b"//") {
+            return Err(TargetError::Unsafe);
+        }
+        put(location, target)?;
         if let Some(query) = asked.query {
             put(location, b"?")?;
             put(location, query)?;

@@ -10,7 +10,7 @@
 //! [`believe`] comes before anything decides on a request: what a stranger says about himself is not seen by filters either.
 
 use super::{
-    Request, Spans, Version, elements,
+    Refusal, Request, Spans, Version, elements,
     h1::write::{Head, Sink, WriteError},
     head::{Fields, Name, Role, Scheme},
     trim,
@@ -64,10 +64,20 @@ impl Client {
 
 /// Ends here what a stranger says about himself, and what is written anew. To be called once for each head that was read.
 pub fn believe(client: &Client, spans: &mut Spans) {
-    for field in &mut spans.fields {
-        let Some(name) = field.known.filter(|name| name.role() == Role::Trust) else { continue };
-        field.ends_here |= !client.is_trusted || is_never_believed(name) || is_written_anew(name);
+    for index in 0..spans.fields.len() {
+        spans.fields[index].ends_here |= match spans.fields[index].known {
+            Some(name) if name.role() == Role::Trust => {
+                !client.is_trusted || is_never_believed(name) || is_written_anew(name)
+            }
+            Some(_) => false,
+            None => !client.is_trusted && is_about_client(spans.name(index)),
+        };
     }
+}
+
+/// Whether a name that is not known says who the client is, or what it asked: every proxy and framework has some of its own.
+pub(crate) fn is_about_client(name: &[u8]) -> bool {
+    name.starts_with(b"x-forwarded") || name.starts_with(b"x-original-")
 }
 
 /// Not about the client, but orders to backends: another path (`x-original-url`), a proxy for their own requests (`proxy`).
@@ -142,6 +152,29 @@ pub fn is_loop(fields: Fields<'_>, options: Options<'_>) -> bool {
 /// Whether the client takes trailers (RFC 9110 section 10.1.4).
 pub fn accepts_trailers(fields: Fields<'_>) -> bool {
     fields.known(Name::Te).any(|value| elements(value).any(|coding| coding.eq_ignore_ascii_case(b"trailers")))
+}
+
+/// rfc9110 7.6.2 (MUST): how often TRACE and OPTIONS may still be forwarded. The field itself ends here.
+pub fn max_forwards(spans: &mut Spans, bytes: &[u8]) -> Result<Option<u16>, Refusal> {
+    if !matches!(spans.request(bytes).method(), b"TRACE" | b"OPTIONS") {
+        return Ok(None);
+    }
+    let mut left = None;
+    for index in 0..spans.fields.len() {
+        if spans.fields[index].known != Some(Name::MaxForwards) || spans.fields[index].ends_here {
+            continue;
+        }
+        spans.fields[index].ends_here = true;
+        let value = spans.value(index, bytes);
+        if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
+            return Err(Refusal::MaxForwards);
+        }
+        let digit = |number: u16, digit: &u8| number.saturating_mul(10).saturating_add(u16::from(digit - b'0'));
+        if left.replace(value.iter().fold(0, digit)).is_some() {
+            return Err(Refusal::MaxForwards);
+        }
+    }
+    Ok(left)
 }
 
 /// The values of a list that a trusted client sent, each with what separates it from the next.

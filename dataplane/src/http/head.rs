@@ -101,6 +101,14 @@ names! {
     XForwardedSsl = "x-forwarded-ssl": Trust,
     XForwardedClientCert = "x-forwarded-client-cert": Trust,
     XRealIp = "x-real-ip": Trust,
+    XRealPort = "x-real-port": Trust,
+    XClientIp = "x-client-ip": Trust,
+    XClusterClientIp = "x-cluster-client-ip": Trust,
+    TrueClientIp = "true-client-ip": Trust,
+    ForwardedFor = "forwarded-for": Trust,
+    FrontEndHttps = "front-end-https": Trust,
+    XScheme = "x-scheme": Trust,
+    XHost = "x-host": Trust,
     XOriginalUrl = "x-original-url": Trust,
     XRewriteUrl = "x-rewrite-url": Trust,
     Proxy = "proxy": Trust,
@@ -282,6 +290,10 @@ impl Spans {
             field.ends_here |= field.name.slice(&self.names) == name;
         }
         Name::find(name)
+    }
+    /// The name of one field, in lower case.
+    pub(crate) fn name(&self, index: usize) -> &[u8] {
+        self.fields[index].name.slice(&self.names)
     }
     /// Marks every field whose name is such; says whether there was one.
     pub(crate) fn end_where(&mut self, is_such: impl Fn(&[u8]) -> bool) -> bool {

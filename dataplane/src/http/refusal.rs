@@ -20,6 +20,8 @@ named! {
         HeadLong = "head_long",
         /// The head or the trailer section has more fields than are allowed.
         FieldsMany = "fields_many",
+        /// The head is not whole, and too much of others' is kept already.
+        PartialMany = "partial_many",
         /// The connection ended inside a message.
         Truncated = "truncated",
 
@@ -78,6 +80,12 @@ named! {
         Expectation = "expectation",
         /// CONNECT with content.
         ConnectContent = "connect_content",
+        /// TRACE with content.
+        TraceContent = "trace_content",
+        /// A Max-Forwards that is not one number.
+        MaxForwards = "max_forwards",
+        /// A target of another scheme than the connection's, from somebody who is no trusted gateway.
+        SchemeMismatch = "scheme_mismatch",
 
         // Framing.
         /// Several lengths, be they equal or not.
@@ -158,6 +166,10 @@ impl Refusal {
             Self::TargetLong => 414,
             // rfc6585 5.
             Self::HeadLong | Self::FieldsMany | Self::TrailersLong => 431,
+            // rfc9110 15.6.4: it is our overload.
+            Self::PartialMany => 503,
+            // rfc9110 7.4 (SHOULD).
+            Self::SchemeMismatch => 421,
             // rfc9110 15.6.6.
             Self::VersionUnsupported => 505,
             // rfc9110 10.1.1: 417 for an expectation that is not met.

@@ -72,7 +72,7 @@ pub enum Mismatch {
     Hostname(Vec<String>),
     /// The path is not this.
     Path(PathMatch),
-    /// The method is not this.
+    /// The method is not this; or it is CONNECT, and none is named.
     Method(String),
     /// A header field is not this.
     Header(HeaderMatch),
@@ -257,6 +257,7 @@ impl fmt::Display for Mismatch {
             Self::Listener(name) => write!(f, "the host is not the listener's, {name}"),
             Self::Hostname(names) => write!(f, "the host is none of {}", names.join(", ")),
             Self::Path(path) => write!(f, "the path is not {:?} {:?}", path.kind, path.value),
+            Self::Method(method) if method.is_empty() => f.write_str("CONNECT needs a match that names it"),
             Self::Method(method) => write!(f, "the method is not {method}"),
             Self::Header(it) => write!(f, "header field {} is not {:?} {:?}", it.name, it.kind, it.value),
             Self::QueryParam(it) => write!(f, "query parameter {} is not {:?} {:?}", it.name, it.kind, it.value),

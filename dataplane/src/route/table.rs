@@ -268,7 +268,13 @@ impl Table {
         F: Iterator<Item = (&'a [u8], &'a [u8])> + Clone,
     {
         let terms = self.terms();
-        if candidate.method.len > 0 && terms.text(candidate.method) != request.method {
+        let names_it = if candidate.method.len > 0 {
+            terms.text(candidate.method) == request.method
+        } else {
+            // A tunnel passes all other rules by: only who names it may make one.
+            request.method != b"CONNECT"
+        };
+        if !names_it {
             return Some(Lack::Method);
         }
         let conditions = &self.compiled.conditions[candidate.conditions as usize..];

@@ -57,7 +57,7 @@ impl Tcp {
 
     /// The application wants nothing more of this connection: closes it, and answers data that still comes with a reset.
     pub fn release(&mut self, id: ConnectionId, out: &mut Outbox) {
-        let Some(i) = self.connections.find(id) else { return };
+        let Some(i) = self.connections.find(id) else { return self.forget_unread(id) };
         let hot = &mut self.connections.hot[i];
         hot.marks.set(Marks::RELEASED);
         let unread = hot.rcv_unconsumed > 0 || hot.assembler.is_some();
@@ -76,7 +76,7 @@ impl Tcp {
     /// Ends a connection at once, with a reset.
     pub fn abort(&mut self, now: Instant, id: ConnectionId, out: &mut Outbox) {
         self.now = now;
-        let Some(i) = self.connections.find(id) else { return };
+        let Some(i) = self.connections.find(id) else { return self.forget_unread(id) };
         self.reset(now, i, End::Aborted, out);
     }
 
@@ -167,13 +167,40 @@ impl Tcp {
         self.assemblers.discard(&mut hot.assembler, out);
         self.wheel.disarm(i as u32);
         out.counters.count_end(reason);
-        if hot.marks.has(Marks::ANNOUNCED) {
+        let is_unread = reason == End::Graceful && hot.rcv_unconsumed > 0 && !hot.marks.has(Marks::RELEASED);
+        if !hot.marks.has(Marks::ANNOUNCED) {
+            self.connections.free(i as u32);
+        } else if is_unread {
+            // An end would overtake the bytes that wait for the application: it keeps the name until it has consumed them.
+            hot.state = State::Closed;
+            hot.marks.set(Marks::UNREAD);
+            self.unread += 1;
+        } else {
             // Its place is free when the application has heard of it.
             self.events.push_back(Event::Closed { id, reason });
             self.connections.end(i as u32);
-        } else {
-            self.connections.free(i as u32);
         }
+    }
+
+    /// The application has consumed bytes of a connection that is over.
+    #[cold]
+    pub(super) fn consume_unread(&mut self, id: ConnectionId, bytes: u32) {
+        let Some(i) = self.connections.find_unread(id) else { return };
+        let hot = &mut self.connections.hot[i];
+        hot.rcv_unconsumed = hot.rcv_unconsumed.saturating_sub(bytes);
+        if hot.rcv_unconsumed == 0 {
+            self.forget_unread(id);
+        }
+    }
+
+    /// Nothing more of a connection that is over will be consumed.
+    #[cold]
+    fn forget_unread(&mut self, id: ConnectionId) {
+        let Some(i) = self.connections.find_unread(id) else { return };
+        self.connections.hot[i].marks.clear(Marks::UNREAD);
+        self.unread -= 1;
+        self.events.push_back(Event::Closed { id, reason: End::Graceful });
+        self.connections.end(i as u32);
     }
 
     pub(super) fn forget_time_wait(&mut self, index: u32) {

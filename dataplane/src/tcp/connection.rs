@@ -166,6 +166,8 @@ impl Marks {
     pub(super) const KEEPALIVE: u32 = 1 << 14;
     /// Small segments wait for the acknowledgment of others (RFC 9293 section 3.7.4).
     pub(super) const NAGLE: u32 = 1 << 15;
+    /// Over, and its flow is nobody's; the application hears of it when it has consumed everything.
+    pub(super) const UNREAD: u32 = 1 << 16;
     /// The peer's FIN has come in order.
     pub(super) const PEER_CLOSED: u32 = 1 << 17;
     /// The FIN was sent.

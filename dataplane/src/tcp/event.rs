@@ -42,7 +42,7 @@ pub enum Event {
         /// Which.
         id: ConnectionId,
     },
-    /// It is over. Comes once, and nothing after it.
+    /// It is over. Comes once, and nothing after it; when both sides have closed, not before all that came was consumed.
     Closed {
         /// Which.
         id: ConnectionId,

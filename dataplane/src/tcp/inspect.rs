@@ -114,6 +114,17 @@ impl Tcp {
         }
     }
 
+    /// Whether the peer has acknowledged everything that was queued, our close included.
+    pub fn is_acknowledged(&self, id: ConnectionId) -> bool {
+        let Some(i) = self.connections.find(id) else { return true };
+        self.connections.hot[i].flight.is_none() && matches!(self.connections.cold[i].lone, Lone::Nothing)
+    }
+
+    /// Bytes that came and were not consumed, those of events that wait included.
+    pub fn unconsumed(&self, id: ConnectionId) -> u32 {
+        self.connections.find(id).map_or(0, |i| self.connections.hot[i].rcv_unconsumed)
+    }
+
     /// One connection.
     pub fn conn(&self, now: Instant, id: ConnectionId) -> Option<ConnectionReport> {
         self.connections.find(id).map(|i| self.report(now, i))
@@ -169,7 +180,7 @@ impl Tcp {
 
     /// What must hold of every connection at any time; for tests. An error says what does not.
     pub fn check(&self, now: Instant) -> Result<(), String> {
-        let records = self.connections.len() + self.half_open.len() + self.time_waits.len();
+        let records = self.connections.len() - self.unread + self.half_open.len() + self.time_waits.len();
         if self.table.len() != records {
             return Err(format!("{} flows in the table, {records} records", self.table.len()));
         }

@@ -133,6 +133,11 @@ impl Connections {
         let hot = self.hot.get(id.index as usize)?;
         (hot.generation == id.generation && hot.state != State::Closed).then_some(id.index as usize)
     }
+    /// The place of one that is over, and was not read to its end.
+    fn find_unread(&self, id: ConnectionId) -> Option<usize> {
+        let hot = self.hot.get(id.index as usize)?;
+        (hot.generation == id.generation && hot.marks.has(Marks::UNREAD)).then_some(id.index as usize)
+    }
     /// The connection is over; its name is nobody's any more.
     fn end(&mut self, index: u32) {
         let hot = &mut self.hot[index as usize];
@@ -159,6 +164,8 @@ pub struct Tcp {
     secrets: Secrets,
     table: Table,
     connections: Connections,
+    /// Connections that are over, and were not read to their end.
+    unread: usize,
     flights: Flights,
     copies: Copies,
     assemblers: Assemblers,
@@ -193,6 +200,7 @@ impl Tcp {
             secrets: Secrets::new(options.seed),
             table: Table::new(flows, options.seed),
             connections: Connections::new(max),
+            unread: 0,
             flights: Flights::new(max),
             copies: Copies::new(max),
             assemblers: Assemblers::new(options.held_frames_max),
@@ -399,7 +407,7 @@ impl Tcp {
     /// The application is done with so many of the bytes that it was given: the window opens again.
     #[inline]
     pub fn consume(&mut self, id: ConnectionId, bytes: u32) {
-        let Some(i) = self.connections.find(id) else { return };
+        let Some(i) = self.connections.find(id) else { return self.consume_unread(id, bytes) };
         let hot = &mut self.connections.hot[i];
         hot.rcv_unconsumed = hot.rcv_unconsumed.saturating_sub(bytes);
         self.touch(i);

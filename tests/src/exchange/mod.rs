@@ -7,8 +7,10 @@
 //! Nothing waits: when no frame is on its way the clock goes to the next deadline.
 
 mod ends;
+mod talk;
 
 pub use ends::{Conn, Ends};
+pub use talk::{Talk, over};
 
 use fastrand::Rng;
 use std::{
@@ -159,6 +161,11 @@ impl Legs {
     /// The next record.
     pub fn record(&mut self) -> Option<Record> {
         self.gateway.application_mut().0.poll_record()
+    }
+
+    /// Tells the gateway the time of day, in seconds of 1970.
+    pub fn tells_time(&mut self, unix: u64) {
+        self.gateway.application_mut().0.set_time_of_day(self.now, unix);
     }
 
     /// The gateway's worker, to look at.

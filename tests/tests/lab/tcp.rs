@@ -311,7 +311,11 @@ fn slow_readers_leave_frames(lab: &Lab) -> Result<(), Failed> {
         let failed: Vec<_> = ends.into_iter().filter_map(Result::err).collect();
         let stalled = lab.counter("tcp_end.stalled")? - stalled;
         let first = failed.first().and_then(Failed::message).unwrap_or_default();
-        expect(failed.len() as u64 <= stalled, &format!("at most {stalled} ended"), &format!("{}: {first}", failed.len()))
+        expect(
+            failed.len() as u64 <= stalled,
+            &format!("at most {stalled} ended"),
+            &format!("{}: {first}", failed.len()),
+        )
     })
 }
 

@@ -39,6 +39,8 @@ pub struct Framing {
     pub expects_continue: bool,
     /// A request that asks for another protocol and may get it, or the response that grants it (RFC 9110 section 7.8).
     pub switches: bool,
+    /// Connection names fields, which might be in the trailer section too: it must not go on (RFC 9110 section 7.6.1).
+    pub ends_trailers: bool,
 }
 
 /// What a response answers, as far as its framing depends on it.
@@ -77,7 +79,7 @@ struct Found {
 
 /// Frames a request, and finds whom it is for.
 pub(super) fn request(bytes: &[u8], spans: &mut Spans) -> Result<Framing, Refusal> {
-    let found = collect(bytes, spans, true)?;
+    let found = collect(bytes, spans, Of::Request)?;
     if found.options_name_fields {
         end_named_fields(bytes, spans, true)?;
     }
@@ -97,6 +99,10 @@ pub(super) fn request(bytes: &[u8], spans: &mut Spans) -> Result<Framing, Refusa
     if is_connect && body != Body::None {
         return Err(Refusal::ConnectContent);
     }
+    // rfc9110 9.3.8 (MUST NOT).
+    if method == b"TRACE" && !matches!(body, Body::None | Body::Length(0)) {
+        return Err(Refusal::TraceContent);
+    }
     // rfc9110 7.8 (MUST): ignored on HTTP/1.0. With content, or another method than those of today's protocols (GET), it is ignored as well:
     // whoever asks must live with that.
     let switches =
@@ -110,25 +116,27 @@ pub(super) fn request(bytes: &[u8], spans: &mut Spans) -> Result<Framing, Refusa
             && version == Version::Http11
             && matches!(body, Body::Chunked | Body::Length(1..)),
         switches,
+        ends_trailers: found.options_name_fields,
     })
 }
 
 /// Frames a response.
 pub(super) fn response(bytes: &[u8], spans: &mut Spans, asked: Asked) -> Result<Framing, Refusal> {
-    let found = collect(bytes, spans, false)?;
+    let (version, status) = (spans.line.version, spans.line.status);
+    let is_tunnel = asked == Asked::Connect && (200..300).contains(&status);
+    let found = collect(bytes, spans, if is_tunnel { Of::Tunnel } else { Of::Response })?;
     if found.options_name_fields {
         end_named_fields(bytes, spans, false)?;
     }
-    let (version, status) = (spans.line.version, spans.line.status);
     let mut framing = Framing {
         body: Body::None,
         content_length: None,
         persistent: found.persistent(version),
         expects_continue: false,
         switches: false,
+        ends_trailers: found.options_name_fields,
     };
-    // rfc9112 6.3 rule 2 (MUST): a successful answer to CONNECT ignores length and codings.
-    if asked == Asked::Connect && (200..300).contains(&status) {
+    if is_tunnel {
         (framing.body, framing.persistent) = (Body::Tunnel, false);
         return Ok(framing);
     }
@@ -203,15 +211,27 @@ impl Found {
     }
 }
 
+/// Whose fields are read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Of {
+    Request,
+    Response,
+    /// The successful answer to CONNECT.
+    Tunnel,
+}
+
 /// Reads what this layer has to know from a head's fields.
-fn collect(bytes: &[u8], spans: &Spans, is_request: bool) -> Result<Found, Refusal> {
+fn collect(bytes: &[u8], spans: &Spans, of: Of) -> Result<Found, Refusal> {
     let mut found = Found::default();
+    let is_request = of == Of::Request;
     for (index, field) in spans.fields.iter().enumerate() {
         let Some(name) = field.known else { continue };
         let value = spans.value(index, bytes);
         match name {
             // rfc9112 3.2 (MUST): a request with several is refused.
             Name::Host if is_request && found.host.replace(index).is_some() => return Err(Refusal::HostSeveral),
+            // rfc9112 6.3 rule 2 (MUST): there length and codings are ignored, whatever they are.
+            Name::ContentLength | Name::TransferEncoding if of == Of::Tunnel => {}
             // rfc9112 6.3 rule 5 lets equal ones pass. We do not.
             Name::ContentLength if found.length.replace(content_length(value)?).is_some() => {
                 return Err(Refusal::ContentLengthSeveral);

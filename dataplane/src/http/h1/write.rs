@@ -87,6 +87,8 @@ pub struct Head<'s, S> {
     kind: Kind,
     /// The client takes trailers.
     te: bool,
+    /// An Upgrade was written.
+    upgrade: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -123,7 +125,7 @@ impl<'s, S: Sink> Head<'s, S> {
             put_number(sink, u64::from(port))?;
         }
         sink.put(CRLF)?;
-        Ok(Self { sink, kind: Kind::Request, te: false })
+        Ok(Self { sink, kind: Kind::Request, te: false, upgrade: false })
     }
 
     /// A response's first line. `peer` is the version of the request.
@@ -142,7 +144,7 @@ impl<'s, S: Sink> Head<'s, S> {
         sink.put(b" ")?;
         sink.put(reason(status).as_bytes())?;
         sink.put(CRLF)?;
-        Ok(Self { sink, kind: Kind::Response { status, peer }, te: false })
+        Ok(Self { sink, kind: Kind::Response { status, peer }, te: false, upgrade: false })
     }
 
     /// A field. Names that frame the message, or speak about this connection, are not taken.
@@ -167,6 +169,12 @@ impl<'s, S: Sink> Head<'s, S> {
     /// Says that trailers are welcome.
     pub fn te_trailers(&mut self) {
         self.te = true;
+    }
+
+    /// What a server would rather speak than what was asked.
+    pub fn upgrade(&mut self, protocols: &[u8]) -> Result<(), WriteError> {
+        self.upgrade = true;
+        put_field(self.sink, b"upgrade", [protocols])
     }
 
     /// The fields that frame the message, and the end of the head. Unless the connection `persists`, no other message follows on it.
@@ -213,6 +221,8 @@ impl<'s, S: Sink> Head<'s, S> {
     fn frame_response(&mut self, body: Body, status: u16, peer: Version) -> Result<Left, WriteError> {
         let has_content = !matches!(status, 100..200 | 204 | 304);
         match body {
+            // rfc9110 9.3.6: any 2xx to CONNECT makes a tunnel.
+            Body::Tunnel => Ok(Left::Tunnel),
             // rfc9110 8.6, rfc9112 6.1 (MUST NOT): neither length nor coding.
             Body::None | Body::Length(0) if !has_content => Ok(Left::Length(0)),
             _ if !has_content => Err(WriteError::Content),
@@ -222,7 +232,6 @@ impl<'s, S: Sink> Head<'s, S> {
             // rfc9112 6.1 (MUST NOT): no coding for HTTP/1.0; such content ends with the connection.
             Body::Chunked | Body::UntilClose if peer >= Version::Http11 => self.put_chunked(),
             Body::Chunked | Body::UntilClose => Ok(Left::UntilClose),
-            Body::Tunnel => Ok(Left::Tunnel),
         }
     }
 
@@ -242,20 +251,26 @@ impl<'s, S: Sink> Head<'s, S> {
     fn close(self, persists: bool) -> Result<(), WriteError> {
         // rfc9112 9.3, C.2.2: 1.0 persists if both say so.
         let is_old = matches!(self.kind, Kind::Response { peer: Version::Http10, .. });
-        let word: &[u8] = match (persists, is_old) {
-            (false, _) => b"close",
-            (true, true) => b"keep-alive",
-            (true, false) => b"",
-        };
         if self.te {
-            // rfc9110 10.1.4 (MUST): with the option.
             self.sink.put(b"te: trailers\r\n")?;
         }
-        match (self.te, word) {
-            (false, b"") => {}
-            (false, word) => put_field(self.sink, b"connection", [word])?,
-            (true, b"") => put_field(self.sink, b"connection", [&b"te"[..]])?,
-            (true, word) => put_field(self.sink, b"connection", [word, b", te"])?,
+        let mut options: ArrayVec<&[u8], 5> = ArrayVec::new();
+        match (persists, is_old) {
+            (false, _) => options.push(b"close"),
+            (true, true) => options.push(b"keep-alive"),
+            (true, false) => {}
+        }
+        // rfc9110 10.1.4, 7.8 (MUST): with the option.
+        for (is_said, option) in [(self.te, &b"te"[..]), (self.upgrade, b"upgrade")] {
+            if is_said && !options.is_empty() {
+                options.push(b", ");
+            }
+            if is_said {
+                options.push(option);
+            }
+        }
+        if !options.is_empty() {
+            put_field(self.sink, b"connection", options.iter().copied())?;
         }
         self.sink.put(CRLF)
     }
@@ -411,6 +426,7 @@ fn reason(status: u16) -> &'static str {
         414 => "URI Too Long",
         417 => "Expectation Failed",
         421 => "Misdirected Request",
+        426 => "Upgrade Required",
         429 => "Too Many Requests",
         431 => "Request Header Fields Too Large",
         500 => "Internal Server Error",
