@@ -197,6 +197,8 @@ pub const TCP_STALLED: Duration = Duration::from_secs(10);
 pub const TCP_RELIEF_EVERY: Duration = Duration::from_ms(50);
 /// and so many are looked at each time.
 pub const TCP_RELIEF_LOOKS: usize = 1_024;
+/// Of those whose bytes the application does not consume so many are ended each time.
+pub const TCP_RELIEF_ENDS: usize = 64;
 /// Whoever waits for frames, and could not use those that there were, is told again after this time.
 pub const TCP_WAKE_EVERY: Duration = Duration::from_ms(1);
 

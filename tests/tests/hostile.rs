@@ -250,6 +250,38 @@ fn bytes_that_wait_keep_nobody_from_being_heard() {
     );
 }
 
+/// Frames that wait for endpoints, of more connections than there are shares: those that stand still longest give theirs back.
+#[test]
+fn frames_that_wait_are_given_back_when_others_need_them() {
+    let (mut legs, _) = start(&over(3));
+    let some = |legs: &mut Legs, count: usize, texts: &[String]| {
+        let mut conns = Vec::new();
+        for n in 0..count {
+            conns.push(legs.client(80));
+            if n % 100 == 0 {
+                legs.settles(Duration::from_ms(20));
+            }
+        }
+        legs.settles(Duration::from_ms(500));
+        for text in texts {
+            conns.iter().for_each(|conn| legs.says(*conn, text.as_bytes()));
+            legs.settles(Duration::from_ms(300));
+        }
+    };
+    // Too long to be put behind each other: all that those may hold who are behind. And a first frame each, for which there is half as much again.
+    let long: Vec<String> = [GET.to_owned()].into_iter().chain((0..12).map(|_| "G".repeat(600))).collect();
+    some(&mut legs, 350, &long);
+    some(&mut legs, 1_600, &[GET.to_owned(), "G".to_owned()]);
+    // Two rounds of looking, and what ends in them.
+    legs.settles(Duration::from_secs(30));
+    let victim = legs.client(80);
+    let from = legs.ends().len();
+    legs.says(victim, GET.as_bytes());
+    legs.settles(Duration::from_secs(2));
+    assert!(legs.ends().accepted(from).next().is_some(), "a newcomer's request goes on");
+    legs.ends_clean();
+}
+
 /// Whoever reads slowly gets the last answer whole: what LINGER counts is what comes behind it.
 #[test]
 fn a_last_answer_that_is_read_slowly_is_not_cut() {

@@ -188,6 +188,8 @@ impl Marks {
     pub(super) const NARROW: u32 = 1 << 23;
     /// Waits to be told that there are frames again.
     pub(super) const STARVED: u32 = 1 << 26;
+    /// Frames were short, and nothing was consumed since.
+    pub(super) const STANDING: u32 = 1 << 28;
     /// All that the application has not consumed came in this turn.
     pub(super) const FRESH: u32 = 1 << 27;
 

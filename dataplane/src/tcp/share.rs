@@ -41,6 +41,8 @@ pub(super) struct Share {
     pub(super) look_at: Instant,
     /// and from these places on: among flights and among what is out of order.
     pub(super) hands: (usize, usize),
+    /// The same among what the application has not consumed, and when that hand begins its next round.
+    pub(super) unread: (usize, Instant),
 }
 
 impl Tcp {
