@@ -31,6 +31,8 @@ mod explain;
 mod hosts;
 mod index;
 mod patterns;
+#[cfg(any(test, fuzzing))]
+mod reference;
 mod rules;
 mod table;
 #[cfg(test)]
