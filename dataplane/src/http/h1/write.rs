@@ -213,6 +213,8 @@ impl<'s, S: Sink> Head<'s, S> {
     fn frame_response(&mut self, body: Body, status: u16, peer: Version) -> Result<Left, WriteError> {
         let has_content = !matches!(status, 100..200 | 204 | 304);
         match body {
+            // rfc9110 9.3.6: any 2xx to CONNECT, even a 204.
+            Body::Tunnel => Ok(Left::Tunnel),
             // rfc9110 8.6, rfc9112 6.1 (MUST NOT): neither length nor coding.
             Body::None | Body::Length(0) if !has_content => Ok(Left::Length(0)),
             _ if !has_content => Err(WriteError::Content),
@@ -222,7 +224,6 @@ impl<'s, S: Sink> Head<'s, S> {
             // rfc9112 6.1 (MUST NOT): no coding for HTTP/1.0; such content ends with the connection.
             Body::Chunked | Body::UntilClose if peer >= Version::Http11 => self.put_chunked(),
             Body::Chunked | Body::UntilClose => Ok(Left::UntilClose),
-            Body::Tunnel => Ok(Left::Tunnel),
         }
     }
 
