@@ -28,6 +28,8 @@ mod check;
 mod compile;
 mod conditions;
 mod explain;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod hosts;
 mod index;
 mod patterns;
