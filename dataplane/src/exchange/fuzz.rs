@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     http::{
-        Refusal, Request, Response, Side, Spans, Version, forward,
+        Refusal, Request, Response, Side, Spans, Version, elements, forward,
         h1::{
             Asked, Body, Framing, Receiver, Step,
             driver::Act,
@@ -143,6 +143,9 @@ impl Relay {
             Err(WriteError::Full) => return ControlFlow::Break(()),
             Err(error) => panic!("{error:?}: {message:?}"),
         }
+        // An interim answer has no end, and its word about the connection no meaning.
+        assert!(self.said.last().is_none_or(|last| !last.ended || last.framing.persistent), "it was the last one");
+        check_said(&message);
         self.said.push(message);
         self.wire.extend_from_slice(head);
         ControlFlow::Continue(())
@@ -211,8 +214,48 @@ impl Relay {
             let (same, new) = heard.fields.split_at(said.fields.len().min(heard.fields.len()));
             assert_eq!(same, said.fields);
             assert!(new.iter().all(|(name, _)| added.iter().any(|a| a.as_bytes() == name)), "{new:?}");
+            let is_once = |name| heard.fields.iter().filter(|(n, _)| n == name).count() == 1;
+            assert!(new.iter().all(|(name, _)| name == b"via" || is_once(name)), "{:?}", heard.fields);
             check_hop(side, said, heard);
         }
+    }
+}
+
+/// RFC 9110 section 7.6.1, and what frames a message: by name, for the receiver's own opinion of them is what is looked at.
+const NEVER: [&str; 14] = [
+    "connection",
+    "content-length",
+    "expect",
+    "host",
+    "http2-settings",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authentication-info",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// None of the fields that go on is for one hop, or named by `Connection`.
+fn check_said(message: &Message) {
+    let goes_on = |name: &[u8]| message.fields.iter().any(|(n, _)| n.eq_ignore_ascii_case(name));
+    assert!(!NEVER.iter().any(|name| goes_on(name.as_bytes())), "{message:?}");
+    for (_, value) in message.hop.iter().filter(|(name, _)| name == b"connection") {
+        assert!(!elements(value).any(goes_on), "{message:?}");
+    }
+}
+
+/// A stranger says nothing about himself, and nobody gives orders to backends.
+fn check_trust(fields: &[Field], is_trusted: bool) {
+    let is = |name: &[u8], names: &[&str]| names.iter().any(|n| n.as_bytes() == name);
+    for (name, _) in fields {
+        assert!(!is(name, &["proxy", "x-original-url", "x-rewrite-url"]), "{fields:?}");
+        let is_about_client =
+            is(name, &["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip"]);
+        assert!(is_trusted || !is_about_client, "{fields:?}");
     }
 }
 
@@ -294,7 +337,9 @@ pub fn http_request(data: &[u8]) {
         describe(&mut exchange, request, framing);
         let host = if request.host().is_empty() { (NO_HOST, None) } else { (request.host(), request.port()) };
         let written = request::write_head(&mut exchange, http, &client, request, framing, &path, host);
-        relay.head(Message::request(request, &path, framing), &exchange.head.0, written)
+        let message = Message::request(request, &path, framing);
+        check_trust(&message.fields, client.is_trusted());
+        relay.head(message, &exchange.head.0, written)
     });
     relay.check(Side::Server, setup.acts, &ADDED);
 }
