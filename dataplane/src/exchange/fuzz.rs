@@ -222,7 +222,8 @@ impl Relay {
 }
 
 /// RFC 9110 section 7.6.1, and what frames a message: by name, for the receiver's own opinion of them is what is looked at.
-const NEVER: [&str; 14] = [
+const NEVER: [&str; 15] = [
+    "close",
     "connection",
     "content-length",
     "expect",
