@@ -7,8 +7,11 @@
 #[cfg(test)]
 mod tests;
 
+pub use crate::exchange::fuzz::{http_request, http_response};
+pub use crate::http::h1::fuzz::http_chunks;
 pub use crate::net::fuzz::{arp, frame, icmp_error, ipv6_extensions, nd};
 pub use crate::proxy_protocol::proxy_protocol;
+pub use crate::route::fuzz::http_routes;
 pub use crate::tcp::fuzz::{tcp_engine, tcp_options, tcp_segments};
 
 use crate::{
@@ -18,11 +21,15 @@ use crate::{
 };
 
 /// Every target by its name, which is also its folder of seeds and its binary.
-pub const TARGETS: [(&str, fn(&[u8])); 13] = [
+pub const TARGETS: [(&str, fn(&[u8])); 17] = [
     ("arp", arp),
     ("counters_file", counters_file),
     ("device", device),
     ("frame", frame),
+    ("http_chunks", http_chunks),
+    ("http_request", http_request),
+    ("http_response", http_response),
+    ("http_routes", http_routes),
     ("icmp_error", icmp_error),
     ("ipv6_extensions", ipv6_extensions),
     ("nd", nd),

@@ -29,6 +29,8 @@
 mod answer;
 mod config;
 mod end;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod leg;
 mod read;
 mod record;

@@ -238,7 +238,7 @@ impl Gateway {
 }
 
 /// What is kept of a request's head.
-fn describe(exchange: &mut Exchange, request: Request<'_>, framing: Framing) {
+pub(super) fn describe(exchange: &mut Exchange, request: Request<'_>, framing: Framing) {
     let method = request.method();
     exchange.version = request.version();
     exchange.asked = match (request.form(), method) {
@@ -258,7 +258,7 @@ fn describe(exchange: &mut Exchange, request: Request<'_>, framing: Framing) {
 
 /// The head as it goes on.
 #[allow(clippy::too_many_arguments)] // what a head is made of; a struct would be used once
-fn write_head(
+pub(super) fn write_head(
     exchange: &mut Exchange,
     http: &config::Http,
     client: &forward::Client,

@@ -347,9 +347,7 @@ impl Gateway {
         let is_early = !exchange.request_done
             && (status >= 300 || exchange.awaits_continue || matches!(framing.body, Body::None | Body::Length(0)));
         exchange.accepts_trailers &= !framing.ends_trailers;
-        exchange.until_close = matches!(framing.body, Body::Chunked | Body::UntilClose)
-            && exchange.version < Version::Http11
-            && exchange.asked != Asked::Head;
+        exchange.until_close = exchange.lasts_until_close(framing);
         exchange.persists &= !is_old && !is_early && !exchange.until_close && !leg.peer_closed;
     }
 
@@ -430,8 +428,16 @@ impl Gateway {
     }
 }
 
+impl Exchange {
+    /// Whether nothing but the connection's end can tell the client where the content ends.
+    pub(super) fn lasts_until_close(&self, framing: Framing) -> bool {
+        let is_open = matches!(framing.body, Body::Chunked | Body::UntilClose);
+        is_open && self.version < Version::Http11 && self.asked != Asked::Head
+    }
+}
+
 /// An answer's head as it goes on.
-fn write_head(
+pub(super) fn write_head(
     sink: &mut impl Sink,
     exchange: &Exchange,
     http: &super::config::Http,
@@ -461,7 +467,8 @@ fn write_head(
         // rfc9110 15.5.22 (MUST): it says to what.
         response.fields.known(Name::Upgrade).try_for_each(|protocols| head.upgrade(protocols))?;
     }
-    if exchange.asked == Asked::Head && status >= 200 && status != 204 || status == 304 {
+    // rfc9110 8.6 (MUST NOT): 1xx and 204 never tell a length, whatever was asked.
+    if status == 304 || exchange.asked == Asked::Head && status >= 200 && status != 204 {
         return head.end_without_content(framing.content_length, exchange.persists);
     }
     // An informational answer says nothing about the connection, and a tunnel is none of HTTP's.
@@ -477,4 +484,45 @@ pub(super) fn count_status(io: &mut Io<'_>, status: u16) {
         400..500 => Counter::Http4xx,
         _ => Counter::Http5xx,
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        exchange::config::Http,
+        http::{Spans, h1::Asked::*},
+    };
+
+    /// What the client gets of an answer's head.
+    fn passed(asked: Asked, persists: bool, head: &str) -> String {
+        let listener = r#"{"name": "a", "port": 80, "options": {"name": ""}}"#;
+        let http = Http::compile(&serde_json::from_str(listener).unwrap());
+        let (mut receiver, mut spans) = (Receiver::new(Side::Client, Limits::default()), Spans::new());
+        receiver.expect(asked);
+        let step = receiver.step(head.as_bytes(), &mut spans).unwrap();
+        let Step::Head { framing, .. } = step else { panic!("{step:?}") };
+        let exchange = Exchange { asked, persists, ..Exchange::new(Instant::ZERO, 0, 0) };
+        let mut out = Kept::default();
+        let _ = write_head(&mut out, &exchange, &http, spans.response(head.as_bytes()), framing, b"").unwrap();
+        String::from_utf8(out.0).unwrap().trim_end().replace("\r\n", " | ")
+    }
+
+    #[test]
+    fn what_is_said_about_length_and_connection_is_said_where_it_means_something() {
+        for (asked, persists, head, expected) in [
+            (Head, true, "200 \r\nContent-Length: 5", "200 OK | content-length: 5"),
+            (Head, false, "200 \r\nContent-Length: 5", "200 OK | content-length: 5 | connection: close"),
+            (Content, true, "304 \r\nContent-Length: 5", "304 Not Modified | content-length: 5"),
+            // rfc9110 8.6 (MUST NOT): not even of zero.
+            (Head, true, "204 \r\nContent-Length: 0", "204 No Content"),
+            (Head, true, "103 \r\nContent-Length: 0", "103 Early Hints"),
+            (Head, false, "103 ", "103 Early Hints"),
+            (Content, false, "103 ", "103 Early Hints"),
+            (Content, false, "204 ", "204 No Content | connection: close"),
+        ] {
+            let heard = passed(asked, persists, &format!("HTTP/1.1 {head}\r\n\r\n"));
+            assert_eq!(heard, format!("HTTP/1.1 {expected}"), "{asked:?} {head}");
+        }
+    }
 }

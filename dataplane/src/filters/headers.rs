@@ -36,7 +36,8 @@ pub struct HeaderModifier {
 
 /// Fields that say where a message ends, whom it is for, or how this hop works: the codec writes them, and a filter that did would let two
 /// readers see two messages. `Host` is for `URLRewrite`.
-const NOT_OURS: [&str; 14] = [
+const NOT_OURS: [&str; 15] = [
+    "close",
     "connection",
     "content-length",
     "expect",
@@ -129,6 +130,11 @@ fn value(field: String, value: &str) -> Result<Vec<u8>, FilterError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::{
+        Version,
+        h1::write::{Head, WriteError},
+    };
+    use arrayvec::ArrayVec;
 
     fn spec(set: &[(&str, &str)], add: &[(&str, &str)], remove: &[&str]) -> HeaderModifierSpec {
         let fields = |list: &[(&str, &str)]| {
@@ -160,9 +166,16 @@ mod tests {
     #[test]
     fn what_would_change_the_message_itself_is_refused_by_name() {
         let refused = |spec: HeaderModifierSpec| HeaderModifier::compile(&spec).unwrap_err().to_string();
+        let mut sink = ArrayVec::<u8, 256>::new();
         assert!(refused(spec(&[("Content-Length", "0")], &[], &[])).starts_with("set[0].name: content-length"));
         assert!(refused(spec(&[], &[], &["x", "Transfer-Encoding"])).starts_with("remove[1]: transfer-encoding"));
         assert!(refused(spec(&[], &[("host", "b")], &[])).starts_with("add[0].name: host"));
+        // What the codec does not take from anybody would fail every request of the rule.
+        for name in ["close", "proxy-authentication-info"] {
+            let mut head = Head::response(&mut sink, 200, Version::Http11).unwrap();
+            assert_eq!(head.field(name.as_bytes(), b"x"), Err(WriteError::Framing), "{name}");
+            assert!(refused(spec(&[(name, "x")], &[], &[])).starts_with(&format!("set[0].name: {name}")));
+        }
         assert!(refused(spec(&[("a b", "")], &[], &[])).contains("not a field name"));
         assert!(refused(spec(&[("", "")], &[], &[])).contains("not a field name"));
         assert!(refused(spec(&[("x", "a\r\nb: c")], &[], &[])).starts_with("set[0].value: a control character"));

@@ -79,6 +79,8 @@ names! {
     Host = "host": Framing,
     Expect = "expect": Framing,
 
+    // rfc9112 9.6: reserved, for Connection would name it.
+    Close = "close": Hop,
     Connection = "connection": Hop,
     KeepAlive = "keep-alive": Hop,
     ProxyConnection = "proxy-connection": Hop,

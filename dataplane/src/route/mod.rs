@@ -28,9 +28,13 @@ mod check;
 mod compile;
 mod conditions;
 mod explain;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod hosts;
 mod index;
 mod patterns;
+#[cfg(any(test, fuzzing))]
+mod reference;
 mod rules;
 mod table;
 #[cfg(test)]

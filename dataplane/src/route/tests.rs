@@ -4,25 +4,10 @@ mod faults;
 mod naive;
 mod speed;
 
-use super::*;
-use std::{iter::Copied, slice::Iter};
-
-type Fields<'a> = Copied<Iter<'a, (&'a [u8], &'a [u8])>>;
-
-/// A request for `host` and `target`, which may have a query, with fields.
-fn request<'a>(
-    method: &'a str,
-    host: &'a str,
-    target: &'a str,
-    fields: &'a [(&'a [u8], &'a [u8])],
-) -> Request<'a, Fields<'a>> {
-    let (path, query) = match target.split_once('?') {
-        Some((path, query)) => (path, Some(query.as_bytes())),
-        None => (target, None),
-    };
-    let (method, host, path) = (method.as_bytes(), host.as_bytes(), path.as_bytes());
-    Request { method, host, path, query, fields: fields.iter().copied() }
-}
+use super::{
+    reference::{Fields, request},
+    *,
+};
 
 /// A route, in the words of the configuration.
 fn route(name: &str, hostnames: &[&str], rules: &str) -> Route {

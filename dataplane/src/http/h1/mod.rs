@@ -9,9 +9,14 @@
 
 mod chunked;
 mod framing;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod head;
 mod receive;
 pub mod write;
+
+#[cfg(any(test, fuzzing))]
+pub(crate) use receive::driver;
 
 pub use framing::{Asked, Body, Framing};
 pub use receive::{Limits, Receiver, Step};

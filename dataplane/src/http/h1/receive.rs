@@ -10,6 +10,8 @@
 //! ```
 //! A body that nobody wants is still framed: the next head is never looked for inside it (CVE-2025-4366).
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod driver;
 #[cfg(test)]
 mod tests;
 

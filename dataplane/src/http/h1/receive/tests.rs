@@ -1,5 +1,6 @@
 //! Tables: each row whole, byte by byte and cut at each place must give the same.
 
 mod attacks;
-mod driver;
 mod rules;
+
+use super::driver;

@@ -48,6 +48,7 @@ fn what_a_head_says_is_what_it_does() {
         (200, Http10, Body::Chunked, true, "200 OK\r\nconnection: close\r\n"),
         (299, Http11, Body::None, true, "299 \r\ncontent-length: 0\r\n"),
         (200, Http11, Body::Tunnel, true, "200 OK\r\n"),
+        (204, Http11, Body::Tunnel, true, "204 No Content\r\n"),
         (100, Http11, Body::None, true, "100 Continue\r\n"),
         (204, Http11, Body::None, true, "204 No Content\r\n"),
         (304, Http11, Body::Length(0), true, "304 Not Modified\r\n"),

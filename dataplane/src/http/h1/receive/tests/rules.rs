@@ -62,6 +62,10 @@ fn requests_are_read() {
             "GET a / x-other=2\nend\npersists",
         ),
         (
+            "GET / HTTP/1.1\r\nHost: a\r\nClose: x\r\nConnection: close\r\nx-other: 2\r\n\r\n",
+            "GET a / x-other=2\nend\ncloses",
+        ),
+        (
             "GET / HTTP/1.1\r\nHost: a\r\nKeep-Alive: 5\r\nProxy-Connection: x\r\nProxy-Authorization: y\r\n\r\n",
             "GET a /\nend\npersists",
         ),

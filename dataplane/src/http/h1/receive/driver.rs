@@ -1,11 +1,11 @@
-//! Hands bytes to a receiver, cut in every way, and writes down what it says.
+//! For tests and fuzz targets: hands bytes to a receiver, cut in every way, and writes down what it says.
 
-use super::super::*;
+use super::*;
 use std::fmt::Write;
 
 /// What the other half of the connection does, in order.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Act {
+pub(crate) enum Act {
     /// A client sends a request.
     Expect(Asked),
     /// A server grants a tunnel, or does not.
@@ -13,35 +13,38 @@ pub(super) enum Act {
 }
 
 /// A peer that says `bytes` and then closes.
-pub(super) struct Peer<'a> {
-    pub(super) side: Side,
-    pub(super) limits: Limits,
+pub(crate) struct Peer<'a> {
+    pub(crate) side: Side,
+    pub(crate) limits: Limits,
     /// A client's are done whenever it is idle, a server's whenever it waits for them.
-    pub(super) acts: &'a [Act],
-    pub(super) bytes: &'a [u8],
+    pub(crate) acts: &'a [Act],
+    pub(crate) bytes: &'a [u8],
 }
 
 /// A client that sends these bytes.
-pub(super) fn requests(bytes: &[u8]) -> Peer<'_> {
+#[cfg(test)]
+pub(crate) fn requests(bytes: &[u8]) -> Peer<'_> {
     Peer { side: Side::Server, limits: Limits::default(), acts: &[], bytes }
 }
 
 /// A server that answers with these bytes.
-pub(super) fn responses<'a>(acts: &'a [Act], bytes: &'a [u8]) -> Peer<'a> {
+#[cfg(test)]
+pub(crate) fn responses<'a>(acts: &'a [Act], bytes: &'a [u8]) -> Peer<'a> {
     Peer { side: Side::Client, limits: Limits::default(), acts, bytes }
 }
 
 /// What came out, a line for each event; content that follows content is one event.
 #[derive(Default, PartialEq, Eq, Debug)]
-pub(super) struct Heard {
-    pub(super) text: String,
+pub(crate) struct Heard {
+    pub(crate) text: String,
     content: Vec<u8>,
 }
 
 impl Peer<'_> {
     /// What is heard, the same however the bytes are cut.
+    #[cfg(test)]
     #[track_caller]
-    pub(super) fn heard(&self) -> String {
+    pub(crate) fn heard(&self) -> String {
         let whole = self.hear(&[self.bytes]);
         let same = |pieces: &[&[u8]], how: &str| {
             assert_eq!(self.hear(pieces), whole, "{how}: {}", self.bytes.escape_ascii());
@@ -57,7 +60,8 @@ impl Peer<'_> {
         whole
     }
 
-    fn hear(&self, pieces: &[&[u8]]) -> String {
+    /// What is heard when `bytes` come in these pieces.
+    pub(crate) fn hear(&self, pieces: &[&[u8]]) -> String {
         let mut receiver = Receiver::new(self.side, self.limits);
         let (mut spans, mut heard, mut buffer) = (Spans::new(), Heard::default(), Vec::new());
         let mut acts = self.acts.iter();
@@ -81,6 +85,7 @@ impl Peer<'_> {
                     }
                 };
                 assert!(step.used() <= buffer.len());
+                self.check_limits(&receiver, step, buffer.len(), &spans);
                 heard.note(step, &buffer, &spans);
                 buffer.drain(..step.used());
                 match step {
@@ -104,6 +109,29 @@ impl Peer<'_> {
             Err(refusal) => return heard.end(refusal.name()),
         }
         heard.end(if receiver.persists() { "persists" } else { "closes" })
+    }
+
+    /// Nothing that is waited for as a whole grows beyond what it may.
+    fn check_limits(&self, receiver: &Receiver, step: Step, buffered: usize, spans: &Spans) {
+        let Limits { line_bytes, head_bytes, fields } = self.limits;
+        match step {
+            Step::Head { len, .. } => {
+                assert!(len <= usize::from(head_bytes) && spans.fields.len() <= usize::from(fields));
+            }
+            Step::Trailers { len, .. } => {
+                assert!(len <= HTTP_TRAILER_BYTES_MAX && spans.fields.len() <= HTTP_TRAILER_FIELDS_MAX);
+            }
+            Step::NeedMore { skip } => {
+                let most = match receiver.state {
+                    State::StartLine => usize::from(line_bytes),
+                    State::Fields { .. } => usize::from(head_bytes),
+                    State::Trailers => HTTP_TRAILER_BYTES_MAX,
+                    _ => 1,
+                };
+                assert!(buffered - skip < most, "{} bytes wait: {receiver:?}", buffered - skip);
+            }
+            Step::Body { .. } | Step::End { .. } | Step::Await => {}
+        }
     }
 }
 
