@@ -281,7 +281,7 @@ pub(super) fn write_head(
     };
     let mut head = Head::request(sink, request.method(), target, host.0, host.1)?;
     match &filters.request_headers {
-        None => request.fields.iter().try_for_each(|(name, value)| head.field(name, value))?,
+        None => head.pass(request.fields)?,
         Some(modifier) => {
             modifier.apply(request.fields.iter()).try_for_each(|(name, value)| head.field(name, value))?;
         }

@@ -449,7 +449,7 @@ pub(super) fn write_head(
     let mut head = Head::response(sink, status, exchange.version)?;
     let modifier = exchange.rule.and_then(|rule| http.rules[rule.0 as usize].filters.response_headers.as_ref());
     match modifier.filter(|_| status >= 200) {
-        None => response.fields.iter().try_for_each(|(name, value)| head.field(name, value))?,
+        None => head.pass(response.fields)?,
         Some(modifier) => {
             modifier.apply(response.fields.iter()).try_for_each(|(name, value)| head.field(name, value))?;
         }

@@ -102,10 +102,10 @@ pub fn request<S: Sink>(
     if options.x_forwarded {
         let before = believed(fields, Name::XForwardedFor, client);
         head.field_in_parts(b"x-forwarded-for", before.chain([&client.address[..]]))?;
-        if fields.values("x-forwarded-proto").next().is_none() {
+        if !fields.passes(Name::XForwardedProto) {
             head.field(b"x-forwarded-proto", client.scheme.as_str().as_bytes())?;
         }
-        if fields.values("x-forwarded-host").next().is_none() && !request.host().is_empty() {
+        if !fields.passes(Name::XForwardedHost) && !request.host().is_empty() {
             head.field_in_parts(b"x-forwarded-host", [request.host(), &port.0])?;
         }
     }
@@ -165,7 +165,7 @@ pub fn max_forwards(spans: &mut Spans, bytes: &[u8]) -> Result<Option<u16>, Refu
             continue;
         }
         spans.fields[index].ends_here = true;
-        let value = spans.value(index, bytes);
+        let value = spans.value(index);
         if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
             return Err(Refusal::MaxForwards);
         }

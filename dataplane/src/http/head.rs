@@ -1,13 +1,16 @@
 //! Views over a head's bytes, and the scratch that says where its parts lie.
 //!
 //! ```text
-//!   bytes   GET /a?b HTTP/1.1 | Host: A.example | X-Id: 7 | ..          they belong to whoever received them
-//!           +-- method        target             +-- value
-//!   Spans   line   fields [(name, value, known, hop)]   names "host" "x-id" "a.example" ..     lower case, one scratch per worker
+//!   bytes   GET /a?b HTTP/1.1 | Host: A.example |X-Id:7| ..             they belong to whoever received them
+//!           +-- method
+//!               +-- target
+//!   Spans   line   fields [(name, value, known, ends here)]             one scratch per worker
+//!           text   "host: A.example\r\nx-id: 7\r\n"                     each field as it goes on: those that do are copied in runs
+//!           names  "a.example"                                          the host, in lower case
 //! ```
 //! HTTP/2 fills the same spans from its decoded field sections, so everything that looks at a request looks at one type.
 
-use super::Version;
+use super::{Refusal, Version, elements, is_value, lower_of_token, trim};
 use crate::limits::{HTTP_FIELDS_MAX, HTTP_HEAD_BYTES_MAX};
 use arrayvec::ArrayVec;
 
@@ -140,10 +143,10 @@ names! {
 /// One field of a head or trailer section.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Field {
-    /// In [`Spans::names`].
+    /// In [`Spans::text`]; a colon and a space follow.
     name: Span,
-    /// In the head's bytes.
-    value: Span,
+    /// The same; CRLF follows.
+    pub(in crate::http) value: Span,
     pub(crate) known: Option<Name>,
     /// It ends here: for this hop, named by `Connection`, or taken away.
     pub(crate) ends_here: bool,
@@ -229,8 +232,13 @@ pub struct Spans {
     /// The host that is asked, in `names`.
     pub(crate) host: Span,
     pub(crate) port: Option<u16>,
-    /// Names in lower case. They are as long as the bytes that they were made of, and the host is as long at most; so this never grows.
-    names: Vec<u8>,
+    /// Which known names are there, by their number.
+    present: u64,
+    /// Each field's line as it is written to another leg: the name in lower case, a colon, a space, the value, CRLF. A line is longer than the
+    /// one that it was made of by a space at most; so this never grows.
+    pub(in crate::http) text: Vec<u8>,
+    /// The host and what Connection names, in lower case: no longer than the head, so this never grows either.
+    pub(in crate::http) names: Vec<u8>,
 }
 
 impl Default for Spans {
@@ -247,6 +255,8 @@ impl Spans {
             fields: ArrayVec::new(),
             host: Span::default(),
             port: None,
+            present: 0,
+            text: Vec::with_capacity(HTTP_TEXT_MAX),
             names: Vec::with_capacity(HTTP_HEAD_BYTES_MAX),
         }
     }
@@ -267,50 +277,84 @@ impl Spans {
 
     pub(crate) fn clear_fields(&mut self) {
         self.fields.clear();
+        self.text.clear();
         self.names.clear();
+        self.present = 0;
         (self.host, self.port) = (Span::default(), None);
     }
-    /// Adds a field; the caller has counted them.
-    pub(crate) fn push(&mut self, name: &[u8], value: Span) {
-        let name = self.lower(name);
-        let known = Name::find(name.slice(&self.names));
-        let ends_here = known.is_some_and(|k| matches!(k.role(), Role::Hop | Role::Framing));
-        self.fields.push(Field { name, value, known, ends_here });
-    }
-    /// Keeps a copy in lower case.
-    pub(crate) fn lower(&mut self, bytes: &[u8]) -> Span {
-        let at = self.names.len();
-        assert!(at + bytes.len() <= HTTP_HEAD_BYTES_MAX, "names are no longer than their head");
-        self.names.extend_from_slice(bytes);
-        self.names[at..].make_ascii_lowercase();
-        Span::new(at, bytes.len())
-    }
-    /// Marks every field of the name that was kept in lower case; says which known name that is.
-    pub(crate) fn end_named(&mut self, name: Span) -> Option<Name> {
-        let name = name.slice(&self.names);
-        for field in &mut self.fields {
-            field.ends_here |= field.name.slice(&self.names) == name;
+    /// Adds the field of a line, given without its end; the caller has counted them. `false`: it is none.
+    #[must_use]
+    pub(crate) fn push_line(&mut self, line: &[u8]) -> bool {
+        let colon = line.iter().position(|&byte| lower_of_token(byte) == 0).unwrap_or(0);
+        if colon == 0 || line[colon] != b':' {
+            return false;
         }
-        Name::find(name)
+        let value = trim(&line[colon + 1..]);
+        if !is_value(value) {
+            return false;
+        }
+        let at = self.text.len();
+        assert!(at + line.len() + 3 <= HTTP_TEXT_MAX, "lines are no longer than their head, but for a space");
+        self.text.extend(line[..colon].iter().map(|&byte| lower_of_token(byte)));
+        self.text.extend_from_slice(b": ");
+        self.text.extend_from_slice(value);
+        self.text.extend_from_slice(b"\r\n");
+        let known = Name::find(&self.text[at..][..colon]);
+        let ends_here = known.is_some_and(|name| matches!(name.role(), Role::Hop | Role::Framing));
+        self.present |= known.map_or(0, |name| 1 << name as u8);
+        let (name, value) = (Span::new(at, colon), Span::new(at + colon + 2, value.len()));
+        self.fields.push(Field { name, value, known, ends_here });
+        true
+    }
+    /// Whether a known name is there.
+    #[inline]
+    pub(crate) fn has(&self, name: Name) -> bool {
+        self.present >> name as u8 & 1 != 0
+    }
+    /// Ends the fields that one field's list names. Each known name among them is shown first.
+    pub(crate) fn end_listed(
+        &mut self,
+        index: usize,
+        mut show: impl FnMut(Name) -> Result<(), Refusal>,
+    ) -> Result<(), Refusal> {
+        let Self { fields, text, names, .. } = self;
+        let list = fields[index].value;
+        for option in elements(list.slice(text)).filter(|option| !option.is_empty()) {
+            let name = lower(names, option).slice(names);
+            Name::find(name).map_or(Ok(()), &mut show)?;
+            for field in fields.iter_mut() {
+                field.ends_here |= field.name.slice(text) == name;
+            }
+        }
+        Ok(())
     }
     /// The name of one field, in lower case.
     pub(crate) fn name(&self, index: usize) -> &[u8] {
-        self.fields[index].name.slice(&self.names)
+        self.fields[index].name.slice(&self.text)
     }
     /// Marks every field whose name is such; says whether there was one.
     pub(crate) fn end_where(&mut self, is_such: impl Fn(&[u8]) -> bool) -> bool {
         let mut any = false;
         for field in &mut self.fields {
-            if is_such(field.name.slice(&self.names)) {
+            if is_such(field.name.slice(&self.text)) {
                 (field.ends_here, any) = (true, true);
             }
         }
         any
     }
     /// Value of one field.
-    pub(crate) fn value<'a>(&self, index: usize, bytes: &'a [u8]) -> &'a [u8] {
-        self.fields[index].value.slice(bytes)
+    pub(crate) fn value(&self, index: usize) -> &[u8] {
+        self.fields[index].value.slice(&self.text)
     }
+}
+
+/// Keeps a copy in lower case.
+pub(in crate::http) fn lower(names: &mut Vec<u8>, bytes: &[u8]) -> Span {
+    let at = names.len();
+    assert!(at + bytes.len() <= HTTP_HEAD_BYTES_MAX, "parts are no longer than their head");
+    names.extend_from_slice(bytes);
+    names[at..].make_ascii_lowercase();
+    Span::new(at, bytes.len())
 }
 
 /// Several fields of a name that only one is expected of.
@@ -344,14 +388,43 @@ impl<'a> Fields<'a> {
     }
     /// All values of a field that this layer knows, those that end here too.
     pub fn known(self, name: Name) -> impl Iterator<Item = &'a [u8]> + Clone {
-        self.entries().filter(move |(field, ..)| field.known == Some(name)).map(|(_, _, value)| value)
+        let fields = if self.spans.has(name) { &self.spans.fields[..] } else { &[] };
+        self.entries_of(fields).filter(move |(field, ..)| field.known == Some(name)).map(|(_, _, value)| value)
     }
     /// Each field with its name and value, those that end here too.
     pub(crate) fn entries(self) -> impl Iterator<Item = (&'a Field, &'a [u8], &'a [u8])> + Clone {
-        let Self { bytes, spans } = self;
-        spans.fields.iter().map(|field| (field, field.name.slice(&spans.names), field.value.slice(bytes)))
+        self.entries_of(&self.spans.fields)
+    }
+    fn entries_of(self, fields: &'a [Field]) -> impl Iterator<Item = (&'a Field, &'a [u8], &'a [u8])> + Clone {
+        let text = &self.spans.text[..];
+        fields.iter().map(|field| (field, field.name.slice(text), field.value.slice(text)))
+    }
+    /// Whether a known name is there, and goes on.
+    pub(crate) fn passes(self, name: Name) -> bool {
+        self.spans.has(name) && self.entries().any(|(field, ..)| field.known == Some(name) && !field.ends_here)
+    }
+    /// What goes on, as it is to be written, in as few pieces as there are: those that follow each other in one.
+    pub(crate) fn lines(self) -> impl Iterator<Item = &'a [u8]> {
+        let Spans { fields, text, .. } = self.spans;
+        let mut fields = fields.iter();
+        std::iter::from_fn(move || {
+            let first = fields.find(|field| !field.ends_here)?;
+            let mut last = first;
+            // Whoever ends here is passed over, too: it comes between two pieces.
+            for field in fields.by_ref() {
+                if field.ends_here {
+                    break;
+                }
+                last = field;
+            }
+            Some(&text[usize::from(first.name.at)..usize::from(last.value.at) + usize::from(last.value.len) + 2])
+        })
     }
 }
+
+/// Lines of all fields of a head, in our form.
+const HTTP_TEXT_MAX: usize = HTTP_HEAD_BYTES_MAX + 2 * HTTP_FIELDS_MAX;
+const _: () = assert!(HTTP_TEXT_MAX <= u16::MAX as usize, "places in it fit a span");
 
 /// A request's head.
 #[derive(Clone, Copy)]

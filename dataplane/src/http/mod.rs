@@ -61,21 +61,44 @@ impl Version {
 /// rfc9110 5.6.2: what names of methods, fields and codings are made of.
 #[inline]
 pub(crate) const fn is_token_byte(byte: u8) -> bool {
-    const TABLE: &[bool; 256] = &TOKEN_BYTES;
+    lower_of_token(byte) != 0
+}
+
+/// Such a byte, in lower case; 0 for any other.
+#[inline]
+pub(crate) const fn lower_of_token(byte: u8) -> u8 {
+    const TABLE: &[u8; 256] = &TOKEN_BYTES;
     TABLE[byte as usize]
 }
 
-const TOKEN_BYTES: [bool; 256] = {
-    let mut table = [false; 256];
+const TOKEN_BYTES: [u8; 256] = {
+    let mut table = [0; 256];
     let mut at = 0;
     while at < table.len() {
         let byte = at as u8;
-        table[at] = matches!(byte, b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'..=b'`' | b'|' | b'~')
+        let is_token = matches!(byte, b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'..=b'`' | b'|' | b'~')
             || byte.is_ascii_alphanumeric();
+        table[at] = if is_token { byte.to_ascii_lowercase() } else { 0 };
         at += 1;
     }
     table
 };
+
+/// rfc9110 5.5: what a field's value may hold: no controls but tabs. Bytes beyond ASCII are nobody's, and pass.
+#[inline]
+pub(crate) fn is_value(bytes: &[u8]) -> bool {
+    let is_sound = |&byte: &u8| byte >= b' ' && byte != 0x7f || byte == b'\t';
+    let (words, rest) = bytes.as_chunks::<8>();
+    // Eight at a time: a byte below a space, or DEL, sets its highest bit. Where one does, tabs are told from others.
+    let has_control = |word: &[u8; 8]| {
+        const ONES: u64 = 0x0101_0101_0101_0101;
+        let word = u64::from_le_bytes(*word);
+        let below = word.wrapping_sub(ONES * b' ' as u64) & !word;
+        let del = word ^ (ONES * 0x7f);
+        (below | del.wrapping_sub(ONES) & !del) & (ONES * 0x80) != 0
+    };
+    words.iter().all(|word| !has_control(word) || word.iter().all(is_sound)) && rest.iter().all(is_sound)
+}
 
 /// A token: one such byte or more.
 pub(crate) fn is_token(bytes: &[u8]) -> bool {

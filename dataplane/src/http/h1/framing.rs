@@ -6,7 +6,7 @@ use super::super::{
     Refusal, Spans, Version,
     authority::Authority,
     elements,
-    head::{Form, Name, Role, Scheme},
+    head::{Form, Name, Role, Scheme, lower},
     is_token,
 };
 use crate::limits::{HTTP_CONNECTION_OPTIONS_MAX, HTTP_CONTENT_LENGTH_MAX};
@@ -79,9 +79,9 @@ struct Found {
 
 /// Frames a request, and finds whom it is for.
 pub(super) fn request(bytes: &[u8], spans: &mut Spans) -> Result<Framing, Refusal> {
-    let found = collect(bytes, spans, Of::Request)?;
+    let found = collect(spans, Of::Request)?;
     if found.options_name_fields {
-        end_named_fields(bytes, spans, true)?;
+        end_named_fields(spans, true)?;
     }
     let version = spans.line.version;
     find_host(bytes, spans, found.host)?;
@@ -121,12 +121,12 @@ pub(super) fn request(bytes: &[u8], spans: &mut Spans) -> Result<Framing, Refusa
 }
 
 /// Frames a response.
-pub(super) fn response(bytes: &[u8], spans: &mut Spans, asked: Asked) -> Result<Framing, Refusal> {
+pub(super) fn response(spans: &mut Spans, asked: Asked) -> Result<Framing, Refusal> {
     let (version, status) = (spans.line.version, spans.line.status);
     let is_tunnel = asked == Asked::Connect && (200..300).contains(&status);
-    let found = collect(bytes, spans, if is_tunnel { Of::Tunnel } else { Of::Response })?;
+    let found = collect(spans, if is_tunnel { Of::Tunnel } else { Of::Response })?;
     if found.options_name_fields {
-        end_named_fields(bytes, spans, false)?;
+        end_named_fields(spans, false)?;
     }
     let mut framing = Framing {
         body: Body::None,
@@ -221,12 +221,12 @@ enum Of {
 }
 
 /// Reads what this layer has to know from a head's fields.
-fn collect(bytes: &[u8], spans: &Spans, of: Of) -> Result<Found, Refusal> {
+fn collect(spans: &Spans, of: Of) -> Result<Found, Refusal> {
     let mut found = Found::default();
     let is_request = of == Of::Request;
     for (index, field) in spans.fields.iter().enumerate() {
         let Some(name) = field.known else { continue };
-        let value = spans.value(index, bytes);
+        let value = spans.value(index);
         match name {
             // rfc9112 3.2 (MUST): a request with several is refused.
             Name::Host if is_request && found.host.replace(index).is_some() => return Err(Refusal::HostSeveral),
@@ -319,27 +319,23 @@ impl Codings {
 
 /// rfc9110 7.6.1 (MUST): fields that Connection names end here. They do so before anything decides on the request, so that what was decided
 /// on is what goes on (CVE-2021-29492).
-fn end_named_fields(bytes: &[u8], spans: &mut Spans, is_request: bool) -> Result<(), Refusal> {
+fn end_named_fields(spans: &mut Spans, is_request: bool) -> Result<(), Refusal> {
     for index in 0..spans.fields.len() {
         if spans.fields[index].known != Some(Name::Connection) {
             continue;
         }
-        for option in elements(spans.value(index, bytes)).filter(|option| !option.is_empty()) {
-            let option = spans.lower(option);
-            let known = spans.end_named(option);
-            // rfc9110 7.6.1 (MUST NOT): no client may name what is meant for everybody. Some servers name Transfer-Encoding.
-            if is_request && known.is_some_and(|name| name.role() != Role::Hop) {
-                return Err(Refusal::ConnectionNames);
-            }
-        }
+        // rfc9110 7.6.1 (MUST NOT): no client may name what is meant for everybody. Some servers name Transfer-Encoding.
+        spans.end_listed(index, |name| {
+            if is_request && name.role() != Role::Hop { Err(Refusal::ConnectionNames) } else { Ok(()) }
+        })?;
     }
     Ok(())
 }
 
 /// rfc9112 3.2, 3.3: whom a request is for.
 fn find_host(bytes: &[u8], spans: &mut Spans, host_field: Option<usize>) -> Result<(), Refusal> {
-    let line = spans.line;
-    let field = host_field.map(|index| Authority::parse(spans.value(index, bytes))).transpose()?;
+    let Spans { line, fields, text, names, host, port, .. } = spans;
+    let field = host_field.map(|index| Authority::parse(fields[index].value.slice(text))).transpose()?;
     let target = match line.form {
         Form::Absolute | Form::Authority => Some(Authority::parse(line.authority.slice(bytes))?),
         Form::Origin | Form::Asterisk => None,
@@ -358,6 +354,6 @@ fn find_host(bytes: &[u8], spans: &mut Spans, host_field: Option<usize>) -> Resu
         (Some(authority), None) | (None, Some(authority)) => authority,
         (None, None) => return Ok(()),
     };
-    (spans.host, spans.port) = (spans.lower(authority.host), authority.port);
+    (*host, *port) = (lower(names, authority.host), authority.port);
     Ok(())
 }

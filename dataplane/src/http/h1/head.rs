@@ -1,17 +1,17 @@
 //! Lines, and the tokens in them.
 //!
-//! A head is read twice, by two readers that must agree: [`Scan`] finds the lines, keeps its place between calls and looks at no byte
-//! twice; `httparse` reads the tokens once the whole section is there. What `httparse` lets pass and we do not (bare LF, any byte in a target,
-//! spellings of methods) is refused before or after it.
+//! [`Scan`] finds the lines, keeps its place between calls and looks at no byte twice; once a section is there as a whole its fields are read, and
+//! written as they go on, in one pass ([`Spans`]). Everything that is not exactly what RFC 9112 has (bare LF, white space where none belongs, any
+//! byte in a target, spellings of methods) is refused, and only then somebody looks for the reason. In this crate's tests a foreign reader
+//! has to agree with whatever is taken.
 
 use super::super::{
     Refusal, Spans, Version,
     authority::Authority,
     head::{Form, Line, Scheme, Span},
-    is_token, is_token_byte,
+    is_token, is_token_byte, is_value,
 };
-use crate::limits::{HTTP_FIELDS_MAX, HTTP_METHOD_MAX};
-use httparse::{EMPTY_HEADER, Error, Status};
+use crate::limits::HTTP_METHOD_MAX;
 
 /// Where the reading of a head or trailer section stands.
 ///
@@ -115,24 +115,24 @@ impl Scan {
 /// Reads the fields in `bytes[at..]`, which [`Scan::section`] has found to be `count`.
 pub(super) fn fields(bytes: &[u8], at: usize, count: usize, spans: &mut Spans) -> Result<(), Refusal> {
     spans.clear_fields();
-    // Most heads are small, and the table is written before it is used.
-    if count <= 24 { tokens::<24>(bytes, at, count, spans) } else { tokens::<HTTP_FIELDS_MAX>(bytes, at, count, spans) }
-}
-
-fn tokens<const N: usize>(bytes: &[u8], at: usize, count: usize, spans: &mut Spans) -> Result<(), Refusal> {
-    let mut table = [EMPTY_HEADER; N];
     let section = &bytes[at..];
-    match httparse::parse_headers(section, &mut table) {
-        Ok(Status::Complete((len, fields))) if len == section.len() && fields.len() == count => {
-            for field in fields {
-                // An empty value lies nowhere in particular.
-                let value = if field.value.is_empty() { Span::default() } else { Span::of(field.value, bytes) };
-                spans.push(field.name.as_bytes(), value);
-            }
-            Ok(())
+    let mut rest = section;
+    for _ in 0..count {
+        let line = memchr::memchr(b'\n', rest).and_then(|lf| {
+            let line = rest[..lf].strip_suffix(b"\r")?;
+            rest = &rest[lf + 1..];
+            Some(line)
+        });
+        if !line.is_some_and(|line| spans.push_line(line)) {
+            return Err(blame(section));
         }
-        _ => Err(blame(section)),
     }
+    if rest != b"\r\n" {
+        return Err(Refusal::FieldSection);
+    }
+    #[cfg(test)]
+    foreign::reads_the_same_fields(section, spans);
+    Ok(())
 }
 
 /// What is wrong with a section: its first line that is not a field.
@@ -169,47 +169,64 @@ pub(super) fn may_begin_request(byte: u8) -> bool {
 
 /// Reads a request line: `bytes[at..end]`, after which there is a CRLF.
 pub(super) fn request_line(bytes: &[u8], at: usize, end: usize) -> Result<Line, Refusal> {
-    let mut request = httparse::Request::new(&mut []);
-    // Its status is Partial, for fields must follow.
-    if let Err(error) = request.parse(&bytes[at..end + 2]) {
-        return Err(blame_request_line(&bytes[at..end], error));
-    }
-    let (Some(method), Some(target), Some(minor)) = (request.method, request.path, request.version) else {
-        return Err(Refusal::Version);
+    let line = &bytes[at..end];
+    // rfc9112 3: method, target and version, with one space between them.
+    let method_end = line.iter().position(|&byte| !is_token_byte(byte)).unwrap_or(line.len());
+    let (method, rest) = line.split_at(method_end);
+    let target_end = rest.len().saturating_sub(VERSION_LEN + 1).max(1);
+    let parts = match rest {
+        [b' ', ..] if method_end > 0 => rest[1..target_end]
+            .iter()
+            .all(u8::is_ascii_graphic)
+            .then(|| (&rest[1..target_end], rest[target_end..].strip_prefix(b" ").and_then(version))),
+        _ => None,
     };
-    let method = method.as_bytes();
+    let Some((target, Some(version))) = parts.filter(|(target, _)| !target.is_empty()) else {
+        return Err(blame_request_line(line));
+    };
     check_method(method)?;
-    let mut line = Line::new(version(minor));
-    line.word = Span::of(method, bytes);
-    read_target(method, target.as_bytes(), bytes, &mut line)?;
-    Ok(line)
+    let mut read = Line::new(version);
+    read.word = Span::of(method, bytes);
+    read_target(method, target, bytes, &mut read)?;
+    #[cfg(test)]
+    foreign::reads_the_same_request(&bytes[at..end + 2], method, target);
+    Ok(read)
 }
 
-fn version(minor: u8) -> Version {
-    if minor == 0 { Version::Http10 } else { Version::Http11 }
+/// Of `HTTP/1.1`.
+const VERSION_LEN: usize = 8;
+
+/// A version that is spoken here. rfc9110 2.5 (SHOULD): a minor version that is not known is read as the highest that is.
+fn version(word: &[u8]) -> Option<Version> {
+    match word {
+        b"HTTP/1.1" => Some(Version::Http11),
+        b"HTTP/1.0" => Some(Version::Http10),
+        [b'H', b'T', b'T', b'P', b'/', b'1', b'.', minor] if minor.is_ascii_digit() => Some(Version::Http11),
+        _ => None,
+    }
 }
 
 #[cold]
-fn blame_request_line(line: &[u8], error: Error) -> Refusal {
+fn blame_request_line(line: &[u8]) -> Refusal {
     let mut words = line.split(|&b| b == b' ');
     let (method, target, version) = (words.next().unwrap_or_default(), words.next(), words.next());
     if !is_token(method) {
         return Refusal::Method;
     }
     let (Some(target), Some(version)) = (target, version) else { return Refusal::Http09 };
-    match error {
-        // rfc9112 3.2: one space, and no white space in the target.
-        Error::Token if target.is_empty() => Refusal::TargetForm,
-        Error::Token => Refusal::TargetByte,
-        _ if blame_version(version) && words.next().is_none() => Refusal::VersionUnsupported,
-        _ => Refusal::Version,
+    // rfc9112 3.2: one space, and no white space in the target.
+    if target.is_empty() {
+        return Refusal::TargetForm;
     }
+    if !target.iter().all(u8::is_ascii_graphic) {
+        return Refusal::TargetByte;
+    }
+    if is_version(version) && words.next().is_none() { Refusal::VersionUnsupported } else { Refusal::Version }
 }
 
-/// rfc9112 2.3: `HTTP/` DIGIT `.` DIGIT, in capitals; one that is not spoken here.
-fn blame_version(version: &[u8]) -> bool {
-    matches!(version, [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
-        if major.is_ascii_digit() && minor.is_ascii_digit() && (*major, *minor) != (b'1', b'0') && (*major, *minor) != (b'1', b'1'))
+/// rfc9112 2.3: `HTTP/` DIGIT `.` DIGIT, in capitals.
+fn is_version(word: &[u8]) -> bool {
+    matches!(word, [b'H', b'T', b'T', b'P', b'/', major, b'.', minor] if major.is_ascii_digit() && minor.is_ascii_digit())
 }
 
 fn check_method(method: &[u8]) -> Result<(), Refusal> {
@@ -295,23 +312,57 @@ fn check_target_bytes(part: &[u8]) -> Result<(), Refusal> {
 
 /// Reads a status line: `bytes[at..end]`, after which there is a CRLF.
 pub(super) fn status_line(bytes: &[u8], at: usize, end: usize) -> Result<Line, Refusal> {
-    let mut response = httparse::Response::new(&mut []);
-    if let Err(error) = response.parse(&bytes[at..end + 2]) {
-        return Err(match error {
-            Error::Version if blame_version(&bytes[at..end.min(at + 8)]) => Refusal::VersionUnsupported,
-            _ => Refusal::StatusLine,
-        });
+    let line = &bytes[at..end];
+    let (word, rest) = line.split_at(VERSION_LEN.min(line.len()));
+    let Some(version) = version(word) else {
+        return Err(if is_version(word) { Refusal::VersionUnsupported } else { Refusal::StatusLine });
+    };
+    // rfc9112 4: three digits, a space, and a reason that may be empty. Many leave the space out with it.
+    let (digits, reason) = match rest {
+        [b' ', digits @ ..] if digits.len() == 3 => (digits, &[][..]),
+        [b' ', a, b, c, b' ', reason @ ..] => (&[*a, *b, *c][..], reason),
+        _ => return Err(Refusal::StatusLine),
+    };
+    if !digits.iter().all(u8::is_ascii_digit) || !is_value(reason) {
+        return Err(Refusal::StatusLine);
     }
-    let (Some(minor), Some(status)) = (response.version, response.code) else { return Err(Refusal::StatusLine) };
+    let status = digits.iter().fold(0, |status, digit| status * 10 + u16::from(digit - b'0'));
     // rfc9110 15: a status outside 100 to 599 is invalid.
     if !(100..600).contains(&status) {
         return Err(Refusal::Status);
     }
-    let mut line = Line::new(version(minor));
-    line.status = status;
-    line.word = match response.reason {
-        Some(reason) if !reason.is_empty() => Span::of(reason.as_bytes(), bytes),
-        _ => Span::default(),
-    };
-    Ok(line)
+    let mut read = Line::new(version);
+    read.status = status;
+    if !reason.is_empty() {
+        read.word = Span::of(reason, bytes);
+    }
+    Ok(read)
+}
+
+/// `httparse` has read heads for many years.
+#[cfg(test)]
+mod foreign {
+    use super::*;
+
+    pub(super) fn reads_the_same_fields(section: &[u8], spans: &Spans) {
+        let mut table = vec![httparse::EMPTY_HEADER; spans.fields.len()];
+        let read = httparse::parse_headers(section, &mut table);
+        let Ok(httparse::Status::Complete((len, fields))) = read else {
+            panic!("{read:?}: {}", section.escape_ascii())
+        };
+        assert_eq!((len, fields.len()), (section.len(), spans.fields.len()));
+        for (index, field) in fields.iter().enumerate() {
+            let ours = (spans.name(index), spans.value(index));
+            assert_eq!(ours, (field.name.to_ascii_lowercase().as_bytes(), field.value), "{}", section.escape_ascii());
+        }
+    }
+
+    pub(super) fn reads_the_same_request(line: &[u8], method: &[u8], target: &[u8]) {
+        // It takes no other minor versions.
+        let known = [&line[..line.len() - 3], b"1\r\n"].concat();
+        let mut request = httparse::Request::new(&mut []);
+        let read = request.parse(&known);
+        assert_eq!(read, Ok(httparse::Status::Partial), "fields must follow: {}", line.escape_ascii());
+        assert_eq!((request.method.unwrap().as_bytes(), request.path.unwrap().as_bytes()), (method, target));
+    }
 }

@@ -273,7 +273,7 @@ impl Receiver {
         self.scan = Scan::default();
         let framing = match self.side {
             Side::Server => framing::request(bytes, spans)?,
-            Side::Client => framing::response(bytes, spans, self.asked)?,
+            Side::Client => framing::response(spans, self.asked)?,
         };
         self.follow(framing, spans.line.status)?;
         Ok(Step::Head { len, framing })

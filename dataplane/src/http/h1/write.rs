@@ -12,8 +12,8 @@ mod tests;
 use super::{
     super::{
         Version,
-        head::{Name, Role},
-        is_token,
+        head::{Fields, Name, Role},
+        is_token, is_value,
     },
     framing::Body,
 };
@@ -164,6 +164,11 @@ impl<'s, S: Sink> Head<'s, S> {
             _ => {}
         }
         put_field(self.sink, name, value)
+    }
+
+    /// All fields of another head that go on, as they are. They were looked at when they were read.
+    pub fn pass(&mut self, fields: Fields<'_>) -> Result<(), WriteError> {
+        fields.lines().try_for_each(|lines| self.sink.put(lines))
     }
 
     /// Says that trailers are welcome.
@@ -353,8 +358,7 @@ fn put_field<'v>(
 ) -> Result<(), WriteError> {
     let mut value = value.into_iter();
     // rfc9110 5.5: what would end the line is never written.
-    let is_sound = |&b: &u8| b >= b' ' && b != 0x7f || b == b'\t';
-    if !is_token(name) || !value.clone().all(|part| part.iter().all(is_sound)) {
+    if !is_token(name) || !value.clone().all(is_value) {
         return Err(WriteError::Unsound);
     }
     sink.put(name)?;
