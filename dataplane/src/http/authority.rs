@@ -16,6 +16,9 @@ pub struct Authority<'a> {
 impl<'a> Authority<'a> {
     /// Reads one. Names are letters, digits, hyphens, dots and underscores: RFC 3986 section 3.2.2 has more (escapes, for one), DNS has not.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, Refusal> {
+        if is_plain_name(bytes) {
+            return Ok(Self { host: bytes, port: None });
+        }
         // rfc9110 4.2.4: userinfo is an error, for it hides who is asked.
         if memchr::memchr(b'@', bytes).is_some() {
             return Err(Refusal::UserInfo);
@@ -37,6 +40,18 @@ impl<'a> Authority<'a> {
     pub fn is_same(&self, other: &Self, default: Option<u16>) -> bool {
         self.host.eq_ignore_ascii_case(other.host) && self.port.or(default) == other.port.or(default)
     }
+}
+
+/// Whether it is a name and nothing else, which most are: letters, digits and hyphens, with single dots between them.
+fn is_plain_name(bytes: &[u8]) -> bool {
+    let mut after_dot = true;
+    let is_plain = bytes.iter().all(|&byte| {
+        let is_dot = byte == b'.';
+        let fits = byte.is_ascii_alphanumeric() || byte == b'-' || is_dot && !after_dot;
+        after_dot = is_dot;
+        fits
+    });
+    is_plain && !after_dot && bytes.len() <= HTTP_HOST_MAX
 }
 
 fn port(digits: &[u8]) -> Result<u16, Refusal> {

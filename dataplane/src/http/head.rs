@@ -10,7 +10,7 @@
 //! ```
 //! HTTP/2 fills the same spans from its decoded field sections, so everything that looks at a request looks at one type.
 
-use super::{Refusal, Version, elements, is_value, lower_of_token, trim};
+use super::{Refusal, Version, elements, lower_of_token, value_len};
 use crate::limits::{HTTP_FIELDS_MAX, HTTP_HEAD_BYTES_MAX};
 use arrayvec::ArrayVec;
 
@@ -282,29 +282,44 @@ impl Spans {
         self.present = 0;
         (self.host, self.port) = (Span::default(), None);
     }
-    /// Adds the field of a line, given without its end; the caller has counted them. `false`: it is none.
-    #[must_use]
-    pub(crate) fn push_line(&mut self, line: &[u8]) -> bool {
-        let colon = line.iter().position(|&byte| lower_of_token(byte) == 0).unwrap_or(0);
-        if colon == 0 || line[colon] != b':' {
-            return false;
+    /// Adds the field whose line comes first; the caller has counted them. How long its line is, CRLF included; `None`: it is no field's.
+    pub(crate) fn push_line(&mut self, section: &[u8]) -> Option<usize> {
+        let colon = section.iter().position(|&byte| lower_of_token(byte) == 0)?;
+        if colon == 0 || section[colon] != b':' {
+            return None;
         }
-        let value = trim(&line[colon + 1..]);
-        if !is_value(value) {
-            return false;
+        let is_space = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+        let mut from = colon + 1;
+        while is_space(section.get(from)) {
+            from += 1;
+        }
+        let end = from + value_len(&section[from..]);
+        if !section[end..].starts_with(b"\r\n") {
+            return None;
+        }
+        let mut to = end;
+        while to > from && is_space(section.get(to - 1)) {
+            to -= 1;
         }
         let at = self.text.len();
-        assert!(at + line.len() + 3 <= HTTP_TEXT_MAX, "lines are no longer than their head, but for a space");
-        self.text.extend(line[..colon].iter().map(|&byte| lower_of_token(byte)));
-        self.text.extend_from_slice(b": ");
-        self.text.extend_from_slice(value);
-        self.text.extend_from_slice(b"\r\n");
-        let known = Name::find(&self.text[at..][..colon]);
+        assert!(at + end + 3 <= HTTP_TEXT_MAX, "lines are no longer than their head, but for a space");
+        if (from, to) == (colon + 2, end) && section[colon + 1] == b' ' {
+            // It is in our form already, but for its name's letters.
+            self.text.extend_from_slice(&section[..end + 2]);
+        } else {
+            self.text.extend_from_slice(&section[..colon]);
+            self.text.extend_from_slice(b": ");
+            self.text.extend_from_slice(&section[from..to]);
+            self.text.extend_from_slice(b"\r\n");
+        }
+        let name = &mut self.text[at..at + colon];
+        name.iter_mut().for_each(|byte| *byte = lower_of_token(*byte));
+        let known = Name::find(name);
         let ends_here = known.is_some_and(|name| matches!(name.role(), Role::Hop | Role::Framing));
         self.present |= known.map_or(0, |name| 1 << name as u8);
-        let (name, value) = (Span::new(at, colon), Span::new(at + colon + 2, value.len()));
+        let (name, value) = (Span::new(at, colon), Span::new(at + colon + 2, to - from));
         self.fields.push(Field { name, value, known, ends_here });
-        true
+        Some(end + 2)
     }
     /// Whether a known name is there.
     #[inline]

@@ -86,18 +86,37 @@ const TOKEN_BYTES: [u8; 256] = {
 
 /// rfc9110 5.5: what a field's value may hold: no controls but tabs. Bytes beyond ASCII are nobody's, and pass.
 #[inline]
-pub(crate) fn is_value(bytes: &[u8]) -> bool {
-    let is_sound = |&byte: &u8| byte >= b' ' && byte != 0x7f || byte == b'\t';
+pub(crate) const fn is_value_byte(byte: u8) -> bool {
+    byte >= b' ' && byte != 0x7f || byte == b'\t'
+}
+
+/// How many such bytes come first.
+#[inline]
+pub(crate) fn value_len(bytes: &[u8]) -> usize {
+    const ONES: u64 = 0x0101_0101_0101_0101;
     let (words, rest) = bytes.as_chunks::<8>();
-    // Eight at a time: a byte below a space, or DEL, sets its highest bit. Where one does, tabs are told from others.
-    let has_control = |word: &[u8; 8]| {
-        const ONES: u64 = 0x0101_0101_0101_0101;
+    for (n, word) in words.iter().enumerate() {
+        // Eight at a time: each byte below a space, or DEL, sets its highest bit; so may some above such a one, and tabs.
         let word = u64::from_le_bytes(*word);
         let below = word.wrapping_sub(ONES * b' ' as u64) & !word;
         let del = word ^ (ONES * 0x7f);
-        (below | del.wrapping_sub(ONES) & !del) & (ONES * 0x80) != 0
-    };
-    words.iter().all(|word| !has_control(word) || word.iter().all(is_sound)) && rest.iter().all(is_sound)
+        let mut suspects = (below | del.wrapping_sub(ONES) & !del) & (ONES * 0x80);
+        while suspects != 0 {
+            let at = n * 8 + suspects.trailing_zeros() as usize / 8;
+            if !is_value_byte(bytes[at]) {
+                return at;
+            }
+            suspects &= suspects - 1;
+        }
+    }
+    let rest_len = rest.iter().position(|&byte| !is_value_byte(byte)).unwrap_or(rest.len());
+    bytes.len() - rest.len() + rest_len
+}
+
+/// Whether all of them are such.
+#[inline]
+pub(crate) fn is_value(bytes: &[u8]) -> bool {
+    value_len(bytes) == bytes.len()
 }
 
 /// A token: one such byte or more.

@@ -120,6 +120,10 @@ impl Normalizer {
     pub fn path<'a>(&'a mut self, options: Options, path: &[u8]) -> Result<Path<'a>, Refusal> {
         assert!(path.starts_with(b"/") && path.len() <= HTTP_HEAD_BYTES_MAX, "an absolute path");
         self.buffer.clear();
+        if is_normal(path) {
+            self.buffer.extend_from_slice(path);
+            return Ok(Path { bytes: &self.buffer, redirect: false });
+        }
         let undone = self.escapes(options, path)?;
         self.segments(options)?;
         Ok(Path { bytes: &self.buffer, redirect: undone && options.escaped_slashes == EscapedSlashes::Redirect })
@@ -205,6 +209,16 @@ impl Normalizer {
         self.buffer.truncate(len);
         Ok(())
     }
+}
+
+/// Whether nothing about a path wants a second look; most are so.
+fn is_normal(path: &[u8]) -> bool {
+    let mut after_slash = false;
+    path.iter().all(|&byte| {
+        let is_plain = !matches!(byte, b'%' | b'\\') && !(after_slash && matches!(byte, b'/' | b'.'));
+        after_slash = byte == b'/';
+        is_plain
+    })
 }
 
 enum Segment {

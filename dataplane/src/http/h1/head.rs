@@ -118,13 +118,9 @@ pub(super) fn fields(bytes: &[u8], at: usize, count: usize, spans: &mut Spans) -
     let section = &bytes[at..];
     let mut rest = section;
     for _ in 0..count {
-        let line = memchr::memchr(b'\n', rest).and_then(|lf| {
-            let line = rest[..lf].strip_suffix(b"\r")?;
-            rest = &rest[lf + 1..];
-            Some(line)
-        });
-        if !line.is_some_and(|line| spans.push_line(line)) {
-            return Err(blame(section));
+        match spans.push_line(rest) {
+            Some(len) => rest = &rest[len..],
+            None => return Err(blame(section)),
         }
     }
     if rest != b"\r\n" {
@@ -174,16 +170,15 @@ pub(super) fn request_line(bytes: &[u8], at: usize, end: usize) -> Result<Line, 
     let method_end = line.iter().position(|&byte| !is_token_byte(byte)).unwrap_or(line.len());
     let (method, rest) = line.split_at(method_end);
     let target_end = rest.len().saturating_sub(VERSION_LEN + 1).max(1);
-    let parts = match rest {
-        [b' ', ..] if method_end > 0 => rest[1..target_end]
-            .iter()
-            .all(u8::is_ascii_graphic)
-            .then(|| (&rest[1..target_end], rest[target_end..].strip_prefix(b" ").and_then(version))),
-        _ => None,
-    };
-    let Some((target, Some(version))) = parts.filter(|(target, _)| !target.is_empty()) else {
+    let (target, word) = rest.split_at(target_end.min(rest.len()));
+    let (Some(target), Some(version)) =
+        (target.strip_prefix(b" ").filter(|target| !target.is_empty()), word.strip_prefix(b" ").and_then(version))
+    else {
         return Err(blame_request_line(line));
     };
+    if method.is_empty() || memchr::memchr(b' ', target).is_some() {
+        return Err(blame_request_line(line));
+    }
     check_method(method)?;
     let mut read = Line::new(version);
     read.word = Span::of(method, bytes);
@@ -300,15 +295,24 @@ fn split_scheme(target: &[u8]) -> Option<(Scheme, &[u8])> {
 /// RFC 3986 has fewer bytes than we let pass: browsers send some of the others (`|`, `^`, `{`, `[`) as they are. Never those beyond ASCII,
 /// those that end a URI in text, nor a fragment.
 fn check_target_bytes(part: &[u8]) -> Result<(), Refusal> {
+    const TABLE: &[bool; 256] = &TARGET_BYTES;
+    if part.iter().fold(true, |all, &byte| all & TABLE[usize::from(byte)]) {
+        return Ok(());
+    }
     // rfc9112 3.2: no form of target has a fragment.
-    if memchr::memchr(b'#', part).is_some() {
-        return Err(Refusal::TargetFragment);
-    }
-    if part.iter().any(|&b| !b.is_ascii_graphic() || matches!(b, b'"' | b'<' | b'>')) {
-        return Err(Refusal::TargetByte);
-    }
-    Ok(())
+    Err(if memchr::memchr(b'#', part).is_some() { Refusal::TargetFragment } else { Refusal::TargetByte })
 }
+
+const TARGET_BYTES: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut at = 0;
+    while at < table.len() {
+        let byte = at as u8;
+        table[at] = byte.is_ascii_graphic() && !matches!(byte, b'"' | b'<' | b'>' | b'#');
+        at += 1;
+    }
+    table
+};
 
 /// Reads a status line: `bytes[at..end]`, after which there is a CRLF.
 pub(super) fn status_line(bytes: &[u8], at: usize, end: usize) -> Result<Line, Refusal> {
