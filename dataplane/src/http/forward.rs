@@ -100,14 +100,7 @@ pub fn request<S: Sink>(
     let fields = request.fields;
     let port = Port::of(request.port());
     if options.x_forwarded {
-        let before = believed(fields, Name::XForwardedFor, client);
-        head.field_in_parts(b"x-forwarded-for", before.chain([&client.address[..]]))?;
-        if !fields.passes(Name::XForwardedProto) {
-            head.field(b"x-forwarded-proto", client.scheme.as_str().as_bytes())?;
-        }
-        if !fields.passes(Name::XForwardedHost) && !request.host().is_empty() {
-            head.field_in_parts(b"x-forwarded-host", [request.host(), &port.0])?;
-        }
+        x_forwarded(head, request, client, &port)?;
     }
     if options.forwarded {
         // rfc7239 4, 6: an IPv6 address in brackets and quotes; a host with a port in quotes.
@@ -127,6 +120,30 @@ pub fn request<S: Sink>(
     via(head, request.version(), options)
 }
 
+fn x_forwarded<S: Sink>(
+    head: &mut Head<'_, S>,
+    request: Request<'_>,
+    client: &Client,
+    port: &Port,
+) -> Result<(), WriteError> {
+    let fields = request.fields;
+    let said = [Name::XForwardedFor, Name::XForwardedProto, Name::XForwardedHost].map(|name| fields.has(name));
+    if said == [false; 3] && client.scheme == Scheme::Http && !request.host().is_empty() {
+        // By far the most: nobody was before. An address is digits, and hosts were looked at.
+        let (proto, host) = (&b"\r\nx-forwarded-proto: http\r\nx-forwarded-host: "[..], request.host());
+        return head.lines([b"x-forwarded-for: ", &client.address, proto, host, &port.0, b"\r\n"]);
+    }
+    let before = believed(fields, Name::XForwardedFor, client);
+    head.field_in_parts(b"x-forwarded-for", before.chain([&client.address[..]]))?;
+    if !fields.passes(Name::XForwardedProto) {
+        head.field(b"x-forwarded-proto", client.scheme.as_str().as_bytes())?;
+    }
+    if !fields.passes(Name::XForwardedHost) && !request.host().is_empty() {
+        head.field_in_parts(b"x-forwarded-host", [request.host(), &port.0])?;
+    }
+    Ok(())
+}
+
 /// Adds to a response that goes on what is to be said about its way here.
 pub fn response<S: Sink>(head: &mut Head<'_, S>, version: Version, options: Options<'_>) -> Result<(), WriteError> {
     // rfc9110 7.6.3 (MAY): in responses, too.
@@ -137,7 +154,12 @@ fn via<S: Sink>(head: &mut Head<'_, S>, version: Version, options: Options<'_>) 
     if options.via.is_empty() {
         return Ok(());
     }
-    head.field_in_parts(b"via", [version.number().as_bytes(), b" ", options.via])
+    let start: &[u8] = match version {
+        Version::Http10 => b"via: 1.0 ",
+        Version::Http11 => b"via: 1.1 ",
+        Version::Http2 => b"via: 2.0 ",
+    };
+    head.lines([start, options.via, b"\r\n"])
 }
 
 /// Whether we have forwarded this request before (RFC 9110 section 7.6.3): it goes in a circle.

@@ -313,7 +313,7 @@ impl Spans {
             self.text.extend_from_slice(b"\r\n");
         }
         let name = &mut self.text[at..at + colon];
-        name.iter_mut().for_each(|byte| *byte = lower_of_token(*byte));
+        name.iter_mut().zip(section).for_each(|(to, from)| *to = lower_of_token(*from));
         let known = Name::find(name);
         let ends_here = known.is_some_and(|name| matches!(name.role(), Role::Hop | Role::Framing));
         self.present |= known.map_or(0, |name| 1 << name as u8);
@@ -414,7 +414,11 @@ impl<'a> Fields<'a> {
         let text = &self.spans.text[..];
         fields.iter().map(|field| (field, field.name.slice(text), field.value.slice(text)))
     }
-    /// Whether a known name is there, and goes on.
+    /// Whether a known name is there.
+    pub(crate) fn has(self, name: Name) -> bool {
+        self.spans.has(name)
+    }
+    /// The same, and goes on.
     pub(crate) fn passes(self, name: Name) -> bool {
         self.spans.has(name) && self.entries().any(|(field, ..)| field.known == Some(name) && !field.ends_here)
     }

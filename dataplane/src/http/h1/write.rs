@@ -122,7 +122,7 @@ impl<'s, S: Sink> Head<'s, S> {
         sink.put(host)?;
         if let Some(port) = port {
             sink.put(b":")?;
-            put_number(sink, u64::from(port))?;
+            put_number(sink, u64::from(port), b"")?;
         }
         sink.put(CRLF)?;
         Ok(Self { sink, kind: Kind::Request, te: false, upgrade: false })
@@ -138,12 +138,16 @@ impl<'s, S: Sink> Head<'s, S> {
             return Err(WriteError::Content);
         }
         // rfc9110 2.5 (SHOULD): our own version, whatever the request's was.
-        sink.put(b"HTTP/1.1 ")?;
-        put_number(sink, u64::from(status))?;
-        // rfc9112 4 (MUST): the space, even without a reason.
-        sink.put(b" ")?;
-        sink.put(reason(status).as_bytes())?;
-        sink.put(CRLF)?;
+        if status == 200 {
+            sink.put(b"HTTP/1.1 200 OK\r\n")?;
+        } else {
+            sink.put(b"HTTP/1.1 ")?;
+            put_number(sink, u64::from(status), b"")?;
+            // rfc9112 4 (MUST): the space, even without a reason.
+            sink.put(b" ")?;
+            sink.put(reason(status).as_bytes())?;
+            sink.put(CRLF)?;
+        }
         Ok(Self { sink, kind: Kind::Response { status, peer }, te: false, upgrade: false })
     }
 
@@ -169,6 +173,11 @@ impl<'s, S: Sink> Head<'s, S> {
     /// All fields of another head that go on, as they are. They were looked at when they were read.
     pub fn pass(&mut self, fields: Fields<'_>) -> Result<(), WriteError> {
         fields.lines().try_for_each(|lines| self.sink.put(lines))
+    }
+
+    /// Whole lines that were looked at when they were made: pieces that a gateway writes with every message.
+    pub(in crate::http) fn lines<const N: usize>(&mut self, pieces: [&[u8]; N]) -> Result<(), WriteError> {
+        pieces.into_iter().try_for_each(|piece| self.sink.put(piece))
     }
 
     /// Says that trailers are welcome.
@@ -242,8 +251,7 @@ impl<'s, S: Sink> Head<'s, S> {
 
     fn put_length(&mut self, length: u64) -> Result<Left, WriteError> {
         self.sink.put(b"content-length: ")?;
-        put_number(self.sink, length)?;
-        self.sink.put(CRLF)?;
+        put_number(self.sink, length, CRLF)?;
         Ok(Left::Length(length))
     }
 
@@ -379,8 +387,10 @@ fn is_graphic(bytes: &[u8]) -> bool {
     bytes.iter().all(u8::is_ascii_graphic)
 }
 
-fn put_number(sink: &mut impl Sink, mut number: u64) -> Result<(), WriteError> {
-    let (mut digits, mut at) = ([0; 20], 20);
+/// A number, and what stands behind it.
+fn put_number(sink: &mut impl Sink, mut number: u64, end: &[u8]) -> Result<(), WriteError> {
+    let (mut digits, mut at) = ([0; 22], 22 - end.len());
+    digits[at..].copy_from_slice(end);
     loop {
         at -= 1;
         digits[at] = b'0' + (number % 10) as u8;
