@@ -44,6 +44,10 @@ impl Scan {
     pub(super) fn line_at(&self) -> usize {
         usize::from(self.line_at)
     }
+    /// Whether nothing was looked at at all.
+    pub(super) fn is_fresh(&self) -> bool {
+        (self.line_at, self.searched) == (0, 0)
+    }
     /// Whether nothing was looked at that belongs to a message.
     pub(super) fn is_between(&self) -> bool {
         self.searched == self.line_at
@@ -129,6 +133,21 @@ pub(super) fn fields(bytes: &[u8], at: usize, count: usize, spans: &mut Spans) -
     #[cfg(test)]
     foreign::reads_the_same_fields(section, spans);
     Ok(())
+}
+
+/// The same where nobody has looked yet. Where the section ends, its empty line included; `None`: it is not there as a whole, or something is wrong.
+pub(super) fn plain_fields(bytes: &[u8], at: usize, max: usize, spans: &mut Spans) -> Option<usize> {
+    spans.clear_fields();
+    let mut end = at;
+    while !bytes[end..].starts_with(b"\r\n") {
+        if spans.fields.len() == max {
+            return None;
+        }
+        end += spans.push_line(&bytes[end..])?;
+    }
+    #[cfg(test)]
+    foreign::reads_the_same_fields(&bytes[at..end + 2], spans);
+    Some(end + 2)
 }
 
 /// What is wrong with a section: its first line that is not a field.

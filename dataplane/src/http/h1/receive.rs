@@ -244,39 +244,54 @@ impl Receiver {
     }
 
     fn head(&mut self, input: &[u8], spans: &mut Spans) -> Result<Step, Refusal> {
+        let Some(len) = self.head_len(input, spans)? else { return Ok(Step::NeedMore { skip: 0 }) };
+        self.scan = Scan::default();
+        let framing = match self.side {
+            Side::Server => framing::request(&input[..len], spans)?,
+            Side::Client => framing::response(spans, self.asked)?,
+        };
+        self.follow(framing, spans.line.status)?;
+        Ok(Step::Head { len, framing })
+    }
+
+    /// Reads a head into the spans; `None`: it is not there as a whole.
+    fn head_len(&mut self, input: &[u8], spans: &mut Spans) -> Result<Option<usize>, Refusal> {
         let (line_bytes, head_bytes) = (usize::from(self.limits.line_bytes), usize::from(self.limits.head_bytes));
         let mut line_was_read = false;
         if self.state == State::StartLine {
+            if self.scan.is_fresh()
+                && let Some(len) = self.plain_head(&input[..input.len().min(head_bytes)], line_bytes, spans)
+            {
+                return Ok(Some(len));
+            }
             if !self.begin(input)? {
-                return Ok(Step::NeedMore { skip: 0 });
+                return Ok(None);
             }
             let long = if self.side == Side::Server { Refusal::TargetLong } else { Refusal::HeadLong };
-            let Some((at, end)) = self.scan.start_line(input, line_bytes, long)? else {
-                return Ok(Step::NeedMore { skip: 0 });
-            };
+            let Some((at, end)) = self.scan.start_line(input, line_bytes, long)? else { return Ok(None) };
             spans.line = self.start_line(input, at, end)?;
             line_was_read = true;
             self.state = State::Fields { at: end as u16 + 2 };
         }
         let State::Fields { at } = self.state else { unreachable!("a start line precedes the fields") };
         let fields_max = usize::from(self.limits.fields);
-        let Some(len) = self.scan.section(input, head_bytes, fields_max, Refusal::HeadLong)? else {
-            return Ok(Step::NeedMore { skip: 0 });
-        };
+        let Some(len) = self.scan.section(input, head_bytes, fields_max, Refusal::HeadLong)? else { return Ok(None) };
         if !line_was_read {
             // Other connections have used the scratch since.
             let line_at = if input.starts_with(b"\r\n") { 2 } else { 0 };
             spans.line = self.start_line(input, line_at, usize::from(at) - 2)?;
         }
-        let bytes = &input[..len];
-        head::fields(bytes, usize::from(at), usize::from(self.scan.fields), spans)?;
-        self.scan = Scan::default();
-        let framing = match self.side {
-            Side::Server => framing::request(bytes, spans)?,
-            Side::Client => framing::response(spans, self.asked)?,
-        };
-        self.follow(framing, spans.line.status)?;
-        Ok(Step::Head { len, framing })
+        head::fields(&input[..len], usize::from(at), usize::from(self.scan.fields), spans)?;
+        Ok(Some(len))
+    }
+
+    /// The same for a head that is there as a whole and has nothing that somebody would have to be told about: most are so. `None`: the longer way
+    /// says what there is.
+    fn plain_head(&self, input: &[u8], line_bytes: usize, spans: &mut Spans) -> Option<usize> {
+        let lf = memchr::memchr(b'\n', &input[..input.len().min(line_bytes)])?;
+        let end = lf.checked_sub(1).filter(|&end| input[end] == b'\r')?;
+        spans.line = self.start_line(input, 0, end).ok()?;
+        head::plain_fields(input, lf + 1, usize::from(self.limits.fields), spans)
     }
 
     /// Whether the first line has begun.
