@@ -140,8 +140,9 @@ impl Gateway {
                 total: io.now.since(exchange.began),
             });
         }
-        exchange.head.0.clear();
-        exchange.head.0.shrink_to(HTTP_WRITTEN_KEPT);
+        let head = &mut self.heads[x as usize].0;
+        head.clear();
+        head.shrink_to(HTTP_WRITTEN_KEPT);
         self.free.push(x);
     }
 

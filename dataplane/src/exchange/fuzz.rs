@@ -338,10 +338,12 @@ pub fn http_request(data: &[u8]) {
         exchange.rule = Some(RuleIndex(0));
         describe(&mut exchange, request, framing);
         let host = if request.host().is_empty() { (NO_HOST, None) } else { (request.host(), request.port()) };
-        let written = request::write_head(&mut exchange, http, &client, request, framing, &path, host, hops);
+        let mut head_written = Kept::default();
+        let written =
+            request::write_head(&mut head_written, &exchange, http, &client, request, framing, &path, host, hops);
         let message = Message::request(request, &path, framing);
         check_trust(&message.fields, client.is_trusted());
-        relay.head(message, &exchange.head.0, written)
+        relay.head(message, &head_written.0, written)
     });
     relay.check(Side::Server, setup.acts, &ADDED);
 }

@@ -90,6 +90,8 @@ pub struct Gateway {
     /// By the connection's place.
     legs: Vec<Leg>,
     exchanges: Vec<Exchange>,
+    /// By the same index: the request's head, as it goes on. Buffers stay, for they are as large as heads are here.
+    heads: Vec<Kept>,
     free: Vec<u32>,
     upstreams: Upstreams,
     /// Clients' deadlines, by the connection's place.
@@ -137,8 +139,6 @@ struct Exchange {
     // The request.
     version: Version,
     asked: Asked,
-    /// Its head, as it goes on.
-    head: Kept,
     content: Option<Content>,
     /// It may be sent once more (RFC 9110 section 9.2.2).
     idempotent: bool,
@@ -210,6 +210,7 @@ impl Gateway {
             served: Vec::new(),
             legs: Vec::new(),
             exchanges: Vec::new(),
+            heads: Vec::new(),
             free: Vec::new(),
             upstreams: Upstreams::new(&snapshot.backends, options.home, options.seed),
             wheel: Wheel::new(options.connections_max, Instant::ZERO),
@@ -432,16 +433,16 @@ impl Gateway {
         self.wheel.arm(i as u32, self.deadline(i));
     }
 
+    #[inline]
     fn new_exchange(&mut self, exchange: Exchange) -> u32 {
         match self.free.pop() {
             Some(x) => {
-                // The buffer stays: it is as large as heads are here.
-                let head = std::mem::take(&mut self.exchanges[x as usize].head);
-                self.exchanges[x as usize] = Exchange { head, ..exchange };
+                self.exchanges[x as usize] = exchange;
                 x
             }
             None => {
                 self.exchanges.push(exchange);
+                self.heads.push(Kept::default());
                 self.exchanges.len() as u32 - 1
             }
         }
@@ -449,6 +450,7 @@ impl Gateway {
 }
 
 impl Exchange {
+    #[inline]
     fn new(now: Instant, client: usize, listener: u16) -> Self {
         Self {
             client: client as u32,
@@ -464,7 +466,6 @@ impl Exchange {
             reused: false,
             version: Version::Http11,
             asked: Asked::Content,
-            head: Kept::default(),
             content: None,
             idempotent: false,
             body: Body::None,

@@ -13,7 +13,7 @@ use crate::{
         Refusal, Request, Side, Version, forward,
         h1::{
             Asked, Body, Framing,
-            write::{Content, Head, WriteError},
+            write::{Content, Head, Sink, WriteError},
         },
         head::{Form, Name, Scheme},
         normalize,
@@ -225,8 +225,9 @@ impl Gateway {
         }
         let on = self.upstreams.hash_on(backend);
         exchange.hash = on.map(|on| config::hash(on, leg.address, request.fields.iter()));
-        exchange.head.0.clear();
-        match write_head(exchange, http, &leg.client, request, framing, target, host, hops) {
+        let head = &mut self.heads[x as usize];
+        head.0.clear();
+        match write_head(head, exchange, http, &leg.client, request, framing, target, host, hops) {
             Ok(content) => {
                 exchange.content = Some(content);
                 Verdict::Forward(backend)
@@ -259,7 +260,8 @@ pub(super) fn describe(exchange: &mut Exchange, request: Request<'_>, framing: F
 /// The head as it goes on.
 #[allow(clippy::too_many_arguments)] // what a head is made of; a struct would be used once
 pub(super) fn write_head(
-    exchange: &mut Exchange,
+    sink: &mut impl Sink,
+    exchange: &Exchange,
     http: &config::Http,
     client: &forward::Client,
     request: Request<'_>,
@@ -270,7 +272,6 @@ pub(super) fn write_head(
 ) -> Result<Content, WriteError> {
     let rule = exchange.rule.expect("a rule was found");
     let filters = &http.rules[rule.0 as usize].filters;
-    let sink = &mut exchange.head;
     let port = (request.form() == Form::Authority).then(|| config::Digits::of(request.port().unwrap_or(80)));
     let port = port.as_ref().map_or(&b""[..], config::Digits::get);
     let target: &[&[u8]] = match (request.form(), request.query()) {

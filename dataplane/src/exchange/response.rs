@@ -128,7 +128,7 @@ impl Gateway {
             None => Ok(()),
         };
         if !is_raw {
-            written = written.and_then(|()| sink.put(&self.exchanges[x as usize].head.0));
+            written = written.and_then(|()| sink.put(&self.heads[x as usize].0));
         }
         match written {
             Ok(()) => {

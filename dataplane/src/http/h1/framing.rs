@@ -261,6 +261,10 @@ fn is_switchable(value: &[u8]) -> bool {
 }
 
 fn content_length(value: &[u8]) -> Result<u64, Refusal> {
+    // Most have few digits, which cannot overflow.
+    if matches!(value.len(), 1..=9) && value.iter().all(u8::is_ascii_digit) {
+        return Ok(value.iter().fold(0, |length, digit| length * 10 + u64::from(digit - b'0')));
+    }
     // rfc9110 8.6: digits and nothing else; a list, though it be of equal numbers, is refused.
     if value.contains(&b',') {
         return Err(Refusal::ContentLengthSeveral);
