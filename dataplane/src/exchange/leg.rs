@@ -248,6 +248,16 @@ impl Leg {
         let Some(id) = self.id else {
             return staged.frames.drain(..).for_each(|frame| io.out.drop(frame, Drop::ExchangeOver));
         };
+        if staged.frames.len() == 1
+            && self.output.is_empty()
+            && let Some(frame) = staged.frames.pop()
+        {
+            // Mostly it is one, and goes at once.
+            if let Err(frame) = io.tcp.send(id, frame, io.out) {
+                self.output.push(frame);
+            }
+            return;
+        }
         for frame in staged.frames.drain(..) {
             if !self.output.is_empty() {
                 self.output.push(frame);

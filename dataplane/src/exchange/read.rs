@@ -434,7 +434,9 @@ impl Gateway {
         to: usize,
         trailers: Option<(&HeadBytes, Side)>,
     ) -> bool {
-        let Some(content) = self.legs[to].content.take() else { return true };
+        let Some(content) = self.legs[to].content.take().filter(|content| !content.ends_by_itself()) else {
+            return true;
+        };
         let mut staged = std::mem::take(&mut self.staged);
         let mut sink = staged.sink(io.out);
         let ended = match trailers {

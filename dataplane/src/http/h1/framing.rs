@@ -190,6 +190,12 @@ impl Found {
     }
 
     fn read_connection(&mut self, value: &[u8], is_request: bool) -> Result<(), Refusal> {
+        // What most say.
+        if value.eq_ignore_ascii_case(b"keep-alive") {
+            self.keep_alive = true;
+            self.options += 1;
+            return if self.options > HTTP_CONNECTION_OPTIONS_MAX { Err(Refusal::Connection) } else { Ok(()) };
+        }
         // rfc9110 5.6.1.2 (MUST): empty elements are ignored.
         for option in elements(value).filter(|option| !option.is_empty()) {
             self.options += 1;

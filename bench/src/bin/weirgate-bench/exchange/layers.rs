@@ -154,7 +154,7 @@ impl Parts {
             let target: &[&[u8]] = &[request.path()];
             let mut head = Head::request(&mut sink, request.method(), target, request.host(), request.port())
                 .expect("a sound head");
-            request.fields.iter().try_for_each(|(name, value)| head.field(name, value)).expect("room");
+            head.pass(request.fields).expect("room");
             forward::request(&mut head, request, &self.who, adds(&self.options)).expect("room");
             let _ = black_box(head.end(Body::None, true)).expect("room");
         });
@@ -164,7 +164,7 @@ impl Parts {
             sink.0.clear();
             let response = spans.response(black_box(&self.answer));
             let mut head = Head::response(&mut sink, response.status(), Version::Http11).expect("a sound head");
-            response.fields.iter().try_for_each(|(name, value)| head.field(name, value)).expect("room");
+            head.pass(response.fields).expect("room");
             forward::response(&mut head, response.version(), adds(&self.options)).expect("room");
             let _ = black_box(head.end(Body::Length(100), true)).expect("room");
             sink.put(&self.answer[at - 100..]).expect("room");
