@@ -349,8 +349,6 @@ impl Gateway {
         self.legs[i].peer_closed = true;
         match (self.legs[i].role, self.legs[i].exchange) {
             (Role::Client, _) => self.advance_client(io, i),
-            // Our side is closed already, or will be behind what is still to be sent.
-            (Role::Leaving, _) => {}
             (Role::Upstream(_), Some(_)) => self.advance_upstream(io, i),
             (Role::Upstream(member), None) => {
                 io.out.counters.count(Counter::UpstreamIdleEnds);
@@ -361,7 +359,8 @@ impl Gateway {
                     io.tcp.release(id, io.out);
                 }
             }
-            (Role::Vacant, _) => {}
+            // Our side of one that leaves is closed already, or will be behind what is still to be sent.
+            (Role::Leaving | Role::Vacant, _) => {}
         }
     }
 

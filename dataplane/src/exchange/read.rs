@@ -256,8 +256,7 @@ impl Gateway {
                 (true, _) => self.read_proxy(io, i),
                 // What would be answered here needs room as much as what comes from an endpoint.
                 (false, false) if leg.may_write(io) => self.read_request(io, i),
-                (false, false) => Next::Wait,
-                (false, true) => Next::Wait,
+                (false, _) => Next::Wait,
             };
         };
         let exchange = &self.exchanges[x as usize];

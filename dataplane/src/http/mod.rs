@@ -98,7 +98,7 @@ pub(crate) fn value_len(bytes: &[u8]) -> usize {
     for (n, word) in words.iter().enumerate() {
         // Eight at a time: each byte below a space, or DEL, sets its highest bit; so may some above such a one, and tabs.
         let word = u64::from_le_bytes(*word);
-        let below = word.wrapping_sub(ONES * b' ' as u64) & !word;
+        let below = word.wrapping_sub(ONES * 0x20) & !word;
         let del = word ^ (ONES * 0x7f);
         let mut suspects = (below | del.wrapping_sub(ONES) & !del) & (ONES * 0x80);
         while suspects != 0 {

@@ -215,9 +215,9 @@ impl Normalizer {
 fn is_normal(path: &[u8]) -> bool {
     let mut after_slash = false;
     path.iter().all(|&byte| {
-        let is_plain = !matches!(byte, b'%' | b'\\') && !(after_slash && matches!(byte, b'/' | b'.'));
+        let is_odd = matches!(byte, b'%' | b'\\') || after_slash && matches!(byte, b'/' | b'.');
         after_slash = byte == b'/';
-        is_plain
+        !is_odd
     })
 }
 

@@ -15,7 +15,7 @@ use libtest_mimic::Failed;
 use std::io::{Read, Write};
 
 /// What each device must show.
-pub(crate) const CHECKS: [(&str, fn(&Lab) -> Result<(), Failed>); 10] = [
+pub(crate) const CHECKS: [(&str, fn(&Lab) -> Result<(), Failed>); 11] = [
     ("http::both_families_and_head", both_families_and_head),
     ("http::nothing_there_is_404", nothing_there),
     ("http::requests_say_who_was_before", requests_say_who),
@@ -26,6 +26,7 @@ pub(crate) const CHECKS: [(&str, fn(&Lab) -> Result<(), Failed>); 10] = [
     ("http::load_brings_no_error", under_load),
     ("http::an_endpoint_ends_and_comes_back", an_endpoint_ends),
     ("http::bytes_pass_as_they_are", bytes_pass),
+    ("http::ten_thousand_stay_connected", ten_thousand),
 ];
 
 /// As [`leaving_nothing`], once the backends' connections are over too: each nginx ends and starts again, and what was kept open goes with it.
@@ -236,6 +237,42 @@ fn bytes_pass(lab: &Lab) -> Result<(), Failed> {
             let right = said.contains("request: GET /headers HTTP/1.0\n") && said.contains("x-forwarded-for: \n");
             expect(right && said.contains("x-env: raw\n"), "the request as it was sent", &said)
         })
+    })
+}
+
+/// Ten thousand clients are connected at the same time, and each is answered twice on its connection.
+fn ten_thousand(lab: &Lab) -> Result<(), Failed> {
+    const CLIENTS: usize = 10_000;
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let wanted = CLIENTS as u64 + 1_000;
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current.is_some_and(|current| current < wanted) {
+        let maximum = maximum.map(|maximum| maximum.max(wanted));
+        setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum })?;
+    }
+    leaving_no_connection(lab, &[], || {
+        let mut streams = (0..CLIENTS).map(|_| connect("10.77.0.10", 80)).collect::<Result<Vec<_>, _>>()?;
+        // The first alone, so that the backend's hardware address is known: few packets may wait for that.
+        let (first, others) = streams.split_at_mut(1);
+        for _ in 0..2 {
+            for some in std::iter::once(&mut *first).chain(others.chunks_mut(200)) {
+                for stream in &mut *some {
+                    stream.write_all(b"GET /one HTTP/1.1\r\nhost: a\r\n\r\n")?;
+                }
+                for stream in some {
+                    let mut said = Vec::new();
+                    while !said.ends_with(b"backend-1\n") {
+                        let mut bytes = [0; 1024];
+                        let len = stream.read(&mut bytes)?;
+                        said.extend_from_slice(&bytes[..len]);
+                        let right = len > 0 && b"HTTP/1.1 200 ".starts_with(&said[..said.len().min(13)]);
+                        expect(right, "backend-1", &String::from_utf8_lossy(&said))?;
+                    }
+                }
+            }
+        }
+        let connections = lab.gauge_sum("tcp_connections")?;
+        expect(connections >= CLIENTS as u64, "ten thousand connections", &connections.to_string())
     })
 }
 
