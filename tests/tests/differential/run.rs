@@ -341,20 +341,11 @@ impl Run {
     fn collect(&mut self) -> Turn {
         let mut turn = Turn::default();
         self.tcp.flush(self.now(), &mut self.out);
-        while let Some(event) = self.tcp.poll_event() {
-            match event {
-                Event::Accepted { id, .. } => {
-                    (self.id, turn.opened) = (Some(id), true);
-                }
-                Event::Connected { .. } => turn.opened = true,
-                Event::Received { frame, .. } => {
-                    turn.text.extend(frame.to_vec());
-                    self.out.consume(frame);
-                }
-                Event::PeerClosed { .. } => turn.peer_closed = true,
-                Event::Closed { reason, .. } => turn.over = Some(reason),
-                Event::Writable { .. } | Event::Trouble { .. } => {}
-            }
+        self.listen_to(&mut turn);
+        // A graceful end is told when everything was read; the model tells it at once.
+        if let Some(id) = self.id.filter(|id| self.tcp.conn(self.now(), *id).is_none()) {
+            self.tcp.consume(id, u32::MAX);
+            self.listen_to(&mut turn);
         }
         while let Some((_, frame)) = self.tcp.poll_transmit() {
             let bytes = frame.to_vec();
@@ -370,6 +361,25 @@ impl Run {
         }
         self.out.free_discards();
         turn
+    }
+
+    /// What the application hears.
+    fn listen_to(&mut self, turn: &mut Turn) {
+        while let Some(event) = self.tcp.poll_event() {
+            match event {
+                Event::Accepted { id, .. } => {
+                    (self.id, turn.opened) = (Some(id), true);
+                }
+                Event::Connected { .. } => turn.opened = true,
+                Event::Received { frame, .. } => {
+                    turn.text.extend(frame.to_vec());
+                    self.out.consume(frame);
+                }
+                Event::PeerClosed { .. } => turn.peer_closed = true,
+                Event::Closed { reason, .. } => turn.over = Some(reason),
+                Event::Writable { .. } | Event::Trouble { .. } => {}
+            }
+        }
     }
 
     /// Every frame comes back.
