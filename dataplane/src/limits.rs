@@ -301,8 +301,11 @@ pub const HTTP_PARTIAL_BYTES_MAX: usize = 32 << 20;
 pub const HTTP_PARTIAL_SMALL: usize = 4 << 10;
 /// more only up to this part of what is left, so that a few hundred long ones leave something to everybody else.
 pub const HTTP_PARTIAL_PART: usize = 8;
-/// Content up to this many bytes is copied behind its head; longer stretches go by reference. See `bench/JOURNAL.md`.
+/// Content up to this many bytes is copied; longer stretches go by reference.
 pub const HTTP_COPY_MAX: usize = 512;
+/// Content that is all there with its head is copied behind it if both fit a segment of Ethernet: a second frame costs more than any such copy
+/// (`bench/JOURNAL.md`).
+pub const HTTP_WITH_HEAD_MAX: usize = 1_400;
 /// Content that is read and thrown away so that a connection persists, when the answer did not wait for it.
 pub const HTTP_DISCARD_MAX: u64 = 64 << 10;
 /// Content within which `requestBody` runs anew.

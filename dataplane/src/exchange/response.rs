@@ -16,7 +16,7 @@ use crate::{
         },
         head::Name,
     },
-    limits::{CONNECT_ATTEMPTS_MAX, HTTP_COPY_MAX},
+    limits::{CONNECT_ATTEMPTS_MAX, HTTP_WITH_HEAD_MAX},
     proxy_protocol::{self, Addresses},
     route::BackendIndex,
     snapshot::ProxyVersion,
@@ -320,7 +320,7 @@ impl Gateway {
     ) -> Result<Content, WriteError> {
         let rest = bytes.rest();
         let len = rest.len();
-        if len == 0 || len > HTTP_COPY_MAX || framing.body != Body::Length(len as u64) {
+        if len == 0 || head.0.len() + len > HTTP_WITH_HEAD_MAX || framing.body != Body::Length(len as u64) {
             return Ok(content);
         }
         let step = self.legs[j].step(rest, &mut self.spans);
