@@ -281,3 +281,70 @@ fn a_tunnels_last_bytes_survive_both_ends() {
         talk.legs.ends_clean();
     }
 }
+
+/// The same where nothing waits but the end: an end needs no room, and there is none.
+#[test]
+fn a_tunnels_end_needs_no_room() {
+    for from_endpoint in [true, false] {
+        // The first time: how much goes until some of it waits here. The second time not that last piece, but the end.
+        let mut pieces = usize::MAX;
+        for _ in 0..2 {
+            let mut talk = Talk::new(&over(1));
+            let client = talk.legs.client(9000);
+            talk.legs.runs();
+            talk.legs.says(client, b"hello");
+            talk.legs.runs();
+            let far = talk.endpoint();
+            let (speaker, listener) = if from_endpoint { (far, client) } else { (client, far) };
+            talk.legs.closes(listener);
+            talk.legs.ends().known(listener).deaf = true;
+            talk.legs.says(speaker, &vec![b'x'; 6_400_000]);
+            talk.legs.settles(Duration::from_secs(1));
+            let mut said = 0;
+            while said < pieces && !waits(&talk) {
+                talk.legs.says(speaker, &[b'x'; 1_400]);
+                talk.legs.settles(Duration::from_ms(2));
+                said += 1;
+            }
+            if pieces == usize::MAX {
+                pieces = said - 1;
+                continue;
+            }
+            assert!(!waits(&talk), "everything went on");
+            talk.legs.closes(speaker);
+            talk.legs.settles(Duration::from_secs(1));
+            talk.legs.listens(listener);
+            talk.legs.settles(Duration::from_secs(20));
+            let heard = talk.legs.ends().known(listener).heard.iter().filter(|&&byte| byte == b'x').count();
+            assert_eq!(heard, 6_400_000 + pieces * 1_400, "from the endpoint: {from_endpoint}");
+            assert!(talk.legs.ends().known(listener).peer_closed, "and the end");
+            talk.legs.ends_clean();
+        }
+    }
+}
+
+/// Whether bytes that came wait in the gateway.
+fn waits(talk: &Talk) -> bool {
+    talk.legs.gateway().tcp().conns(talk.legs.now()).any(|conn| conn.unconsumed > 0)
+}
+
+/// A listener's time for heads begins with the first byte of one, whatever came before it, and a 408 is of the request that it is about.
+#[test]
+fn a_slow_head_behind_an_empty_line_is_no_slower() {
+    let mut talk = Talk::new(&over(1));
+    // Somebody else's HEAD that is refused as content.
+    talk.says(&wire("POST / HTTP/1.1|Host: a|Transfer-Encoding: chunked||"));
+    talk.says(&wire("HEAD |"));
+    let client = talk.legs.client(80);
+    talk.legs.runs();
+    talk.legs.says(client, wire("OPTIONS * HTTP/1.1|Host: a|Max-Forwards: 0||").as_bytes());
+    talk.legs.runs();
+    for piece in ["|", "G", "E", "T"] {
+        talk.legs.says(client, wire(piece).as_bytes());
+        talk.legs.runs();
+    }
+    talk.legs.settles(Duration::from_secs(15));
+    let text = talk.heard(client);
+    assert!(text.contains("HTTP/1.1 408 ") && text.ends_with("request timeout\n"), "{text}");
+    talk.legs.ends_clean();
+}

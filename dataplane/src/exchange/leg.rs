@@ -198,6 +198,11 @@ impl Leg {
         self.partial.iter().any(|byte| !matches!(byte, b'\r' | b'\n'))
     }
 
+    /// Whether the peer has closed and everything that came was read.
+    pub(super) fn is_read_out(&self) -> bool {
+        self.peer_closed && self.input.is_empty()
+    }
+
     /// Frames that wait here.
     pub(super) fn held(&self) -> usize {
         self.input.len() + self.output.len()

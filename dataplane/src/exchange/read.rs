@@ -176,6 +176,7 @@ impl Gateway {
                 copy.drain(..skip);
                 self.partial_bytes += copy.len();
                 self.legs[i].partial = copy;
+                self.head_began(i, io);
                 self.used(io, i, frame.expect("just put there"), taken);
                 Ok(Came::Nothing)
             }
@@ -264,6 +265,10 @@ impl Gateway {
             return Next::Wait;
         }
         let to = exchange.upstream.map(|j| j as usize);
+        if exchange.is_tunnel && leg.is_read_out() && to.is_some_and(|j| self.legs[j].connected) {
+            // An end takes no room, and must not wait for any: what comes next is that the connection is over.
+            return self.client_ended(io, i, x, to);
+        }
         match to {
             _ if exchange.discards || exchange.body == Body::None && !exchange.begun => {}
             Some(j) if self.legs[j].connected && self.legs[j].may_write(io) => {}
@@ -506,6 +511,6 @@ impl Gateway {
 }
 
 /// Whether a head that was refused begins as one of a HEAD does.
-fn is_head(bytes: &[u8]) -> bool {
+pub(super) fn is_head(bytes: &[u8]) -> bool {
     bytes.trim_ascii_start().starts_with(b"HEAD ")
 }

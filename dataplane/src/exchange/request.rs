@@ -3,7 +3,7 @@
 use super::{
     Exchange, Gateway, config,
     leg::{Io, Role},
-    read::{Came, Next},
+    read::{Came, Next, is_head},
     record::Ended,
 };
 use crate::{
@@ -66,6 +66,7 @@ impl Gateway {
 
     /// A head that has begun did not come in time.
     pub(super) fn head_timed_out(&mut self, io: &mut Io<'_>, i: usize) {
+        self.refused_head = is_head(&self.legs[i].partial);
         let x = self.begin_unread(io, i);
         self.answer(io, x, 408, Ended::HeadTimeout);
     }

@@ -209,6 +209,11 @@ impl Gateway {
         let exchange = &self.exchanges[x as usize];
         let client = exchange.client as usize;
         let leg = &self.legs[j];
+        if exchange.is_tunnel && !exchange.response_done && leg.is_read_out() {
+            // An end takes no room, and must not wait for any: what comes next is that the connection is over.
+            self.response_ended(io, x, client);
+            return Next::Wait;
+        }
         if exchange.response_done || !leg.connected || leg.is_cut || !self.legs[client].may_write(io) {
             return Next::Wait;
         }
@@ -460,7 +465,7 @@ pub(super) fn write_head(
         return head.end_with_upgrade(protocol);
     }
     // rfc9110 6.6.1 (MUST): whoever has a clock says when it came, if its sender does not.
-    if status >= 200 && !date.is_empty() && response.fields.known(Name::Date).next().is_none() {
+    if status >= 200 && !date.is_empty() && !response.fields.passes(Name::Date) {
         head.field(b"date", date)?;
     }
     if status == 426 {

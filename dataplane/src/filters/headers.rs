@@ -36,10 +36,11 @@ pub struct HeaderModifier {
 
 /// Fields that say where a message ends, whom it is for, or how this hop works: the codec writes them, and a filter that did would let two
 /// readers see two messages. `Host` is for `URLRewrite`.
-const NOT_OURS: [&str; 15] = [
+const NOT_OURS: [&str; 16] = [
     "close",
     "connection",
     "content-length",
+    "date",
     "expect",
     "host",
     "http2-settings",

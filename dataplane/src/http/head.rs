@@ -63,6 +63,8 @@ macro_rules! names {
     };
 }
 
+const _: () = assert!((Name::WwwAuthenticate as u8) < 64, "a set of names is a word");
+
 /// What becomes of a field between the legs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Role {

@@ -410,7 +410,9 @@ impl Tcp {
         let Some(i) = self.connections.find(id) else { return self.consume_unread(id, bytes) };
         let hot = &mut self.connections.hot[i];
         hot.rcv_unconsumed = hot.rcv_unconsumed.saturating_sub(bytes);
-        hot.marks.clear(Marks::STANDING);
+        if bytes > 0 {
+            hot.marks.clear(Marks::STANDING);
+        }
         self.touch(i);
     }
 
