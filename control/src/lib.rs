@@ -1,7 +1,9 @@
 //! Around the data plane: its configuration (text -> model -> snapshot) and what an operator sees of it.
 //!
 //! * [`config`]: YAML to a [`Snapshot`](weirgate_dataplane::snapshot::Snapshot). The data plane never reads YAML.
+//! * [`explain`]: what becomes of a request, with each rule's reason.
 //! * [`stat`]: the counters that a running data plane publishes, as a table or JSON.
 
 pub mod config;
+pub mod explain;
 pub mod stat;

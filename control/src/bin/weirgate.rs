@@ -4,10 +4,16 @@
 
 use clap::{Parser, Subcommand, ValueEnum};
 use std::{
+    net::IpAddr,
     path::{Path, PathBuf},
     process::ExitCode,
 };
-use weirgate_control::{config, stat::Statistics};
+use weirgate_control::{
+    config,
+    explain::{self, Question},
+    stat::Statistics,
+};
+use weirgate_dataplane::snapshot::Snapshot;
 
 /// Operates Weirgate.
 #[derive(Parser)]
@@ -33,6 +39,27 @@ enum Command {
         /// Where the snapshot goes.
         #[arg(short, long, value_name = "SNAPSHOT")]
         output: PathBuf,
+    },
+    /// Say what becomes of a request, with each rule's reason. Nothing is sent.
+    Explain {
+        /// Its method.
+        #[arg(value_name = "METHOD")]
+        method: String,
+        /// Its URL, such as http://shop.example.com/cart/7.
+        #[arg(value_name = "URL")]
+        url: String,
+        /// A field, as 'name: value'; may stand there several times.
+        #[arg(short = 'H', long = "header", value_name = "FIELD")]
+        fields: Vec<String>,
+        /// The configuration's files.
+        #[arg(short, long = "file", required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+        /// Who sends it: from those that a listener trusts, forwarding fields are believed.
+        #[arg(long, value_name = "ADDRESS", default_value = "192.0.2.1")]
+        client: IpAddr,
+        /// How to show it.
+        #[arg(short, long, value_enum, default_value_t = Format::Table)]
+        output: Format,
     },
     /// Show the counters of a running data plane.
     Stat {
@@ -61,17 +88,43 @@ fn main() -> ExitCode {
     match Options::parse().command {
         Command::Validate { files } => compile(&files, None),
         Command::Compile { files, output } => compile(&files, Some(&output)),
+        Command::Explain { method, url, fields, files, client, output } => {
+            explain(&files, &Question { method, url, fields, client }, output)
+        }
         Command::Stat { run_dir, all, output } => stat(&run_dir, all, output),
     }
 }
 
-fn compile(files: &[PathBuf], output: Option<&Path>) -> ExitCode {
-    let snapshot = match config::read(files).and_then(|files| config::compile(&files)) {
+/// The configuration's snapshot; or findings are shown.
+fn snapshot(files: &[PathBuf]) -> Result<Snapshot, ExitCode> {
+    config::read(files).and_then(|files| config::compile(&files)).map_err(|findings| {
+        findings.iter().for_each(|finding| eprintln!("{finding}"));
+        ExitCode::from(FINDINGS)
+    })
+}
+
+fn explain(files: &[PathBuf], question: &Question, output: Format) -> ExitCode {
+    let snapshot = match snapshot(files) {
         Ok(snapshot) => snapshot,
-        Err(findings) => {
-            findings.iter().for_each(|finding| eprintln!("{finding}"));
+        Err(code) => return code,
+    };
+    match (explain::explain(&snapshot, question), output) {
+        (Ok(explanation), Format::Table) => print!("{explanation}"),
+        (Ok(explanation), Format::Json) => {
+            println!("{}", serde_json::to_string_pretty(&explanation).expect("string keys only"));
+        }
+        (Err(error), _) => {
+            eprintln!("{error}");
             return ExitCode::from(FINDINGS);
         }
+    }
+    ExitCode::SUCCESS
+}
+
+fn compile(files: &[PathBuf], output: Option<&Path>) -> ExitCode {
+    let snapshot = match snapshot(files) {
+        Ok(snapshot) => snapshot,
+        Err(code) => return code,
     };
     let Some(output) = output else { return ExitCode::SUCCESS };
     // Beside it first, so that nobody reads half a snapshot.

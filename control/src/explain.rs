@@ -1,0 +1,333 @@
+//! What becomes of a request, and why: a listener's own reading of its head, and what each rule says to it. Nothing is sent, and no data plane asked.
+
+use serde::Serialize;
+use std::{fmt, net::IpAddr};
+use weirgate_dataplane::{
+    filters::FilterSpec,
+    http::{
+        Refusal, Side, Spans,
+        authority::Authority,
+        forward::{self, Client},
+        h1::{Receiver, Step},
+        head::Scheme,
+        normalize::{self, Normalizer},
+    },
+    route::{self, Explained, Rule, RuleIndex},
+    snapshot::{HttpListener, Snapshot},
+};
+
+/// A request that somebody asks about.
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// The method.
+    pub method: String,
+    /// `http://host[:port]/path?query`.
+    pub url: String,
+    /// Fields, each as `name: value`.
+    pub fields: Vec<String>,
+    /// Who would send it: what it says about those before it is believed if the listener trusts it.
+    pub client: IpAddr,
+}
+
+/// What would become of it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Explanation {
+    /// The listener's name.
+    pub listener: String,
+    /// The host that is asked, as rules see it.
+    pub host: String,
+    /// The path in its one form.
+    pub path: String,
+    /// What happens.
+    pub outcome: Outcome,
+    /// What each rule said, in the order given.
+    pub rules: Vec<Explained>,
+    /// The same, for people.
+    #[serde(skip)]
+    said: Vec<String>,
+}
+
+/// What happens to a request.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Outcome {
+    /// Its head is refused.
+    Refused {
+        /// The status of the answer.
+        status: u16,
+        /// The name under which it is counted.
+        reason: &'static str,
+    },
+    /// The client is sent to the same path in its normal form.
+    Redirected,
+    /// No rule takes it.
+    NoRoute,
+    /// A rule takes it.
+    Taken {
+        /// The rule.
+        rule: RuleIndex,
+        /// What its filters are, in order.
+        filters: Vec<&'static str>,
+        /// Where it may go, with parts of a hundred and endpoints.
+        backends: Vec<Share>,
+    },
+}
+
+/// A backend's part of a rule's requests.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Share {
+    /// Its name.
+    pub backend: String,
+    /// Parts of a hundred.
+    pub percent: f64,
+    /// Addresses and ports.
+    pub endpoints: Vec<String>,
+}
+
+/// Says what would become of a request.
+///
+/// # Errors
+/// What is wrong with the question, or that nobody listens there.
+pub fn explain(snapshot: &Snapshot, question: &Question) -> Result<Explanation, String> {
+    let url = Url::parse(&question.url)?;
+    let listener = listener_of(snapshot, &url)?;
+    let head = head_of(question, &url)?;
+    let mut explanation = Explanation {
+        listener: listener.name.clone(),
+        host: String::from_utf8_lossy(url.authority.host).to_lowercase(),
+        path: url.target.split('?').next().unwrap_or_default().to_owned(),
+        outcome: Outcome::NoRoute,
+        rules: Vec::new(),
+        said: Vec::new(),
+    };
+    if let Err(refusal) = judge(snapshot, listener, question, &head, &mut explanation) {
+        explanation.outcome = Outcome::Refused { status: refusal.status(Side::Server), reason: refusal.name() };
+    }
+    Ok(explanation)
+}
+
+/// As a worker does it.
+fn judge(
+    snapshot: &Snapshot,
+    listener: &HttpListener,
+    question: &Question,
+    head: &[u8],
+    explanation: &mut Explanation,
+) -> Result<(), Refusal> {
+    let options = &listener.options;
+    let mut spans = Spans::new();
+    let step = Receiver::new(Side::Server, options.limits()).step(head, &mut spans)?;
+    let Step::Head { .. } = step else { return Err(Refusal::Truncated) };
+    let is_trusted = options.trusted.iter().any(|network| network.contains(question.client));
+    forward::believe(&Client::new(question.client, Scheme::Http, is_trusted), &mut spans);
+    normalize::underscores(options.normalize(), &mut spans)?;
+    let request = spans.request(head);
+    let mut normalizer = Normalizer::new();
+    let path = normalizer.request(options.normalize(), request)?;
+    explanation.host = String::from_utf8_lossy(request.host()).into_owned();
+    explanation.path = String::from_utf8_lossy(path.bytes).into_owned();
+    if path.redirect {
+        explanation.outcome = Outcome::Redirected;
+        return Ok(());
+    }
+    let asked = route::Request {
+        method: request.method(),
+        host: request.host(),
+        path: path.bytes,
+        query: request.query(),
+        fields: request.fields.iter(),
+    };
+    let table = route::compile(listener.rules.clone()).expect("the snapshot was checked");
+    explanation.rules = table.explain(&asked);
+    let name = |index| table.name(index).0.to_owned() + "/" + &table.name(index).1;
+    explanation.said = explanation.rules.iter().map(|it| format!("{}: {}", name(it.index), it.verdict)).collect();
+    if let Some(found) = table.find(&asked) {
+        let mut rules = listener.rules.routes.iter().flat_map(|route| &route.rules);
+        let rule = rules.nth(found.rule.0 as usize).expect("a rule of this table");
+        explanation.outcome = taken(snapshot, found.rule, rule);
+    }
+    Ok(())
+}
+
+fn taken(snapshot: &Snapshot, index: RuleIndex, rule: &Rule) -> Outcome {
+    let filters = rule.filters.iter().map(|filter| match filter {
+        FilterSpec::RequestHeaderModifier(_) => "request header fields",
+        FilterSpec::ResponseHeaderModifier(_) => "response header fields",
+        FilterSpec::UrlRewrite(_) => "URL rewrite",
+        FilterSpec::Redirect(_) => "answers with a redirect",
+        FilterSpec::DirectResponse(_) => "answers by itself",
+    });
+    let sum: f64 = rule.backends.iter().map(|share| f64::from(share.weight)).sum();
+    let backends = rule.backends.iter().filter(|share| share.weight > 0).map(|share| {
+        let backend = &snapshot.backends[share.backend.0 as usize];
+        Share {
+            backend: backend.name.clone(),
+            percent: f64::from(share.weight) * 100.0 / sum,
+            endpoints: backend.endpoints.iter().map(|endpoint| endpoint.address.to_string()).collect(),
+        }
+    });
+    Outcome::Taken { rule: index, filters: filters.collect(), backends: backends.collect() }
+}
+
+/// What is asked.
+struct Url<'a> {
+    said: &'a str,
+    authority: Authority<'a>,
+    port: u16,
+    /// Path and query.
+    target: &'a str,
+}
+
+impl<'a> Url<'a> {
+    fn parse(url: &'a str) -> Result<Self, String> {
+        let rest = url.strip_prefix("http://").ok_or_else(|| format!("{url:?} does not begin with http://"))?;
+        let end = rest.find(['/', '?']).unwrap_or(rest.len());
+        let (said, target) = rest.split_at(end);
+        let authority = Authority::parse(said.as_bytes()).map_err(|_| format!("{said:?} is no host and port"))?;
+        Ok(Self {
+            said,
+            authority,
+            port: authority.port.unwrap_or(80),
+            target: if target.is_empty() { "/" } else { target },
+        })
+    }
+
+    /// The host, if it is an address.
+    fn address(&self) -> Option<IpAddr> {
+        std::str::from_utf8(self.authority.host).ok()?.trim_matches(['[', ']']).parse().ok()
+    }
+}
+
+/// Whom a client reaches at this address and port: of several, the one of the very address.
+fn listener_of<'s>(snapshot: &'s Snapshot, url: &Url<'_>) -> Result<&'s HttpListener, String> {
+    let at_port = || snapshot.http.iter().filter(|listener| listener.port == url.port);
+    let of_address = url.address().and_then(|address| at_port().find(|listener| listener.address == Some(address)));
+    let of_all = || at_port().find(|listener| listener.address.is_none());
+    // A name may lead to any address of ours.
+    let of_name = || at_port().next().filter(|_| url.address().is_none());
+    of_address.or_else(of_all).or_else(of_name).ok_or_else(|| {
+        let all = snapshot.http.iter().map(|listener| match listener.address {
+            Some(address) => format!("{} ({}, port {})", listener.name, address, listener.port),
+            None => format!("{} (port {})", listener.name, listener.port),
+        });
+        let all: Vec<_> = all.collect();
+        let all = if all.is_empty() { "there is none".into() } else { all.join(", ") };
+        format!("no HTTP listener takes {}, port {}; listeners: {all}", url.said, url.port)
+    })
+}
+
+fn head_of(question: &Question, url: &Url<'_>) -> Result<Vec<u8>, String> {
+    let is_connect = question.method == "CONNECT";
+    let target = if is_connect { url.said } else { url.target };
+    let mut head = format!("{} {target} HTTP/1.1\r\n", question.method);
+    let names = |field: &String, name: &str| field.split(':').next().is_some_and(|n| n.eq_ignore_ascii_case(name));
+    if !question.fields.iter().any(|field| names(field, "host")) {
+        head += &format!("Host: {}\r\n", url.said);
+    }
+    for field in &question.fields {
+        if !field.contains(':') {
+            return Err(format!("{field:?} is no field: write 'name: value'"));
+        }
+        head += field;
+        head += "\r\n";
+    }
+    head += "\r\n";
+    Ok(head.into_bytes())
+}
+
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "listener  {}", self.listener)?;
+        writeln!(f, "host      {}", self.host)?;
+        writeln!(f, "path      {}", self.path)?;
+        for (n, said) in self.said.iter().enumerate() {
+            writeln!(f, "{}  {said}", if n == 0 { "rules   " } else { "        " })?;
+        }
+        match &self.outcome {
+            Outcome::Refused { status, reason } => writeln!(f, "refused   {status}, counted as {reason}"),
+            Outcome::Redirected => writeln!(f, "redirect  307, to the path above"),
+            Outcome::NoRoute => writeln!(f, "no route  404"),
+            Outcome::Taken { filters, backends, .. } => {
+                if !filters.is_empty() {
+                    writeln!(f, "filters   {}", filters.join(", "))?;
+                }
+                for (n, Share { backend, percent, endpoints }) in backends.iter().enumerate() {
+                    let label = if n == 0 { "backends" } else { "        " };
+                    let endpoints = if endpoints.is_empty() { "no endpoint".into() } else { endpoints.join(", ") };
+                    writeln!(f, "{label}  {backend}, {percent:.0} %: {endpoints}")?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ask(method: &str, url: &str, fields: &[&str]) -> String {
+        ask_of(|_| {}, method, url, fields)
+    }
+
+    fn ask_of(change: impl Fn(&mut Snapshot), method: &str, url: &str, fields: &[&str]) -> String {
+        let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/gateway.yaml")).unwrap();
+        let mut snapshot = crate::config::compile(&[("gateway.yaml".into(), text)]).unwrap();
+        change(&mut snapshot);
+        let question = Question {
+            method: method.into(),
+            url: url.into(),
+            fields: fields.iter().map(|&field| field.into()).collect(),
+            client: [192, 0, 2, 1].into(),
+        };
+        explain(&snapshot, &question).map_or_else(|error| error, |explanation| explanation.to_string())
+    }
+
+    #[test]
+    fn each_rule_says_why() {
+        let canary = [
+            "listener  http",
+            "host      shop.example.com",
+            "path      /cart/7",
+            "rules     shop/cart: chosen",
+            "          shop/old: the path is not PathPrefix \"/basket\"",
+            "          rest/health: the path is not Exact \"/healthz\"",
+            "          rest/#1: matches, but the chosen rule has a more specific hostname",
+            "filters   request header fields, URL rewrite",
+            "backends  cart-v1, 90 %: 10.77.0.11:8080",
+            "          cart-v2, 10 %: 10.77.0.12:8080",
+            "",
+        ];
+        assert_eq!(ask("GET", "http://shop.example.com/x/..//cart/7", &["x-canary: 1"]), canary.join("\n"));
+    }
+
+    #[test]
+    fn heads_are_read_as_a_listener_reads_them() {
+        for (method, url, fields, wanted) in [
+            ("GET", "http://shop.example.com/a/..;/b", &[][..], "refused   400, counted as dot_parameters\n"),
+            ("GET", "http://shop.example.com/", &["x_y: 1"], "refused   400, counted as field_underscore\n"),
+            ("get", "http://shop.example.com/", &[], "refused   400, counted as method_case\n"),
+            ("GET", "http://10.77.0.10/", &["Host: shop.example.com"], "no route  404\n"),
+            ("CONNECT", "http://10.77.0.10:80/", &[], "no route  404\n"),
+            ("POST", "http://shop.example.com/basket", &[], "filters   answers with a redirect\n"),
+        ] {
+            // Without the rule that takes everything.
+            let said = ask_of(|snapshot| _ = snapshot.http[0].rules.routes.pop(), method, url, fields);
+            assert!(said.ends_with(wanted), "{method} {url}: {said}");
+        }
+    }
+
+    #[test]
+    fn questions_that_cannot_be_answered_are_said_so() {
+        for (url, field, wanted) in [
+            ("http://a:81/", "a: b", "no HTTP listener takes a:81, port 81; listeners: http (port 80)"),
+            ("ftp://a/", "a: b", "\"ftp://a/\" does not begin with http://"),
+            ("http://a b/", "a: b", "\"a b\" is no host and port"),
+            ("http://a/", "nonsense", "\"nonsense\" is no field: write 'name: value'"),
+        ] {
+            assert_eq!(ask("GET", url, &[field]), wanted);
+        }
+    }
+}
