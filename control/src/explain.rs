@@ -6,11 +6,12 @@ use weirgate_dataplane::{
     filters::FilterSpec,
     http::{
         Refusal, Side, Spans,
+        admit::{Admitted, admit},
         authority::Authority,
         forward::{self, Client},
         h1::{Receiver, Step},
         head::Scheme,
-        normalize::{self, Normalizer},
+        normalize::Normalizer,
     },
     route::{self, Explained, Rule, RuleIndex},
     snapshot::{HttpListener, Snapshot},
@@ -57,6 +58,13 @@ pub enum Outcome {
         /// The status of the answer.
         status: u16,
         /// The name under which it is counted.
+        reason: &'static str,
+    },
+    /// It is answered before any rule sees it.
+    Answered {
+        /// The status of the answer.
+        status: u16,
+        /// Why.
         reason: &'static str,
     },
     /// The client is sent to the same path in its normal form.
@@ -121,24 +129,27 @@ fn judge(
     let step = Receiver::new(Side::Server, options.limits()).step(head, &mut spans)?;
     let Step::Head { .. } = step else { return Err(Refusal::Truncated) };
     let is_trusted = options.trusted.iter().any(|network| network.contains(question.client));
-    forward::believe(&Client::new(question.client, Scheme::Http, is_trusted), &mut spans);
-    normalize::underscores(options.normalize(), &mut spans)?;
-    let request = spans.request(head);
+    let client = Client::new(question.client, Scheme::Http, is_trusted);
     let mut normalizer = Normalizer::new();
-    let path = normalizer.request(options.normalize(), request)?;
+    let Admitted { path, hops } = admit(head, &mut spans, &client, options.normalize(), &mut normalizer)?;
+    let request = spans.request(head);
     explanation.host = String::from_utf8_lossy(request.host()).into_owned();
     explanation.path = String::from_utf8_lossy(path.bytes).into_owned();
     if path.redirect {
         explanation.outcome = Outcome::Redirected;
         return Ok(());
     }
-    let asked = route::Request {
-        method: request.method(),
-        host: request.host(),
-        path: path.bytes,
-        query: request.query(),
-        fields: request.fields.iter(),
-    };
+    let via = forward::Options { via: options.name.as_bytes(), ..forward::Options::default() };
+    if forward::is_loop(request.fields, via) {
+        explanation.outcome = Outcome::Answered { status: 508, reason: "it was here before (Via)" };
+        return Ok(());
+    }
+    if hops == Some(0) {
+        let status = if request.method() == b"TRACE" { 501 } else { 204 };
+        explanation.outcome = Outcome::Answered { status, reason: "it may not be forwarded again (Max-Forwards)" };
+        return Ok(());
+    }
+    let asked = route::asked(request, path.bytes);
     let table = route::compile(listener.rules.clone()).expect("the snapshot was checked");
     explanation.rules = table.explain(&asked);
     let name = |index| table.name(index).0.to_owned() + "/" + &table.name(index).1;
@@ -247,6 +258,7 @@ impl fmt::Display for Explanation {
         }
         match &self.outcome {
             Outcome::Refused { status, reason } => writeln!(f, "refused   {status}, counted as {reason}"),
+            Outcome::Answered { status, reason } => writeln!(f, "answered  {status}: {reason}"),
             Outcome::Redirected => writeln!(f, "redirect  307, to the path above"),
             Outcome::NoRoute => writeln!(f, "no route  404"),
             Outcome::Taken { filters, backends, .. } => {
@@ -308,6 +320,14 @@ mod tests {
         for (method, url, fields, wanted) in [
             ("GET", "http://shop.example.com/a/..;/b", &[][..], "refused   400, counted as dot_parameters\n"),
             ("GET", "http://shop.example.com/", &["x_y: 1"], "refused   400, counted as field_underscore\n"),
+            ("OPTIONS", "http://shop.example.com/", &["Max-Forwards: x"], "refused   400, counted as max_forwards\n"),
+            (
+                "OPTIONS",
+                "http://shop.example.com/",
+                &["Max-Forwards: 0"],
+                "answered  204: it may not be forwarded again (Max-Forwards)\n",
+            ),
+            ("GET", "http://shop.example.com/", &["Via: 1.1 weirgate"], "answered  508: it was here before (Via)\n"),
             ("get", "http://shop.example.com/", &[], "refused   400, counted as method_case\n"),
             ("GET", "http://10.77.0.10/", &["Host: shop.example.com"], "no route  404\n"),
             ("CONNECT", "http://10.77.0.10:80/", &[], "no route  404\n"),

@@ -7,7 +7,7 @@ use weirgate_dataplane::{
     snapshot::{Backend, Snapshot},
     time::Duration,
 };
-use weirgate_tests::exchange::{Talk, endpoint, gateway, over, to_backend};
+use weirgate_tests::exchange::{Conn, Talk, endpoint, gateway, over, to_backend};
 
 fn wire(text: &str) -> String {
     text.replace('|', "\r\n")
@@ -256,18 +256,24 @@ fn a_refusal_reaches_whoever_has_closed() {
     }
 }
 
+/// A connection that is passed on: who will speak, and who will listen.
+fn passed_on(from_endpoint: bool) -> (Talk, Conn, Conn) {
+    let mut talk = Talk::new(&over(1));
+    let client = talk.legs.client(9000);
+    talk.legs.runs();
+    talk.legs.says(client, b"hello");
+    talk.legs.runs();
+    let far = talk.endpoint();
+    let (speaker, listener) = if from_endpoint { (far, client) } else { (client, far) };
+    (talk, speaker, listener)
+}
+
 /// rfc9110 9.3.6 (MUST): what came before a side closed is still sent to the other, however slowly that reads.
 #[test]
 fn a_tunnels_last_bytes_survive_both_ends() {
     // More than the listener and our queue to it take while it does not read; the rest waits here, with its end, or at the speaker.
     for (from_endpoint, len) in [(true, 7_100_000), (false, 7_100_000), (true, 11_300_000), (false, 14_800_000)] {
-        let mut talk = Talk::new(&over(1));
-        let client = talk.legs.client(9000);
-        talk.legs.runs();
-        talk.legs.says(client, b"hello");
-        talk.legs.runs();
-        let far = talk.endpoint();
-        let (speaker, listener) = if from_endpoint { (far, client) } else { (client, far) };
+        let (mut talk, speaker, listener) = passed_on(from_endpoint);
         talk.legs.ends().known(listener).deaf = true;
         talk.legs.says(speaker, &vec![b'x'; len]);
         talk.legs.closes(speaker);
@@ -289,13 +295,7 @@ fn a_tunnels_end_needs_no_room() {
         // The first time: how much goes until some of it waits here. The second time not that last piece, but the end.
         let mut pieces = usize::MAX;
         for _ in 0..2 {
-            let mut talk = Talk::new(&over(1));
-            let client = talk.legs.client(9000);
-            talk.legs.runs();
-            talk.legs.says(client, b"hello");
-            talk.legs.runs();
-            let far = talk.endpoint();
-            let (speaker, listener) = if from_endpoint { (far, client) } else { (client, far) };
+            let (mut talk, speaker, listener) = passed_on(from_endpoint);
             talk.legs.closes(listener);
             talk.legs.ends().known(listener).deaf = true;
             talk.legs.says(speaker, &vec![b'x'; 6_400_000]);

@@ -1,22 +1,25 @@
-//! Attacks on the gateway, each a test of its own. They say what should hold; those that fail are faults.
+//! Attacks on the gateway, each a test of its own. They say what must hold.
 
-use std::net::SocketAddr;
 use weirgate_dataplane::{
     counters::Counter,
     drops::Drop,
     exchange::Ended,
+    port::Frame,
     proxy_protocol::Accept,
-    snapshot::{Backend, ProxyProtocol, Snapshot},
+    snapshot::{ProxyProtocol, Snapshot},
     time::Duration,
 };
-use weirgate_tests::exchange::{Conn, Legs, endpoint, gateway, to_backend};
+use weirgate_tests::exchange::{Conn, Legs, over};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi";
 
-fn over(endpoints: u8) -> Snapshot {
-    let addresses: Vec<SocketAddr> = (0..endpoints).map(endpoint).collect();
-    gateway(vec![to_backend()], Backend::new("b", &addresses))
+/// All frames but one, as when somebody else holds them.
+fn all_but_one(legs: &Legs) -> Vec<Frame> {
+    let pool = legs.gateway().pool().clone();
+    let mut taken: Vec<_> = std::iter::from_fn(|| pool.alloc()).collect();
+    taken.pop();
+    taken
 }
 
 fn nowhere() -> Snapshot {
@@ -106,13 +109,8 @@ fn what_an_endpoint_said_is_not_what_the_next_client_says() {
     says(&mut legs, client, GET);
     let one = upstream(&mut legs, 0);
     let before = legs.ends().len();
-    // All frames but one, which will be the answer's: as when somebody else holds them.
-    let pool = legs.gateway().pool().clone();
-    let mut taken = Vec::new();
-    while let Some(frame) = pool.alloc() {
-        taken.push(frame);
-    }
-    drop(taken.pop());
+    // The one that is left will be the answer's.
+    let taken = all_but_one(&legs);
     let smuggled = "GET /smuggled HTTP/1.1\r\nX-Of: ";
     legs.says(one, format!("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{smuggled}").as_bytes());
     legs.settles(Duration::from_us(400));
@@ -139,16 +137,10 @@ fn an_answer_without_a_frame_leaves_none_behind() {
     let (mut legs, client) = start(&over(1));
     says(&mut legs, client, GET);
     let one = upstream(&mut legs, 0);
-    let pool = legs.gateway().pool().clone();
-    let mut taken = Vec::new();
-    while let Some(frame) = pool.alloc() {
-        taken.push(frame);
-    }
-    drop(taken.pop());
+    let taken = all_but_one(&legs);
     legs.says(one, b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nxxxx");
     legs.settles(Duration::from_us(400));
     drop(taken);
-    drop(pool);
     legs.ends_clean();
 }
 
@@ -429,12 +421,7 @@ fn an_answer_whose_end_finds_no_frame_is_not_recorded_as_complete() {
     says(&mut legs, client, GET);
     let one = upstream(&mut legs, 0);
     says(&mut legs, one, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n");
-    let pool = legs.gateway().pool().clone();
-    let mut taken = Vec::new();
-    while let Some(frame) = pool.alloc() {
-        taken.push(frame);
-    }
-    drop(taken.pop());
+    let taken = all_but_one(&legs);
     legs.says(one, b"0\r\n\r\n");
     legs.settles(Duration::from_us(400));
     drop(taken);

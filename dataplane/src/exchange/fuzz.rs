@@ -14,7 +14,9 @@ use super::{
 };
 use crate::{
     http::{
-        Refusal, Request, Response, Side, Spans, Version, elements, forward,
+        Refusal, Request, Response, Side, Spans, Version,
+        admit::{Admitted, admit},
+        elements, forward,
         h1::{
             Asked, Body, Framing, Receiver, Step,
             driver::Act,
@@ -22,7 +24,7 @@ use crate::{
             write::{Content, WriteError},
         },
         head::{Fields, Name, Scheme},
-        normalize::{self, Normalizer},
+        normalize::Normalizer,
     },
     route::RuleIndex,
     time::Instant,
@@ -322,12 +324,10 @@ pub fn http_request(data: &[u8]) {
             relay.rest(heard, spans);
             return ControlFlow::Continue(());
         };
-        forward::believe(&client, spans);
-        let checked = normalize::underscores(http.normalize, spans);
-        let hops = forward::max_forwards(spans, head);
+        let admitted = admit(head, spans, &client, http.normalize, &mut normalizer);
         let request = spans.request(head);
-        let (path, hops) = match (checked.and(hops), normalizer.request(http.normalize, request)) {
-            (Ok(hops), Ok(path)) if !path.redirect && hops != Some(0) => (path.bytes.to_vec(), hops),
+        let (path, hops) = match admitted {
+            Ok(Admitted { path, hops }) if !path.redirect && hops != Some(0) => (path.bytes.to_vec(), hops),
             _ => return ControlFlow::Break(()),
         };
         if path.starts_with(b"/") {

@@ -109,8 +109,6 @@ pub struct Gateway {
     staged: Staged,
     /// An answer's head: it has many small parts, and a frame wants them in one.
     written: Kept,
-    /// The head that was refused last began as a HEAD: its answer has no content.
-    refused_head: bool,
     date: DateLine,
 
     records: VecDeque<Record>,
@@ -222,7 +220,6 @@ impl Gateway {
             location: Target::new(),
             staged: Staged::default(),
             written: Kept::default(),
-            refused_head: false,
             date: DateLine::default(),
             records: VecDeque::new(),
             keeps_records: options.keeps_records,

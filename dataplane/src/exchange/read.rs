@@ -78,14 +78,28 @@ impl HeadBytes {
     }
 }
 
+/// Bytes that were refused.
+pub(super) struct Refused {
+    pub(super) refusal: Refusal,
+    /// They begin as a HEAD does, whose answer has no content.
+    pub(super) is_head: bool,
+}
+
+impl Refused {
+    fn of(refusal: Refusal, bytes: &[u8]) -> Self {
+        Self { refusal, is_head: is_head(bytes) }
+    }
+}
+
 impl Gateway {
     /// Takes what comes next. Whoever gets bytes gives them back with [`Self::used`].
-    pub(super) fn read(&mut self, io: &mut Io<'_>, i: usize) -> Result<Came, Refusal> {
+    pub(super) fn read(&mut self, io: &mut Io<'_>, i: usize) -> Result<Came, Refused> {
         let leg = &mut self.legs[i];
         let frame = leg.input.pop();
         self.held -= usize::from(frame.is_some());
         let Some(frame) = frame else {
-            return Ok(match leg.step(&[], &mut self.spans)? {
+            let step = leg.step(&[], &mut self.spans).map_err(|refusal| Refused::of(refusal, &[]))?;
+            return Ok(match step {
                 Step::End { .. } => Came::End,
                 Step::Await => Came::Await,
                 _ => Came::Nothing,
@@ -97,9 +111,9 @@ impl Gateway {
         let step = match leg.step(frame.head(), &mut self.spans) {
             Ok(step) => step,
             Err(refusal) => {
-                self.refused_head = is_head(frame.head());
+                let refused = Refused::of(refusal, frame.head());
                 self.spend(io, i, frame);
-                return Err(refusal);
+                return Err(refused);
             }
         };
         let used = step.used();
@@ -123,9 +137,9 @@ impl Gateway {
                 let left = frame.head().len() - skip;
                 if left > 0 {
                     if !self.may_keep(left) {
-                        self.refused_head = is_head(frame.head());
+                        let refused = Refused::of(Refusal::PartialMany, frame.head());
                         self.spend(io, i, frame);
-                        return Err(Refusal::PartialMany);
+                        return Err(refused);
                     }
                     let leg = &mut self.legs[i];
                     leg.partial.extend_from_slice(&frame.head()[skip..]);
@@ -140,7 +154,7 @@ impl Gateway {
     }
 
     /// The same when its beginning has come before.
-    fn read_on(&mut self, io: &mut Io<'_>, i: usize, frame: Frame) -> Result<Came, Refusal> {
+    fn read_on(&mut self, io: &mut Io<'_>, i: usize, frame: Frame) -> Result<Came, Refused> {
         let leg = &mut self.legs[i];
         let mut partial = std::mem::take(&mut leg.partial);
         self.partial_bytes -= partial.len();
@@ -156,9 +170,8 @@ impl Gateway {
         let step = match step {
             Ok(step) => step,
             Err(refusal) => {
-                self.refused_head = is_head(&partial);
                 self.spend(io, i, frame);
-                return Err(refusal);
+                return Err(Refused::of(refusal, &partial));
             }
         };
         let used = step.used().saturating_sub(before);
@@ -320,7 +333,7 @@ impl Gateway {
             Ok(Came::Nothing) if self.legs[i].input.is_empty() => Next::Wait,
             Ok(Came::Nothing) => Next::Again,
             Ok(Came::Head { .. }) => unreachable!("content precedes the next head"),
-            Err(refusal) => self.refuse_content(io, i, x, refusal),
+            Err(Refused { refusal, .. }) => self.refuse_content(io, i, x, refusal),
         }
     }
 
@@ -510,7 +523,7 @@ impl Gateway {
     }
 }
 
-/// Whether a head that was refused begins as one of a HEAD does.
+/// Whether bytes begin as a HEAD does.
 pub(super) fn is_head(bytes: &[u8]) -> bool {
     bytes.trim_ascii_start().starts_with(b"HEAD ")
 }

@@ -3,20 +3,21 @@
 use super::{
     Exchange, Gateway, config,
     leg::{Io, Role},
-    read::{Came, Next, is_head},
+    read::{Came, Next, Refused, is_head},
     record::Ended,
 };
 use crate::{
     counters::Counter,
     filters::{Answer, DirectResponse, redirect::Asked as RedirectAsked},
     http::{
-        Refusal, Request, Side, Version, forward,
+        Refusal, Request, Side, Version,
+        admit::{Admitted, admit},
+        forward,
         h1::{
             Asked, Body, Framing,
             write::{Content, Head, Sink, WriteError},
         },
         head::{Form, Name, Scheme},
-        normalize,
     },
     route::{self, BackendIndex, PathFound},
 };
@@ -51,29 +52,28 @@ impl Gateway {
                 Next::Wait
             }
             Ok(_) => Next::Wait,
-            Err(refusal) => {
-                self.refuse_head(io, i, refusal);
+            Err(refused) => {
+                self.refuse_head(io, i, &refused);
                 Next::Wait
             }
         }
     }
 
     /// A head that cannot be understood is answered, and the connection ends: nobody knows where the next one would begin.
-    fn refuse_head(&mut self, io: &mut Io<'_>, i: usize, refusal: Refusal) {
-        let x = self.begin_unread(io, i);
-        self.refuse(io, x, refusal);
+    fn refuse_head(&mut self, io: &mut Io<'_>, i: usize, refused: &Refused) {
+        let x = self.begin_unread(io, i, refused.is_head);
+        self.refuse(io, x, refused.refusal);
     }
 
     /// A head that has begun did not come in time.
     pub(super) fn head_timed_out(&mut self, io: &mut Io<'_>, i: usize) {
-        self.refused_head = is_head(&self.legs[i].partial);
-        let x = self.begin_unread(io, i);
+        let is_head = is_head(&self.legs[i].partial);
+        let x = self.begin_unread(io, i, is_head);
         self.answer(io, x, 408, Ended::HeadTimeout);
     }
 
-    /// An exchange about a request that was not read, the last one on its connection.
-    fn begin_unread(&mut self, io: &Io<'_>, i: usize) -> u32 {
-        let is_head = std::mem::take(&mut self.refused_head);
+    /// An exchange about a request that was not read, the last one on its connection. `is_head`: so that its answer has no content.
+    fn begin_unread(&mut self, io: &Io<'_>, i: usize, is_head: bool) -> u32 {
         let exchange = Exchange {
             request_done: true,
             persists: false,
@@ -140,20 +140,11 @@ impl Gateway {
     fn judge(&mut self, i: usize, x: u32, bytes: &[u8], framing: Framing) -> Verdict {
         let (leg, exchange) = (&self.legs[i], &mut self.exchanges[x as usize]);
         let http = &self.http[usize::from(leg.listener)];
-        forward::believe(&leg.client, &mut self.spans);
-        let underscores = normalize::underscores(http.normalize, &mut self.spans);
-        let hops = forward::max_forwards(&mut self.spans, bytes);
+        let admitted = admit(bytes, &mut self.spans, &leg.client, http.normalize, &mut self.normalizer);
         let request = self.spans.request(bytes);
         describe(exchange, request, framing);
-        let hops = match underscores.and(hops) {
-            Ok(hops) => hops,
-            Err(refusal) => return Verdict::Refuse(refusal),
-        };
-        if request.scheme() == Some(Scheme::Https) && !leg.client.is_trusted() {
-            return Verdict::Refuse(Refusal::SchemeMismatch);
-        }
-        let path = match self.normalizer.request(http.normalize, request) {
-            Ok(path) => path,
+        let Admitted { path, hops } = match admitted {
+            Ok(admitted) => admitted,
             Err(refusal) => return Verdict::Refuse(refusal),
         };
         if forward::is_loop(request.fields, http.forward()) {
@@ -164,13 +155,7 @@ impl Gateway {
             // rfc9110 7.6.2 (MUST NOT): it goes no further, and the answer is ours. What TRACE would show is nobody's business.
             return Verdict::Answer(if request.method() == b"TRACE" { 501 } else { 204 }, Ended::Answered);
         }
-        let asked = route::Request {
-            method: request.method(),
-            host: request.host(),
-            path: path.bytes,
-            query: request.query(),
-            fields: request.fields.iter(),
-        };
+        let asked = route::asked(request, path.bytes);
         let mut redirect = RedirectAsked {
             scheme: Scheme::Http.as_str(),
             host: request.host(),

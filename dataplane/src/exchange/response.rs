@@ -3,7 +3,7 @@
 use super::{
     Exchange, Gateway,
     leg::{Io, Kept, Leg, Role},
-    read::{Came, HeadBytes, Next},
+    read::{Came, HeadBytes, Next, Refused},
     record::Ended,
 };
 use crate::{
@@ -253,7 +253,7 @@ impl Gateway {
                 Next::Wait
             }
             Ok(Came::Nothing | Came::Await) => Next::Wait,
-            Err(refusal) => {
+            Err(Refused { refusal, .. }) => {
                 io.out.counters.count_refusal(Side::Client, refusal);
                 self.fail(io, x, refusal.status(Side::Client), Ended::BackendRefused);
                 Next::Wait

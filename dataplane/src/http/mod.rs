@@ -12,6 +12,7 @@
 //! * [`authority`]: hosts and ports.
 //! * [`h1`]: RFC 9112, both halves of both sides.
 //! * [`normalize`]: one form of each path, made once, before anything looks at it.
+//! * [`admit`]: what every head goes through before anything decides on it.
 //! * [`forward`]: whom to believe, and what is added for the next hop.
 //!
 //! Nothing here allocates, reads a clock or keeps bytes: whoever owns the frames slices them.
@@ -20,6 +21,7 @@ pub mod authority;
 pub mod head;
 pub mod refusal;
 
+pub mod admit;
 pub mod forward;
 pub mod h1;
 pub mod normalize;

@@ -49,6 +49,15 @@ pub use rules::{
 };
 pub use table::{Found, PathFound, Table};
 
+/// What routing looks at of a request's head, and of its path in its one form.
+pub fn asked<'a>(
+    head: crate::http::Request<'a>,
+    path: &'a [u8],
+) -> Request<'a, impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone> {
+    let (method, host, query) = (head.method(), head.host(), head.query());
+    Request { method, host, path, query, fields: head.fields.iter() }
+}
+
 /// What routing looks at: a request's head after normalisation.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a, F> {
@@ -56,7 +65,7 @@ pub struct Request<'a, F> {
     pub method: &'a [u8],
     /// In lower case, without port or trailing dot; empty if there is none.
     pub host: &'a [u8],
-    /// Normalised, without the query. `*` and nothing (CONNECT) match what takes every path.
+    /// Normalised, without the query. `*` and nothing (CONNECT, which wants a match that names it) match what takes every path.
     pub path: &'a [u8],
     /// What stands after `?`.
     pub query: Option<&'a [u8]>,

@@ -75,7 +75,7 @@ pub struct Match {
     /// Every path, if it is not said.
     #[serde(default)]
     pub path: PathMatch,
-    /// The method, letter for letter.
+    /// The method, letter for letter. If it is not said: every method but CONNECT, for a tunnel passes all other rules by.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub method: Option<String>,
     /// Of several with one name only the first counts.

@@ -6,13 +6,14 @@ use weirgate_bench::{Figure, median};
 use weirgate_dataplane::{
     http::{
         Side, Spans, Version,
+        admit::admit,
         forward::{self, Client},
         h1::{
             Asked, Body, Limits, Receiver, Step,
             write::{Head, Sink, WriteError},
         },
         head::Scheme,
-        normalize::{self, Normalizer},
+        normalize::Normalizer,
     },
     route::{self, Table},
     snapshot::HttpOptions,
@@ -127,18 +128,11 @@ impl Parts {
     /// Believe, normalise, look for a circle, route.
     fn find_route(&mut self) {
         let options = self.options.normalize();
-        forward::believe(&self.who, &mut self.spans);
-        normalize::underscores(options, &mut self.spans).expect("no underscores");
+        let admitted = admit(REQUEST, &mut self.spans, &self.who, options, &mut self.normalizer);
+        let path = admitted.expect("a sound request").path;
         let request = self.spans.request(REQUEST);
-        let path = self.normalizer.request(options, request).expect("a sound path");
         assert!(!forward::is_loop(request.fields, adds(&self.options)));
-        let asked = route::Request {
-            method: request.method(),
-            host: request.host(),
-            path: path.bytes,
-            query: request.query(),
-            fields: request.fields.iter(),
-        };
+        let asked = route::asked(request, path.bytes);
         let found = self.table.find(&asked).expect("a rule");
         black_box(self.table.backend(found.rule, 1 << 40));
     }
