@@ -72,6 +72,7 @@ fn compile_all(files: &[(String, String)], found: &mut Vec<Finding>) -> Option<S
     let snapshot = Snapshot {
         format: FORMAT,
         name: name.unwrap_or_else(|| "weirgate".into()),
+        revision: 0,
         dataplane: dataplane?,
         services: listeners.services,
         http: listeners.http,

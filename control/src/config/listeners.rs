@@ -13,7 +13,7 @@ use weirgate_dataplane::{
     proxy_protocol::Accept,
     route::Rules,
     services::{Service, ServiceListener},
-    snapshot::{HttpListener, HttpOptions, HttpTimeouts, ProxyProtocol, TcpListener},
+    snapshot::{BackendNames, HttpListener, HttpOptions, HttpTimeouts, ProxyProtocol, TcpListener},
 };
 
 /// All listeners, those of wrong ones too, so that routes can name them.
@@ -157,7 +157,7 @@ fn http_of(raw: &RawListener, address: Option<IpAddr>, at: &At, findings: &mut F
     };
     // Its own part of the snapshot's check, while the place is known. The rules are looked at with the routes.
     if findings.found.len() == before
-        && let Err(error) = listener.check(&[])
+        && let Err(error) = listener.check(&BackendNames::of(&[]))
     {
         let own = format!("listener {:?}: ", listener.name);
         findings.say(&http_at, error.strip_prefix(&own).unwrap_or(&error));

@@ -10,7 +10,7 @@ use super::{
     raw::{RawBackendRef, RawCondition, RawMatch, RawPath, RawRoute, RawRule},
 };
 use serde_saphyr::Spanned;
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 use weirgate_dataplane::{
     filters::FilterSpec,
     limits::HTTP_WEIGHT_MAX,
@@ -114,9 +114,10 @@ fn add_http(
         rule_of(&said.value, &at, backends, findings)
     });
     let route = Route { name: raw.name.value.clone(), hostnames: raw.hostnames.clone(), rules: rules.collect() };
+    let route = Arc::new(route);
     for (kind, _) in parents {
         if let Kind::Http(n) = kind {
-            listeners.http[n].rules.routes.push(route.clone());
+            listeners.http[n].rules.routes.push(Arc::clone(&route));
         }
     }
 }
@@ -172,7 +173,7 @@ fn tcp_shares(rule: &RawRule, at: &At, backends: &Backends<'_>, findings: &mut F
         if share.weight > HTTP_WEIGHT_MAX {
             findings.say(&at, format!("weight: {} is more than {HTTP_WEIGHT_MAX}", share.weight));
         }
-        let backend = backends.list.get(share.backend.0 as usize).filter(|it| it.name == said.value.name);
+        let backend = backends.find(&share.backend).ok().map(|found| &backends.list[found.0 as usize]);
         if backend.is_some_and(|backend| backend.hash_on != HashOn::Source) {
             let name = &said.value.name;
             findings.say(&at, format!("backend {name:?} hashes a header field or cookie, and TCP has neither"));
@@ -181,7 +182,7 @@ fn tcp_shares(rule: &RawRule, at: &At, backends: &Backends<'_>, findings: &mut F
     shares
 }
 
-/// One for each of them, so that their numbers hold: what is not there has been found, and stands for the first backend.
+/// One for each of them, so that their numbers hold: what is not there has been found.
 fn shares_of(
     refs: &[Spanned<RawBackendRef>],
     at: &At,
@@ -189,8 +190,8 @@ fn shares_of(
     findings: &mut Findings<'_>,
 ) -> Vec<Share> {
     let share = |said: &Spanned<RawBackendRef>| {
-        let found = findings.keep(&at.said("backendRefs", said), backends.find(&said.value.name));
-        Share { backend: found.unwrap_or(BackendIndex(0)), weight: said.value.weight.unwrap_or(1) }
+        findings.keep(&at.said("backendRefs", said), backends.find(&said.value.name));
+        Share { backend: said.value.name.clone(), weight: said.value.weight.unwrap_or(1) }
     };
     refs.iter().map(share).collect()
 }
@@ -282,8 +283,10 @@ fn path_of(said: &Spanned<RawPath>, at: &At, findings: &mut Findings<'_>) -> Pat
 /// What the data plane's own compiler says of each listener's rules, at the places where they were written.
 fn check_rules(listeners: &Listeners<'_>, origins: &Origins<'_>, found: &mut Vec<Finding>) {
     let mut faults = Vec::new();
+    // Names that lead nowhere have been found.
+    let any = |_: &str| Some(BackendIndex(0));
     for listener in &listeners.http {
-        for fault in route::compile(listener.rules.clone()).err().unwrap_or_default() {
+        for fault in route::compile(listener.rules.clone(), &any).err().unwrap_or_default() {
             let (file, at) = match origins.get(fault.route.as_str()) {
                 Some((file, route)) => (*file, place_in_route(&fault, &listener.name, route)),
                 None => {
