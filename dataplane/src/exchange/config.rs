@@ -1,5 +1,6 @@
 //! A snapshot's listeners and backends, compiled for one worker.
 
+use super::meters::RouteKey;
 use crate::{
     filters::Filters,
     http::{Side, forward, h1::Limits, normalize},
@@ -30,6 +31,7 @@ pub(super) struct Http {
 
 /// What happens to a rule's requests.
 pub(super) struct Rule {
+    pub(super) route: RouteKey,
     pub(super) filters: Filters,
     pub(super) request: Option<Duration>,
     pub(super) backend_request: Option<Duration>,
@@ -53,6 +55,7 @@ impl Http {
         listener: &HttpListener,
         _before: Option<&Self>,
         numbers: &Numbers<'_>,
+        keys: &mut dyn FnMut(&str) -> RouteKey,
     ) -> Result<Self, String> {
         let options = &listener.options;
         let HttpTimeouts { request_headers_ms, request_body_ms, stream_idle_ms, connection_idle_ms, connection_age_ms } =
@@ -61,8 +64,9 @@ impl Http {
             .map_err(|faults| faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))?;
         let mut rules = Vec::new();
         for route in &listener.rules.routes {
+            let key = keys(&route.name);
             for (n, rule) in route.rules.iter().enumerate() {
-                rules.push(Rule::compile(rule).map_err(|e| format!("route {:?}, rule {n}: {e}", route.name))?);
+                rules.push(Rule::compile(rule, key).map_err(|e| format!("route {:?}, rule {n}: {e}", route.name))?);
             }
         }
         Ok(Self {
@@ -115,12 +119,13 @@ impl Http {
 }
 
 impl Rule {
-    fn compile(rule: &route::Rule) -> Result<Self, String> {
+    fn compile(rule: &route::Rule, route: RouteKey) -> Result<Self, String> {
         let filters = Filters::compile(&rule.filters).map_err(|e| e.to_string())?;
         if filters.answer.is_some() && !rule.backends.is_empty() {
             return Err("answers by itself and has backends".into());
         }
         Ok(Self {
+            route,
             filters,
             request: rule.timeouts.request_ms.map(Duration::from_ms),
             backend_request: rule.timeouts.backend_request_ms.map(Duration::from_ms),

@@ -3,6 +3,7 @@
 use super::{
     Gateway,
     leg::{Io, Role},
+    meters::Metered,
     record::{Ended, Record},
 };
 use crate::{
@@ -116,6 +117,10 @@ impl Gateway {
     /// One record, one count, and the place is free.
     fn close_exchange(&mut self, io: &mut Io<'_>, x: u32, ended: Ended) {
         io.out.counters.count_exchange(ended);
+        if self.tap.is_some() {
+            self.tap_ended(io.now, x, ended);
+        }
+        self.meter(io.now, x);
         let exchange = &mut self.exchanges[x as usize];
         let leg = &mut self.legs[exchange.client as usize];
         leg.exchange = None;
@@ -148,6 +153,20 @@ impl Gateway {
         head.clear();
         head.shrink_to(HTTP_WRITTEN_KEPT);
         self.free.push(x);
+    }
+
+    /// Counts one that is over.
+    #[inline]
+    fn meter(&mut self, now: Instant, x: u32) {
+        let exchange = &self.exchanges[x as usize];
+        let total = now.since(exchange.began);
+        let it = Metered::new(exchange.status, total, exchange.request_bytes, exchange.response_bytes);
+        let room = &mut self.room;
+        self.listeners.count(self.legs[exchange.client as usize].listener, it, room);
+        self.route_meters.count(exchange.route, it, room);
+        if let Some(at) = exchange.last {
+            self.upstreams.count(at, it, room);
+        }
     }
 
     /// The client has its last answer. rfc9112 9.6: our side closes first, and what it still sends is read for a while, for a reset could

@@ -10,6 +10,7 @@ use super::{
     Exchange, Kept,
     config::Http,
     listeners::Edition,
+    meters::RouteKey,
     request::{self, describe},
     response,
 };
@@ -310,7 +311,7 @@ static LISTENERS: LazyLock<[Http; 4]> = LazyLock::new(|| {
         let text = format!(
             r#"{{"name": "a", "port": 80, "options": {options}, "rules": {{"routes": [{{"name": "r", "rules": [{{}}]}}]}}}}"#
         );
-        Http::compile(&serde_json::from_str(&text).expect("a listener"), None, &|_| None).expect("sound rules")
+        Http::compile(&serde_json::from_str(&text).expect("a listener"), None, &|_| None, &mut |_| RouteKey::NONE).expect("sound rules")
     })
 });
 

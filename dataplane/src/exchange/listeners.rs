@@ -9,6 +9,7 @@
 
 use super::{
     config::{Http, Raw},
+    meters::{Meter, Metered, Room, Sums},
     plan::ListenerKey,
 };
 use crate::tcp::ListenerId;
@@ -38,6 +39,7 @@ struct Listener {
     serves: Serves,
     /// Clients that are connected.
     legs: u32,
+    meter: Meter,
 }
 
 struct Slot {
@@ -53,6 +55,7 @@ pub(super) struct Listeners {
     by_tcp: Vec<Option<u16>>,
     editions: Vec<Option<Slot>>,
     vacant: Vec<u32>,
+    #[allow(clippy::vec_box)] // they come and go as boxes
     /// What nobody uses any more, for somebody else to let go of: that may take its time.
     pub(super) replaced: Vec<Box<Http>>,
 }
@@ -93,16 +96,27 @@ impl Listeners {
         &self.editions[edition.0 as usize].as_ref().expect("a edition that is used is kept").http
     }
 
+    pub(super) fn key(&self, listener: u16) -> ListenerKey {
+        self.get(listener).key
+    }
+    #[inline]
+    pub(super) fn count(&mut self, listener: u16, it: Metered, room: &mut Room) {
+        self.get_mut(listener).meter.count(it, room);
+    }
+    pub(super) fn meters(&self) -> impl Iterator<Item = (ListenerKey, &Sums)> {
+        self.listeners.iter().flatten().filter_map(|it| Some((it.key, it.meter.sums()?)))
+    }
+
     /// A client has connected.
     pub(super) fn enter(&mut self, listener: u16) {
         self.get_mut(listener).legs += 1;
     }
     /// It is gone.
-    pub(super) fn leave(&mut self, listener: u16) {
+    pub(super) fn leave(&mut self, listener: u16, room: &mut Room) {
         let it = self.get_mut(listener);
         it.legs -= 1;
         if it.legs == 0 && it.tcp.is_none() {
-            self.remove(listener);
+            self.remove(listener, room);
         }
     }
 
@@ -130,7 +144,7 @@ impl Listeners {
         self.add(key, tcp, Serves::Http(edition));
     }
     pub(super) fn add(&mut self, key: ListenerKey, tcp: ListenerId, serves: Serves) {
-        let listener = Listener { key, tcp: Some(tcp), serves, legs: 0 };
+        let listener = Listener { key, tcp: Some(tcp), serves, legs: 0, meter: Meter::default() };
         let place = self.listeners.iter().position(Option::is_none).unwrap_or(self.listeners.len());
         if place == self.listeners.len() {
             self.listeners.push(None);
@@ -160,13 +174,13 @@ impl Listeners {
     }
 
     /// Takes no more connections; what TCP calls it is given back.
-    pub(super) fn unlisten(&mut self, listener: u16) -> Option<ListenerId> {
+    pub(super) fn unlisten(&mut self, listener: u16, room: &mut Room) -> Option<ListenerId> {
         let it = self.get_mut(listener);
         let tcp = it.tcp.take()?;
         let is_empty = it.legs == 0;
         self.by_tcp[tcp.index()] = None;
         if is_empty {
-            self.remove(listener);
+            self.remove(listener, room);
         }
         Some(tcp)
     }
@@ -186,8 +200,10 @@ impl Listeners {
         self.editions[edition.0 as usize].as_mut().expect("a edition that is used is kept")
     }
 
-    fn remove(&mut self, listener: u16) {
-        if let Some(Listener { serves: Serves::Http(edition), .. }) = self.listeners[usize::from(listener)].take() {
+    fn remove(&mut self, listener: u16, room: &mut Room) {
+        let Some(mut it) = self.listeners[usize::from(listener)].take() else { return };
+        it.meter.clear(room);
+        if let Serves::Http(edition) = it.serves {
             self.retire(edition);
         }
     }

@@ -19,6 +19,7 @@
 //! | connecting, sending, the answer's head | `response` |
 //! | what we answer ourselves | `answer` |
 //! | ends, timeouts, records | `end`, `record` |
+//! | what exchanges came to; who watches them; names for both | `meters`, `tap`, `report` |
 //! | endpoints, and connections to them | `upstreams` |
 //! | where we listen, and the editions of how we speak there | `listeners` |
 //! | the snapshot, compiled | `config` |
@@ -35,16 +36,21 @@ mod end;
 pub(crate) mod fuzz;
 mod leg;
 mod listeners;
+mod meters;
 mod plan;
 mod read;
 mod record;
+mod report;
 mod request;
 mod response;
+mod tap;
 mod update;
 mod upstreams;
 
+pub use meters::MeterReport;
 pub use plan::{Planner, Update};
 pub use record::{Ended, Record};
+pub use tap::{Tapped, Tapping};
 pub use upstreams::Home;
 
 use crate::{
@@ -72,9 +78,11 @@ use crate::{
 use answer::DateLine;
 use leg::{Io, Kept, Leg, Role, Staged};
 use listeners::{Edition, Listeners, Serves};
+use meters::{Room, RouteKey, RouteMeters};
 use plan::Step;
 use std::collections::VecDeque;
 use std::net::IpAddr;
+use tap::Tap;
 use upstreams::{At, Upstreams};
 
 /// Everything above TCP in a worker.
@@ -114,6 +122,11 @@ pub struct Gateway {
 
     records: VecDeque<Record>,
     keeps_records: bool,
+    route_meters: RouteMeters,
+    room: Room,
+    tap: Option<Box<Tap>>,
+    /// Exchanges that somebody watches and that were too many.
+    missed: u64,
 }
 
 /// A request and its answer, or a connection that is passed on.
@@ -133,6 +146,7 @@ struct Exchange {
     /// For how long nothing may move.
     idle: Duration,
     rule: Option<RuleIndex>,
+    route: RouteKey,
     hash: Option<u64>,
     attempts: u8,
     /// On a connection that was kept.
@@ -207,10 +221,10 @@ impl Gateway {
     /// What the first update of a planner says.
     pub fn planned(update: Update, options: GatewayOptions) -> Self {
         let mut upstreams = Upstreams::new(options.home, options.seed);
-        let mut unstarted = Vec::new();
+        let (mut unstarted, mut room) = (Vec::new(), Room::default());
         for step in update.steps {
             match step {
-                Step::Backend(plan) => upstreams.put(*plan),
+                Step::Backend(plan) => upstreams.put(*plan, &mut room),
                 step => unstarted.push(step),
             }
         }
@@ -237,6 +251,10 @@ impl Gateway {
             date: DateLine::default(),
             records: VecDeque::new(),
             keeps_records: options.keeps_records,
+            route_meters: RouteMeters::default(),
+            room,
+            tap: None,
+            missed: 0,
         }
     }
 
@@ -354,7 +372,7 @@ impl Gateway {
         self.partial_bytes -= leg.partial.len();
         leg.clear(io.out);
         if matches!(leg.role, Role::Client | Role::Leaving) {
-            self.listeners.leave(leg.listener);
+            self.listeners.leave(leg.listener, &mut self.room);
         }
         self.wheel.disarm(i as u32);
         self.legs[i] = Leg::vacant();
@@ -479,6 +497,7 @@ impl Exchange {
             edition,
             idle,
             rule: None,
+            route: RouteKey::NONE,
             hash: None,
             attempts: 0,
             reused: false,

@@ -7,12 +7,15 @@
 //! Backends and listeners are told by their names. What is the same in both snapshots has no step: nobody notices. What a step replaces lives on in
 //! the worker until the last exchange that began with it is over.
 
-use super::config::{Http, Raw, hash_bytes};
+use super::{
+    config::{Http, Raw, hash_bytes},
+    meters::RouteKey,
+};
 use crate::{
     link::message::Refusal,
     route::{BackendIndex, Numbers},
     services::Service,
-    snapshot::{Backend, Dataplane, HashOn, HttpListener, ProxyVersion, Snapshot, TcpListener},
+    snapshot::{Backend, HashOn, HttpListener, ProxyVersion, Snapshot, TcpListener},
     time::Duration,
     upstream::{
         balance::{self, EndpointSet, Policy, PolicyKind},
@@ -26,7 +29,7 @@ use std::{
 };
 
 /// What tells a listener from every other that there ever was.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) struct ListenerKey(u32);
 
 /// The way of one worker from the last snapshot to the next. Opaque: only a [`Gateway`](super::Gateway) reads it.
@@ -42,11 +45,24 @@ pub struct Update {
 pub(super) enum Step {
     Backend(Box<GroupPlan>),
     Unlisten(ListenerKey),
-    Listen { key: ListenerKey, at: (Option<IpAddr>, u16), serves: Spec },
-    Replace { key: ListenerKey, serves: Spec },
+    Listen {
+        key: ListenerKey,
+        at: (Option<IpAddr>, u16),
+        serves: Spec,
+    },
+    Replace {
+        key: ListenerKey,
+        serves: Spec,
+    },
     RemoveBackend(BackendIndex),
-    Health { backend: BackendIndex, place: u32, is_ill: bool },
+    Health {
+        backend: BackendIndex,
+        place: u32,
+        is_ill: bool,
+    },
     Drain(bool),
+    /// Routes that are no longer configured.
+    ForgetRoutes(Vec<RouteKey>),
 }
 
 /// What a listener is for.
@@ -86,22 +102,26 @@ pub(super) const NEW: u32 = u32::MAX;
 #[derive(Default)]
 pub struct Planner {
     snapshot: Option<Snapshot>,
-    backends: HashMap<String, Known>,
+    pub(super) backends: HashMap<String, Known>,
     /// Numbers of backends that are gone.
     vacant: Vec<BackendIndex>,
-    listeners: HashMap<String, Listening>,
+    pub(super) listeners: HashMap<String, Listening>,
+    pub(super) routes: RouteKeys,
+    /// Something has changed since the last [`Self::tidy`], which left so many routes.
+    is_untidy: bool,
+    routes_tidied: usize,
     keys: u32,
     generations: u64,
 }
 
-struct Known {
-    number: BackendIndex,
+pub(super) struct Known {
+    pub(super) number: BackendIndex,
     /// Those whose probes fail.
     ill: HashSet<SocketAddr>,
 }
 
-struct Listening {
-    key: ListenerKey,
+pub(super) struct Listening {
+    pub(super) key: ListenerKey,
     kind: Kind,
     at: (Option<IpAddr>, u16),
     /// The last version.
@@ -140,11 +160,12 @@ impl Planner {
     pub fn plan(&mut self, mut to: Snapshot) -> Result<Update, Refusal> {
         let unsound = |reason| Refusal::Unsound { reason };
         let from = self.snapshot.take();
+        let mut routes = std::mem::take(&mut self.routes);
         let planned = match &from {
-            Some(from) if !restarts(&from.dataplane, &to.dataplane) => self.draft(Some(from), &mut to).map_err(unsound),
-            Some(_) => Err(Refusal::Restart),
-            None => self.draft(None, &mut to).map_err(unsound),
+            Some(from) if from.dataplane != to.dataplane => Err(Refusal::Restart),
+            from => self.draft(from.as_ref(), &mut to, &mut routes).map_err(unsound),
         };
+        self.routes = routes;
         match planned {
             Ok(draft) => {
                 let update = Update { revision: to.revision, steps: self.commit(draft) };
@@ -175,11 +196,24 @@ impl Planner {
         Update { revision, steps: vec![Step::Drain(drains)] }
     }
 
-    fn draft(&self, from: Option<&Snapshot>, to: &mut Snapshot) -> Result<Draft, String> {
+    /// What can wait until nothing else is to be done: numbers of routes that are no longer configured are given back.
+    pub fn tidy(&mut self) -> Option<Update> {
+        let snapshot = self.snapshot.as_ref()?;
+        let routes = || snapshot.http.iter().flat_map(|it| &it.rules.routes);
+        if self.routes.len() == self.routes_tidied && !self.is_untidy {
+            return None;
+        }
+        self.is_untidy = false;
+        let gone = self.routes.retain(&routes().map(|it| it.name.as_str()).collect());
+        self.routes_tidied = self.routes.len();
+        (!gone.is_empty()).then(|| Update { revision: snapshot.revision, steps: vec![Step::ForgetRoutes(gone)] })
+    }
+
+    fn draft(&self, from: Option<&Snapshot>, to: &mut Snapshot, routes: &mut RouteKeys) -> Result<Draft, String> {
         to.check_frame()?;
         let mut draft = Draft { keys: self.keys, generations: self.generations, ..Draft::default() };
         self.draft_backends(from, to, &mut draft)?;
-        self.draft_listeners(from, to, &mut draft)?;
+        self.draft_listeners(from, to, routes, &mut draft)?;
         let gone = draft.removed.iter().map(|name| Step::RemoveBackend(self.backends[name].number));
         let gone: Vec<_> = gone.collect();
         draft.steps.extend(gone);
@@ -213,7 +247,13 @@ impl Planner {
         Ok(())
     }
 
-    fn draft_listeners(&self, from: Option<&Snapshot>, to: &mut Snapshot, draft: &mut Draft) -> Result<(), String> {
+    fn draft_listeners(
+        &self,
+        from: Option<&Snapshot>,
+        to: &mut Snapshot,
+        routes: &mut RouteKeys,
+        draft: &mut Draft,
+    ) -> Result<(), String> {
         let known = |name: &str| draft.numbers.get(name).copied().or_else(|| Some(self.backends.get(name)?.number));
         let stays: HashSet<&str> = to.backends.iter().map(|it| it.name.as_str()).collect();
         let numbers = |name: &str| stays.contains(name).then(|| known(name)).flatten();
@@ -230,7 +270,7 @@ impl Planner {
                 None
             } else {
                 listener.check_options()?;
-                let http = Http::compile(listener, before, &numbers);
+                let http = Http::compile(listener, before, &numbers, &mut |name| routes.number(name));
                 Some(Spec::Http(Box::new(http.map_err(|e| format!("listener {:?}: {e}", listener.name))?)))
             };
             wanted.push((listener.name.clone(), Kind::Http, at, spec));
@@ -269,6 +309,7 @@ impl Planner {
     }
 
     fn commit(&mut self, draft: Draft) -> Vec<Step> {
+        self.is_untidy = true;
         (self.keys, self.generations) = (draft.keys, draft.generations);
         for (name, number) in draft.numbers {
             self.vacant.retain(|it| *it != number);
@@ -287,9 +328,46 @@ impl Planner {
     }
 }
 
-/// Whether it takes a restart to come from one to the other.
-fn restarts(from: &Dataplane, to: &Dataplane) -> bool {
-    from != to
+/// Numbers of routes, by name, whatever listeners they are of.
+#[derive(Default)]
+pub(super) struct RouteKeys {
+    keys: HashMap<String, RouteKey>,
+    names: Vec<String>,
+    vacant: Vec<RouteKey>,
+}
+
+impl RouteKeys {
+    pub(super) fn key(&self, name: &str) -> Option<RouteKey> {
+        self.keys.get(name).copied()
+    }
+    pub(super) fn name(&self, route: RouteKey) -> Option<&str> {
+        self.names.get(route.0 as usize).map(String::as_str).filter(|name| !name.is_empty())
+    }
+    fn len(&self) -> usize {
+        self.keys.len()
+    }
+    /// The route's number, a new one if need be.
+    fn number(&mut self, name: &str) -> RouteKey {
+        if let Some(key) = self.keys.get(name) {
+            return *key;
+        }
+        let key = self.vacant.pop().unwrap_or(RouteKey(self.names.len() as u32));
+        if key.0 as usize == self.names.len() {
+            self.names.push(String::new());
+        }
+        name.clone_into(&mut self.names[key.0 as usize]);
+        self.keys.insert(name.to_owned(), key);
+        key
+    }
+    /// Gives back the numbers of all others.
+    fn retain(&mut self, names: &HashSet<&str>) -> Vec<RouteKey> {
+        let gone: Vec<_> = self.keys.extract_if(|name, _| !names.contains(name.as_str())).map(|(_, key)| key).collect();
+        for key in &gone {
+            self.names[key.0 as usize].clear();
+        }
+        self.vacant.extend(&gone);
+        gone
+    }
 }
 
 type Wanted = (String, Kind, (Option<IpAddr>, u16), Option<Spec>);

@@ -152,6 +152,9 @@ impl Gateway {
             Ok(admitted) => admitted,
             Err(refusal) => return Verdict::Refuse(refusal),
         };
+        if let Some(tap) = &mut self.tap {
+            Self::tap_asked(tap, x, request, path.bytes);
+        }
         if forward::is_loop(request.fields, http.forward()) {
             // rfc5842 7.2.
             return Verdict::Answer(508, Ended::Loop);
@@ -176,7 +179,7 @@ impl Gateway {
             };
         }
         let Some(found) = http.table.find(&asked) else { return Verdict::Answer(404, Ended::NoRoute) };
-        exchange.rule = Some(found.rule);
+        (exchange.rule, exchange.route) = (Some(found.rule), http.rules[found.rule.0 as usize].route);
         let prefix = match found.path {
             PathFound::Prefix { len } => len,
             // A rule with both kinds of matches: all of an exact path is what was matched.

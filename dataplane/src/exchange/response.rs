@@ -501,14 +501,15 @@ pub(super) fn count_status(io: &mut Io<'_>, status: u16) {
 mod tests {
     use super::*;
     use crate::{
-        exchange::config::Http,
+        exchange::{config::Http, meters::RouteKey},
         http::{Spans, h1::Asked::*},
     };
 
     /// What the client gets of an answer's head.
     fn passed(asked: Asked, persists: bool, head: &str) -> String {
         let listener = r#"{"name": "a", "port": 80, "options": {"name": ""}}"#;
-        let http = Http::compile(&serde_json::from_str(listener).unwrap(), None, &|_| None).unwrap();
+        let http =
+            Http::compile(&serde_json::from_str(listener).unwrap(), None, &|_| None, &mut |_| RouteKey::NONE).unwrap();
         let (mut receiver, mut spans) = (Receiver::new(Side::Client, Limits::default()), Spans::new());
         receiver.expect(asked);
         let step = receiver.step(head.as_bytes(), &mut spans).unwrap();

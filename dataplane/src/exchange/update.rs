@@ -33,7 +33,7 @@ impl Gateway {
 
     /// How much is kept of this snapshot and of earlier ones: editions of HTTP listeners, backends, endpoints.
     pub fn kept(&mut self) -> (usize, usize, usize) {
-        self.upstreams.sweep();
+        self.upstreams.sweep(&mut self.room);
         let (groups, endpoints) = self.upstreams.kept();
         (self.listeners.editions(), groups, endpoints)
     }
@@ -45,13 +45,14 @@ impl Gateway {
 
     fn take_step(&mut self, io: &mut Io<'_>, step: Step) {
         match step {
-            Step::Backend(plan) => self.upstreams.put(*plan),
-            Step::RemoveBackend(backend) => self.upstreams.remove(backend),
+            Step::Backend(plan) => self.upstreams.put(*plan, &mut self.room),
+            Step::RemoveBackend(backend) => self.upstreams.remove(backend, &mut self.room),
             Step::Health { backend, place, is_ill } => self.upstreams.set_ill(backend, place, is_ill),
             Step::Listen { key, at, serves } => self.listen(io.tcp, key, at, serves),
             Step::Replace { key, serves } => self.replace(key, serves),
             Step::Unlisten(key) => self.unlisten(io, key),
             Step::Drain(drains) => self.drains = drains,
+            Step::ForgetRoutes(routes) => self.route_meters.forget(&routes, &mut self.room),
         }
     }
 
@@ -101,7 +102,7 @@ impl Gateway {
     fn unlisten(&mut self, io: &mut Io<'_>, key: ListenerKey) {
         let listener = self.listeners.find(key).expect("it was planned for what is served");
         let is_http = matches!(self.listeners.serves(listener), Serves::Http(_));
-        if let Some(place) = self.listeners.unlisten(listener) {
+        if let Some(place) = self.listeners.unlisten(listener, &mut self.room) {
             io.tcp.unlisten(place);
         }
         if !is_http {

@@ -8,10 +8,12 @@
 
 use super::{
     leg::Io,
+    meters::{Meter, Metered, Room, Subject, Sums},
     plan::{GroupPlan, NEW},
 };
 use crate::{
     limits::CONNECT_FAILED_REST,
+    link::message::EndpointState,
     port::{Rss, RssFlow},
     route::BackendIndex,
     snapshot::{HashOn, ProxyVersion},
@@ -62,6 +64,8 @@ struct Group {
     /// Endpoints that refer to it, those that are leaving among them.
     members: u32,
     is_retired: bool,
+    /// Of endpoints that are gone, and of exchanges that came to none.
+    meter: Meter,
 }
 
 struct Endpoint {
@@ -77,6 +81,7 @@ struct Endpoint {
     rests: bool,
     /// Its probes say so.
     is_ill: bool,
+    meter: Meter,
 }
 
 /// How replies find this worker: its queue, and what each port says of its RSS. Empty where there is one worker.
@@ -240,8 +245,8 @@ impl Upstreams {
     }
 
     /// A backend as it is from now on. Endpoints that stay keep their connections, requests and health.
-    pub(super) fn put(&mut self, plan: GroupPlan) {
-        self.sweep();
+    pub(super) fn put(&mut self, plan: GroupPlan, room: &mut Room) {
+        self.sweep(room);
         let number = plan.backend.0 as usize;
         if number >= self.numbers.len() {
             self.numbers.resize(number + 1, NEW);
@@ -279,25 +284,28 @@ impl Upstreams {
         policy.prepare(&set, self.random.u64(..));
         let gone: Vec<_> = before.iter().filter(|it| self.endpoints[**it as usize].place == NEW).copied().collect();
         let added = members.iter().filter(|member| member.was == NEW).count() as u32;
-        let members = self.groups[group as usize].as_ref().map_or(0, |it| it.members) + added;
-        let it = Group { backend, set, policy, endpoints, connect, hash_on, proxy, members, is_retired: false };
+        let (members, meter) =
+            self.groups[group as usize].take().map_or((0, Meter::default()), |it| (it.members, it.meter));
+        let members = members + added;
+        let it = Group { backend, set, policy, endpoints, connect, hash_on, proxy, members, is_retired: false, meter };
         self.groups[group as usize] = Some(it);
         gone.into_iter().for_each(|endpoint| self.retire(endpoint));
     }
 
     /// A backend that no rule names any more. What was begun there goes on.
-    pub(super) fn remove(&mut self, backend: BackendIndex) {
+    pub(super) fn remove(&mut self, backend: BackendIndex, room: &mut Room) {
         let group = std::mem::replace(&mut self.numbers[backend.0 as usize], NEW);
         let it = self.groups[group as usize].as_mut().expect("it has a number");
         it.is_retired = true;
         let endpoints = it.endpoints.clone();
         endpoints.into_iter().for_each(|endpoint| self.retire(endpoint));
-        self.sweep();
+        self.sweep(room);
     }
 
     fn add(&mut self, group: u32, address: SocketAddr, pool: crate::upstream::pool::PoolOptions) -> u32 {
         let EndpointIndex(index) = self.pool.add(pool);
-        let endpoint = Endpoint { address, group, place: NEW, users: 0, active: 0, rests: false, is_ill: false };
+        let meter = Meter::default();
+        let endpoint = Endpoint { address, group, place: NEW, users: 0, active: 0, rests: false, is_ill: false, meter };
         if index as usize == self.endpoints.len() {
             self.endpoints.push(endpoint);
         } else {
@@ -314,7 +322,7 @@ impl Upstreams {
 
     /// Lets go of endpoints that are gone and that nobody uses any more, and of their groups. A group that is gone may still choose among all of its
     /// endpoints for those that began with it: they go together.
-    pub(super) fn sweep(&mut self) {
+    pub(super) fn sweep(&mut self, room: &mut Room) {
         let Self { pool, groups, endpoints, leaving, .. } = self;
         let mut is_busy = vec![false; groups.len()];
         let is_used =
@@ -332,16 +340,67 @@ impl Upstreams {
             .collect();
         for (&endpoint, _) in leaving.iter().zip(&stays).filter(|(_, stays)| !**stays) {
             pool.remove(EndpointIndex(endpoint));
-            let group = groups[endpoints[endpoint as usize].group as usize].as_mut();
-            group.expect("a group with endpoints is kept").members -= 1;
+            let it = &mut endpoints[endpoint as usize];
+            let group = groups[it.group as usize].as_mut().expect("a group with endpoints is kept");
+            group.members -= 1;
+            group.meter.take(&mut it.meter, room);
         }
         let mut stays = stays.into_iter();
         leaving.retain(|_| stays.next().expect("one for each"));
         for group in groups {
-            if group.as_ref().is_some_and(|it| it.is_retired && it.members == 0) {
+            if let Some(it) = group.as_mut().filter(|it| it.is_retired && it.members == 0) {
+                it.meter.clear(room);
                 *group = None;
             }
         }
+    }
+
+    /// An exchange that has chosen it is over.
+    #[inline]
+    pub(super) fn count(&mut self, at: At, it: Metered, room: &mut Room) {
+        self.endpoints[at.endpoint as usize].meter.count(it, room);
+    }
+
+    /// What exchanges came to: of each endpoint, and of each backend with all its endpoints.
+    pub(super) fn report(&self, meters: &mut Vec<(Subject, Sums)>) {
+        for group in self.groups.iter().flatten().filter(|it| !it.is_retired) {
+            let mut sum = group.meter.sums().copied().unwrap_or_default();
+            for endpoint in group.endpoints.iter().map(|endpoint| &self.endpoints[*endpoint as usize]) {
+                if let Some(sums) = endpoint.meter.sums() {
+                    sum.add(sums);
+                    meters.push((Subject::Endpoint(group.backend, endpoint.address), *sums));
+                }
+            }
+            if sum != Sums::default() {
+                meters.push((Subject::Backend(group.backend), sum));
+            }
+        }
+    }
+
+    /// All endpoints, with the numbers of their backends.
+    pub(super) fn states(&self) -> Vec<(u32, EndpointState)> {
+        let mut states = Vec::new();
+        for group in self.groups.iter().flatten().filter(|it| !it.is_retired) {
+            for &index in &group.endpoints {
+                let it = &self.endpoints[index as usize];
+                let health = match (it.rests, it.is_ill) {
+                    (false, false) => "healthy",
+                    (true, _) => "connect_failed",
+                    (false, true) => "probe_failed",
+                };
+                let state = EndpointState {
+                    backend: String::new(),
+                    address: it.address,
+                    weight: group.set.weight(it.place as usize),
+                    healthy: group.set.is_healthy(it.place as usize),
+                    health: health.into(),
+                    active: it.active.into(),
+                    connections: self.pool.counts(EndpointIndex(index)).0.into(),
+                };
+                states.push((group.backend.0, state));
+            }
+        }
+        states
     }
 
     /// Groups and endpoints that are kept.
