@@ -365,6 +365,11 @@ const _: () = {
 /// Bytes of the path that a health check asks for.
 pub const HEALTH_PATH_MAX: usize = 512;
 
+/// A table with so many rules is not made anew because of a few changed routes, but gets a layer with these over it.
+pub const HTTP_LAYERS_FROM: usize = 1_024;
+/// So few.
+pub const HTTP_LAYER_ROUTES_MAX: usize = 256;
+
 /// Meters of one worker: listeners, routes, backends and endpoints that have had an exchange. A report of all of them is some three megabytes.
 pub const METERS_MAX: usize = 16_384;
 
