@@ -1,15 +1,15 @@
 //! `routes`: which listeners' requests and connections go to which backends.
 
 use super::{
-    Finding, Source,
+    Finding, Lost, Source,
     backends::Backends,
     filters::filters_of,
-    findings::{At, Findings, refuse},
+    findings::{At, Findings},
     listeners::{Kind, Listeners},
     place_of,
     raw::{RawBackendRef, RawCondition, RawMatch, RawPath, RawRoute, RawRule},
+    read::{Read, Spanned},
 };
-use serde_saphyr::Spanned;
 use std::collections::BTreeMap;
 use weirgate_dataplane::{
     filters::FilterSpec,
@@ -33,6 +33,7 @@ enum RouteKind {
 /// Compiles those of all files into their listeners.
 pub(super) fn compile(
     sources: &[Source<'_>],
+    lost: &Lost,
     backends: &Backends<'_>,
     listeners: &mut Listeners<'_>,
     found: &mut Vec<Finding>,
@@ -65,7 +66,9 @@ pub(super) fn compile(
             }
         }
     }
-    for (listener, _) in listeners.tcp.iter().zip(&routed).filter(|(_, route)| route.is_none()) {
+    // One that could not be read may name any of them.
+    let is_whole = !lost.any_of(RawRoute::TABLE);
+    for (listener, _) in listeners.tcp.iter().zip(&routed).filter(|(_, route)| is_whole && route.is_none()) {
         let (file, place) = listeners.place(&listener.name);
         let message = "a TCP listener needs a service (echo, discard, chargen, quote), or a TCPRoute that names it";
         Findings { file, found }.say(&At::new(format!("listeners[{}]", listener.name), place), message);
@@ -87,7 +90,7 @@ fn parents_of(raw: &RawRoute, at: &At, listeners: &Listeners<'_>, findings: &mut
             findings.say(&at, format!("listener {name:?} stands there twice"));
             continue;
         }
-        let message = match (raw.kind.value.as_str(), kind) {
+        let message = match (&*raw.kind.value, kind) {
             (_, Kind::Service) => format!("listener {name:?} has a service, which leaves nothing for a route"),
             ("HTTPRoute", Kind::Tcp(_)) => format!("listener {name:?} speaks TCP; an HTTPRoute needs protocol: HTTP"),
             ("TCPRoute", Kind::Http(_)) => format!("listener {name:?} speaks HTTP; a TCPRoute needs protocol: TCP"),
@@ -154,7 +157,6 @@ fn add_tcp<'a>(
 }
 
 fn tcp_shares(rule: &RawRule, at: &At, backends: &Backends<'_>, findings: &mut Findings<'_>) -> Vec<Share> {
-    refuse(&at.path, rule.refused(), findings);
     let others = [
         ("matches", rule.matches.is_empty()),
         ("filters", rule.filters.is_empty()),
@@ -203,7 +205,6 @@ fn rule_path(route: &str, number: usize, rule: &RawRule) -> String {
 }
 
 fn rule_of(raw: &RawRule, at: &At, backends: &Backends<'_>, findings: &mut Findings<'_>) -> Rule {
-    refuse(&at.path, raw.refused(), findings);
     let matches = raw.matches.iter().enumerate().map(|(n, said)| {
         let at = at.said(&format!("matches[{n}]"), said);
         match_of(&said.value, &at, findings)

@@ -57,16 +57,10 @@ fn what_a_backend_cannot_be_is_said() {
     for (from, to, wants) in [
         ("http1", "h2c", "a.yaml:17:13: backends[full].protocol: h2c is not supported in this version"),
         ("http1", "http2", "backends[full].protocol: \"http2\" is none of http1, h2c, h2, grpc"),
-        (
-            static_list,
-            "{dns: {name: a.example, port: 80}}",
-            "a.yaml:18:20: backends[full].discovery.dns is not supported",
-        ),
-        (static_list, "{file: /etc/x.yaml}", "backends[full].discovery.file is not supported"),
         (static_list, "{xds: {}}", "backends[full].discovery.xds is not supported"),
         (static_list, "{consul: {}}", "backends[full].discovery.consul is not supported"),
         (static_list, "{}", "backends[full].discovery: says nothing"),
-        (&format!("  discovery: {static_list}\n"), "", "a.yaml:16:3: backends[full].discovery: missing"),
+        (&format!("  discovery: {static_list}\n"), "", "a.yaml:16:3: backends[full].discovery is missing"),
         (
             "'10.1.0.22:8080'",
             "'shop.example:80'",
