@@ -15,6 +15,7 @@ mod environment;
 mod files;
 mod filters;
 mod findings;
+mod kube;
 mod listeners;
 mod model;
 mod names;
@@ -32,8 +33,9 @@ pub use model::{Admin, Control, Discovery, DnsKind, Label, Metrics, Model};
 pub use schema::schema;
 
 use findings::Findings;
-use raw::RawFile;
-use read::{Path, Read, Reader, place_of};
+use kube::{Converted, Document, Kube};
+use raw::{RawFile, RawGateway, RawHttpRoute, RawReferenceGrant};
+use read::{Path, Read, Reader, Spanned, place_of};
 use std::collections::{BTreeMap, BTreeSet};
 use tree::{Node, Value};
 use weirgate_dataplane::snapshot::{Dataplane, FORMAT, Snapshot};
@@ -51,7 +53,28 @@ struct Source<'a> {
 #[derive(Default)]
 struct Documents<'a> {
     sources: Vec<Source<'a>>,
+    kube: Kube<'a>,
     lost: Lost,
+}
+
+/// A listener or route, whichever document it is from.
+struct Declared<'a, T> {
+    file: &'a str,
+    /// As findings call it.
+    path: String,
+    raw: &'a Spanned<T>,
+    is_ours: bool,
+}
+
+/// Ours first, in the order of files, then those of Kubernetes.
+fn declared<'a, T>(
+    ours: impl Iterator<Item = (&'a str, String, &'a Spanned<T>)>,
+    converted: &'a [Converted<'a, T>],
+) -> Vec<Declared<'a, T>> {
+    let ours = ours.map(|(file, path, raw)| Declared { file, path, raw, is_ours: true });
+    let theirs =
+        converted.iter().map(|it| Declared { file: it.file, path: it.path.clone(), raw: &it.raw, is_ours: false });
+    ours.chain(theirs).collect()
 }
 
 /// What is there, but could not be read: whatever refers to it is not wrong.
@@ -100,15 +123,27 @@ fn compile_all(files: &[(String, String)], environment: &Environment, found: &mu
     for (file, text) in files {
         documents.read(file, text, environment, found);
     }
-    let Documents { sources, lost } = &documents;
+    let Documents { sources, kube, lost } = &documents;
     for Source { file, raw } in sources {
         raw.include.iter().for_each(|said| files::check_include(file, said, files, found));
     }
     let dataplane = dataplane_block(sources, lost, files, found);
     let control = control::compile(sources, found);
     let mut backends = backends::compile(sources, lost, found);
-    let mut listeners = listeners::compile(sources, lost, found);
-    routes::compile(sources, lost, &backends, &mut listeners, found);
+    let classes: Vec<_> = sources.iter().flat_map(|it| it.raw.gateway_class_names.iter().flatten()).collect();
+    let classes: Vec<_> = classes.into_iter().map(String::as_str).collect();
+    let classes = if classes.is_empty() { vec![kube::CLASS] } else { classes };
+    let theirs = kube::listeners(kube, &classes, found);
+    let ours = sources.iter().flat_map(|it| {
+        it.raw.listeners.iter().map(|raw| (it.file, format!("listeners[{}]", raw.value.name.value), raw))
+    });
+    let all = declared(ours, &theirs);
+    let mut listeners = listeners::compile(&all, lost, found);
+    let theirs = kube::routes(kube, lost, &backends, found);
+    let ours = sources
+        .iter()
+        .flat_map(|it| it.raw.routes.iter().map(|raw| (it.file, format!("routes[{}]", raw.value.name.value), raw)));
+    routes::compile(&declared(ours, &theirs), lost, &backends, &mut listeners, found);
     let name = sources.iter().find_map(|source| source.raw.metadata.as_ref().and_then(|m| m.name.clone()));
     if !found.is_empty() {
         return None;
@@ -117,6 +152,7 @@ fn compile_all(files: &[(String, String)], environment: &Environment, found: &mu
     let snapshot = Snapshot {
         format: FORMAT,
         name: name.unwrap_or_else(|| "weirgate".into()),
+        revision: 0,
         dataplane: dataplane?,
         services: listeners.services,
         http: listeners.http,
@@ -127,7 +163,8 @@ fn compile_all(files: &[(String, String)], environment: &Environment, found: &mu
         // Most of what is left concerns where listeners are, and then the last of those that it names has a place.
         let named = |name: &str| error.starts_with("listener") && error.contains(&format!("{name:?}"));
         let at = places.iter().rev().find(|(name, ..)| named(name));
-        let (file, place) = at.map_or((files.first().map_or("", |(file, _)| file), None), |&(_, file, at)| (file, at));
+        let (file, place) =
+            at.map_or((files.first().map_or("", |(file, _)| file), None), |&(_, file, _, at)| (file, at));
         Findings { file, found }.add(place, error);
     }
     let discoveries = std::mem::take(&mut backends.discoveries);
@@ -141,38 +178,87 @@ impl<'a> Documents<'a> {
         self.lost.anything |= !is_whole;
         for root in roots {
             let mut reader = Reader { findings: Findings { file, found }, environment, lost: Vec::new() };
-            let raw = kind_of(&root, &mut reader).and_then(|()| RawFile::read(&root, &Path::ROOT, &mut reader));
+            let is_read = self.read_document(file, &root, &mut reader);
             reader.lost.into_iter().for_each(|lost| self.lost.add(lost));
-            match raw {
-                Some(raw) => self.sources.push(Source { file, raw }),
-                None => self.lost.anything = true,
-            }
+            self.lost.anything |= is_read.is_none();
         }
+    }
+
+    fn read_document(&mut self, file: &'a str, root: &Node, reader: &mut Reader<'_>) -> Option<()> {
+        let at = &Path::ROOT;
+        match kind_of(root, reader)? {
+            Kind::Config => self.sources.push(Source { file, raw: RawFile::read(root, at, reader)? }),
+            Kind::Gateway => {
+                self.kube.gateways.push(Document { file, raw: RawGateway::read(root, at, reader)? });
+            }
+            Kind::HttpRoute => {
+                self.kube.routes.push(Document { file, raw: RawHttpRoute::read(root, at, reader)? });
+            }
+            Kind::ReferenceGrant => self.kube.grants.push(RawReferenceGrant::read(root, at, reader)?),
+        }
+        Some(())
     }
 }
 
-/// Whether a document is one of ours.
-fn kind_of(root: &Node, reader: &mut Reader<'_>) -> Option<()> {
+/// What a document is.
+#[derive(Clone, Copy)]
+enum Kind {
+    Config,
+    Gateway,
+    HttpRoute,
+    ReferenceGrant,
+}
+
+/// Kinds of the Gateway API, with the versions in which they are read.
+const KUBE_KINDS: [(&str, &[&str], Kind); 3] = [
+    ("Gateway", &["v1"], Kind::Gateway),
+    ("HTTPRoute", &["v1"], Kind::HttpRoute),
+    ("ReferenceGrant", &["v1", "v1beta1"], Kind::ReferenceGrant),
+];
+
+fn kind_of(root: &Node, reader: &mut Reader<'_>) -> Option<Kind> {
     let Value::Map(_) = root.value else {
         reader.say(root.place, &Path::ROOT, format!("a mapping is needed here, not {}", root.kind()));
         return None;
     };
-    let mut is_ours = true;
-    for (field, wants) in [("apiVersion", "weirgate/v1"), ("kind", "GatewayConfig")] {
+    let said = |field| root.get(field).and_then(Node::text);
+    let version = said("apiVersion").and_then(|said| said.strip_prefix(kube::GROUP)?.strip_prefix('/'));
+    let (kind, wants) = match version {
+        None => {
+            let is_ours = said("apiVersion") == Some("weirgate/v1") && said("kind") == Some("GatewayConfig");
+            (is_ours.then_some(Kind::Config), ["weirgate/v1".to_owned(), "GatewayConfig".to_owned()])
+        }
+        Some(version) => {
+            let of_kind = KUBE_KINDS.iter().find(|(name, ..)| said("kind") == Some(name));
+            if let (Some(node), None) = (root.get("kind"), of_kind) {
+                let message = "is not supported in this version: Gateway, HTTPRoute and ReferenceGrant are";
+                let kind = node.text().unwrap_or("what is not a name");
+                reader.say(node.place, &Path::ROOT.field("kind"), format!("{kind} {message}"));
+                return None;
+            }
+            let (name, versions, kind) = of_kind.copied().unwrap_or(KUBE_KINDS[0]);
+            let is_read = of_kind.is_some() && versions.contains(&version);
+            let version = if is_read { version } else { versions[0] };
+            (is_read.then_some(kind), [format!("{}/{version}", kube::GROUP), name.to_owned()])
+        }
+    };
+    if kind.is_some() {
+        return kind;
+    }
+    for (field, wants) in ["apiVersion", "kind"].into_iter().zip(&wants) {
         match root.get(field) {
             Some(said) if said.text() == Some(wants) => {}
             Some(said) => {
-                let text = said.kind();
-                reader.say(said.place, &Path::ROOT.field(field), format!("{text}; this version reads {wants}"));
-                is_ours = false;
+                reader.say(
+                    said.place,
+                    &Path::ROOT.field(field),
+                    format!("{}; this version reads {wants}", said.kind()),
+                );
             }
-            None => {
-                reader.findings.add(None, format!("{field} is missing: write {field}: {wants}"));
-                is_ours = false;
-            }
+            None => reader.findings.add_at(root.place, format!("{field} is missing: write {field}: {wants}")),
         }
     }
-    is_ours.then_some(())
+    None
 }
 
 fn dataplane_block(

@@ -14,7 +14,7 @@ use weirgate_dataplane::{
         normalize::Normalizer,
     },
     route::{self, Explained, Rule, RuleIndex},
-    snapshot::{HttpListener, Snapshot},
+    snapshot::{BackendNames, HttpListener, Snapshot},
 };
 
 /// A request that somebody asks about.
@@ -150,7 +150,9 @@ fn judge(
         return Ok(());
     }
     let asked = route::asked(request, path.bytes);
-    let table = route::compile(listener.rules.clone()).expect("the snapshot was checked");
+    let backends = BackendNames::of(&snapshot.backends);
+    let table =
+        route::compile(listener.rules.clone(), &|name| backends.number(name)).expect("the snapshot was checked");
     explanation.rules = table.explain(&asked);
     let name = |index| table.name(index).0.to_owned() + "/" + &table.name(index).1;
     explanation.said = explanation.rules.iter().map(|it| format!("{}: {}", name(it.index), it.verdict)).collect();
@@ -172,7 +174,8 @@ fn taken(snapshot: &Snapshot, index: RuleIndex, rule: &Rule) -> Outcome {
     });
     let sum: f64 = rule.backends.iter().map(|share| f64::from(share.weight)).sum();
     let backends = rule.backends.iter().filter(|share| share.weight > 0).map(|share| {
-        let backend = &snapshot.backends[share.backend.0 as usize];
+        let backend = snapshot.backends.iter().find(|backend| backend.name == share.backend);
+        let backend = backend.expect("the snapshot was checked");
         Share {
             backend: backend.name.clone(),
             percent: f64::from(share.weight) * 100.0 / sum,

@@ -40,6 +40,7 @@ pub mod drops;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 pub mod limits;
+pub mod link;
 pub mod outbox;
 pub mod shm;
 pub mod snapshot;

@@ -361,3 +361,9 @@ const _: () = {
         "the longest chain, shared, fits"
     );
 };
+
+/// Bytes of the path that a health check asks for.
+pub const HEALTH_PATH_MAX: usize = 512;
+
+/// Bytes of one message over the link: a snapshot of 100,000 routes has some thirty million.
+pub const LINK_MESSAGE_MAX: usize = 256 << 20;

@@ -3,13 +3,15 @@
 //!
 //! The file is JSON, so that a person can read what was compiled. Unknown fields are refused: whoever compiled them expected something.
 
+mod delta;
 mod device;
 mod gateway;
 
+pub use delta::{Delta, Edit, EndpointsEdit, RouteEdit};
 pub use device::{Device, DeviceKind};
 pub use gateway::{
-    Backend, Endpoint, HashOn, HttpListener, HttpOptions, HttpTimeouts, PoolConfig, ProxyProtocol, ProxyVersion,
-    TcpListener,
+    Backend, BackendNames, Endpoint, HashOn, HealthCheck, HttpListener, HttpOptions, HttpTimeouts, PoolConfig, Probe,
+    ProxyProtocol, ProxyVersion, TcpListener,
 };
 
 use crate::{
@@ -35,6 +37,9 @@ pub struct Snapshot {
     pub format: u32,
     /// The node's name, for logs.
     pub name: String,
+    /// Its number, given by whoever keeps the history; 0 where nobody does.
+    #[serde(default)]
+    pub revision: u64,
     /// Cores, ports and memory.
     pub dataplane: Dataplane,
     /// What is served over TCP.

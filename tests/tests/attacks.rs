@@ -295,7 +295,7 @@ fn responses() -> Vec<Row> {
 fn over() -> Snapshot {
     let rules: Vec<Rule> = serde_json::from_str(
         r#"[{"matches": [{"path": {"value": "/secret"}}], "filters": [{"type": "DirectResponse", "with": {"statusCode": 403}}]},
-            {"matches": [{"path": {"value": "/rewrite"}}], "backends": [{"backend": 0}],
+            {"matches": [{"path": {"value": "/rewrite"}}], "backends": [{"backend": "b"}],
              "filters": [{"type": "UrlRewrite", "with": {"path": {"type": "ReplacePrefixMatch", "replacePrefixMatch": "/new"}}}]}]"#,
     )
     .expect("rules");

@@ -1,5 +1,6 @@
 //! Requests and answers through both legs, byte by byte.
 
+use std::sync::Arc;
 use weirgate_dataplane::{
     exchange::{Ended, Home},
     port::{Rss, RssFlow, rss::PortsHashed},
@@ -72,7 +73,7 @@ fn a_pipeline_is_answered_in_order() {
 #[test]
 fn hundreds_of_requests_in_one_segment_are_a_loop() {
     let mut nowhere = over(1);
-    nowhere.http[0].rules.routes[0].hostnames = vec!["b".into()];
+    Arc::make_mut(&mut nowhere.http[0].rules.routes[0]).hostnames = vec!["b".into()];
     let mut talk = Talk::new(&nowhere);
     talk.says(&GET.repeat(400));
     let client = talk.client;
@@ -216,7 +217,7 @@ fn refused_connections_are_tried_elsewhere() {
 #[test]
 fn whoever_takes_too_long_is_told() {
     let mut snapshot = over(1);
-    snapshot.http[0].rules.routes[0].rules[0].timeouts.request_ms = Some(500);
+    Arc::make_mut(&mut snapshot.http[0].rules.routes[0]).rules[0].timeouts.request_ms = Some(500);
     snapshot.http[0].options.timeouts.request_headers_ms = 1_000;
     snapshot.http[0].options.timeouts.request_body_ms = 300;
     for (request, patience, status, ended) in [
@@ -335,7 +336,7 @@ fn connections_are_passed_on_as_they_are() {
 #[test]
 fn what_waits_behind_a_timeout_is_answered_too() {
     let mut snapshot = over(1);
-    snapshot.http[0].rules.routes[0].rules[0].timeouts.request_ms = Some(500);
+    Arc::make_mut(&mut snapshot.http[0].rules.routes[0]).rules[0].timeouts.request_ms = Some(500);
     let mut talk = Talk::new(&snapshot);
     talk.says(&GET.repeat(2));
     talk.legs.settles(Duration::from_ms(600));
@@ -499,7 +500,7 @@ fn connect_becomes_a_tunnel_with_a_2xx() {
 fn an_old_connection_takes_no_further_request() {
     let mut snapshot = over(1);
     snapshot.http[0].options.timeouts.connection_age_ms = Some(1_000);
-    snapshot.http[0].rules.routes[0].hostnames = vec!["b".into()];
+    Arc::make_mut(&mut snapshot.http[0].rules.routes[0]).hostnames = vec!["b".into()];
     let mut talk = Talk::new(&snapshot);
     talk.says(GET);
     let client = talk.client;

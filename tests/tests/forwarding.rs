@@ -1,5 +1,6 @@
 //! What HTTP asks of whoever stands between two others (RFC 9110 section 7, RFC 9112), byte by byte: `|` is CRLF.
 
+use std::sync::Arc;
 use weirgate_dataplane::{
     exchange::Ended,
     filters::{FilterSpec, HeaderModifierSpec},
@@ -215,7 +216,7 @@ fn redirects_name_no_empty_host() {
 /// rfc9112 3.2 (MUST): the target of CONNECT and its Host are the same, rewritten or not.
 #[test]
 fn connects_target_is_its_host() {
-    let rewrite = r#"{"matches": [{"method": "CONNECT"}], "backends": [{"backend": 0, "weight": 1}],
+    let rewrite = r#"{"matches": [{"method": "CONNECT"}], "backends": [{"backend": "b", "weight": 1}],
         "filters": [{"type": "UrlRewrite", "with": {"hostname": "db.internal"}}]}"#;
     let mut talk = Talk::new(&rules(rewrite));
     let text = passed(&mut talk, "CONNECT a:5432 HTTP/1.1|Host: a:5432||").expect("it goes on");
@@ -227,7 +228,7 @@ fn connects_target_is_its_host() {
 #[test]
 fn an_empty_line_begins_no_request() {
     let mut snapshot = over(1);
-    snapshot.http[0].rules.routes[0].hostnames = vec!["b".into()];
+    Arc::make_mut(&mut snapshot.http[0].rules.routes[0]).hostnames = vec!["b".into()];
     let mut talk = Talk::new(&snapshot);
     talk.says(&wire("GET / HTTP/1.1|Host: a|||"));
     let client = talk.client;
@@ -243,7 +244,7 @@ fn an_empty_line_begins_no_request() {
 fn a_refusal_reaches_whoever_has_closed() {
     for request in ["GET / HTTP/1.1||", "GET / HTTP/1.1|Host: b|Connection: close||x", "\u{1}\u{2}\u{3}||"] {
         let mut snapshot = over(1);
-        snapshot.http[0].rules.routes[0].hostnames = vec!["c".into()];
+        Arc::make_mut(&mut snapshot.http[0].rules.routes[0]).hostnames = vec!["c".into()];
         let mut talk = Talk::new(&snapshot);
         let client = talk.client;
         talk.legs.says(client, wire(request).as_bytes());

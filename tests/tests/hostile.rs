@@ -1,5 +1,6 @@
 //! Attacks on the gateway, each a test of its own. They say what must hold.
 
+use std::sync::Arc;
 use weirgate_dataplane::{
     counters::Counter,
     drops::Drop,
@@ -24,7 +25,7 @@ fn all_but_one(legs: &Legs) -> Vec<Frame> {
 
 fn nowhere() -> Snapshot {
     let mut snapshot = over(1);
-    snapshot.http[0].rules.routes[0].hostnames = vec!["b".into()];
+    Arc::make_mut(&mut snapshot.http[0].rules.routes[0]).hostnames = vec!["b".into()];
     snapshot
 }
 

@@ -5,13 +5,12 @@ use super::{
     control::absolute,
     findings::{At, Findings},
     names, place_of,
-    raw::{RawBackend, RawDns, RawEndpoint, RawHashOn, RawLoadBalancing, RawPool},
+    raw::{RawBackend, RawDns, RawEndpoint, RawHashOn, RawHealthCheck, RawLoadBalancing, RawPool},
     read::{Read, Spanned},
 };
 use std::collections::BTreeMap;
 use weirgate_dataplane::{
-    route::BackendIndex,
-    snapshot::{Backend, Endpoint, HashOn, PoolConfig, ProxyVersion},
+    snapshot::{Backend, Endpoint, HashOn, HealthCheck, PoolConfig, Probe, ProxyVersion},
     upstream::balance::{Policy, PolicyKind},
 };
 
@@ -20,17 +19,22 @@ use weirgate_dataplane::{
 pub(super) struct Backends<'a> {
     pub(super) list: Vec<Backend>,
     pub(super) discoveries: Vec<Discovery>,
-    indices: BTreeMap<&'a str, BackendIndex>,
+    numbers: BTreeMap<&'a str, usize>,
     lost: Option<&'a Lost>,
 }
 
 impl Backends<'_> {
-    /// The one with this name, or what is wrong with the name.
-    pub(super) fn find(&self, name: &str) -> Result<BackendIndex, String> {
-        let missing = || format!("there is no backend {name:?}{}", names::hint(name, self.indices.keys().copied()));
-        // What could not be read stands for the first: nothing comes of it.
-        let lost = || self.lost.is_some_and(|lost| lost.may_be(RawBackend::TABLE, name)).then_some(BackendIndex(0));
-        self.indices.get(name).copied().or_else(lost).ok_or_else(missing)
+    /// The one with this name.
+    pub(super) fn get(&self, name: &str) -> Option<&Backend> {
+        self.numbers.get(name).map(|&number| &self.list[number])
+    }
+    /// What is wrong with a name that refers to none. One that could not be read is there all the same.
+    pub(super) fn find(&self, name: &str) -> Result<(), String> {
+        let is_lost = || self.lost.is_some_and(|lost| lost.may_be(RawBackend::TABLE, name));
+        if self.numbers.contains_key(name) || is_lost() {
+            return Ok(());
+        }
+        Err(format!("there is no backend {name:?}{}", names::hint(name, self.numbers.keys().copied())))
     }
 }
 
@@ -43,11 +47,11 @@ pub(super) fn compile<'a>(sources: &'a [Source<'a>], lost: &'a Lost, found: &mut
             let raw = &backend.value;
             let name = raw.name.value.as_str();
             let at = At::new(format!("backends[{name}]"), place_of(backend));
-            if backends.indices.contains_key(name) {
+            if backends.numbers.contains_key(name) {
                 findings.say(&at.said("name", &raw.name), format!("another backend is named {name:?}"));
                 continue;
             }
-            backends.indices.insert(name, BackendIndex(backends.list.len() as u32));
+            backends.numbers.insert(name, backends.list.len());
             backends.list.push(backend_of(raw, &at, findings));
             backends.discoveries.extend(discovery_of(raw, &at, findings));
         }
@@ -71,6 +75,7 @@ fn backend_of(raw: &RawBackend, at: &At, findings: &mut Findings<'_>) -> Backend
         connect_ms: findings.time(at, "timeouts.connect", raw.timeouts.connect.as_ref()).unwrap_or(default.connect_ms),
         pool: pool_of(&raw.connection_pool, &at.field("connectionPool"), findings),
         proxy_protocol: findings.choice(at, "proxyProtocol", raw.proxy_protocol.as_ref(), &versions),
+        health_checks: raw.health_checks.iter().filter_map(|said| health_check_of(said, at, findings)).collect(),
         ..default
     };
     // Its own part of the snapshot's check, while the place is known.
@@ -228,4 +233,44 @@ fn pool_of(raw: &RawPool, at: &At, findings: &mut Findings<'_>) -> PoolConfig {
         age_ms: findings.time(at, "maxAge", raw.max_age.as_ref()),
         requests_max: raw.max_requests.as_ref().map(|said| said.value),
     }
+}
+
+/// What is not said of a health check.
+pub(super) const HEALTH_CHECK: HealthCheck =
+    HealthCheck { probe: Probe::Tcp, interval_ms: 5_000, timeout_ms: 1_000, healthy: 2, unhealthy: 3 };
+
+fn health_check_of(said: &Spanned<RawHealthCheck>, at: &At, findings: &mut Findings<'_>) -> Option<HealthCheck> {
+    let (raw, at) = (&said.value, at.said(&format!("healthChecks[{}]", said.number), said));
+    let probe = match (&raw.http, &raw.tcp, &raw.grpc) {
+        (Some(http), None, None) => {
+            let (http, at) = (&http.value, at.said("http", http));
+            findings.choice(&at, "method", http.method.as_ref(), &[("GET", ())]);
+            let expect = http.expect.clone().unwrap_or_else(|| vec![200]);
+            Some(Probe::Http { path: http.path.clone(), host: http.host.clone(), expect })
+        }
+        (None, Some(_), None) => Some(Probe::Tcp),
+        (None, None, Some(said)) => {
+            findings.add(place_of(said), format!("{}.grpc is not supported in this version", at.path));
+            None
+        }
+        _ => {
+            findings.say(&at, "one of http: {path: PATH} and tcp: {}");
+            None
+        }
+    };
+    for (field, said) in [("healthy", &raw.healthy), ("unhealthy", &raw.unhealthy)] {
+        if let Some(said) = said
+            && said.value == 0
+        {
+            findings.say(&at.said(field, said), "0 answers say nothing");
+        }
+    }
+    let check = HealthCheck {
+        probe: probe?,
+        interval_ms: findings.time(&at, "interval", raw.interval.as_ref()).unwrap_or(HEALTH_CHECK.interval_ms),
+        timeout_ms: findings.time(&at, "timeout", raw.timeout.as_ref()).unwrap_or(HEALTH_CHECK.timeout_ms),
+        healthy: raw.healthy.as_ref().map_or(HEALTH_CHECK.healthy, |said| said.value),
+        unhealthy: raw.unhealthy.as_ref().map_or(HEALTH_CHECK.unhealthy, |said| said.value),
+    };
+    Some(check)
 }

@@ -13,8 +13,8 @@ use weirgate_dataplane::filters::{
 /// A rule's filters; what is wrong with each, and with all together.
 pub(super) fn filters_of(rule: &RawRule, at: &At, findings: &mut Findings<'_>) -> Vec<FilterSpec> {
     let mut specs = Vec::new();
-    for (n, said) in rule.filters.iter().enumerate() {
-        let at = at.said(&format!("filters[{n}]"), said);
+    for said in &rule.filters {
+        let at = at.said(&format!("filters[{}]", said.number), said);
         specs.extend(filter_of(&said.value, rule, &at, findings));
     }
     // The places of what they are together are those of one that is there: only if all are.

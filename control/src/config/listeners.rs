@@ -1,7 +1,7 @@
 //! `listeners`: where connections come in, and how we speak there.
 
 use super::{
-    Finding, Lost, Place, Source,
+    Declared, Finding, Lost, Place,
     findings::{At, Findings},
     names, place_of,
     raw::{RawHttp, RawListener, RawProxyProtocol, RawTimeouts, ServiceName},
@@ -13,7 +13,7 @@ use weirgate_dataplane::{
     proxy_protocol::Accept,
     route::Rules,
     services::{Service, ServiceListener},
-    snapshot::{HttpListener, HttpOptions, HttpTimeouts, ProxyProtocol, TcpListener},
+    snapshot::{BackendNames, HttpListener, HttpOptions, HttpTimeouts, ProxyProtocol, TcpListener},
 };
 
 /// All listeners, those of wrong ones too, so that routes can name them.
@@ -22,8 +22,8 @@ pub(super) struct Listeners<'a> {
     pub(super) services: Vec<ServiceListener>,
     pub(super) http: Vec<HttpListener>,
     pub(super) tcp: Vec<TcpListener>,
-    /// Names in their order, with the files and places.
-    pub(super) places: Vec<(&'a str, &'a str, Place)>,
+    /// Names in their order, with the files, paths and places.
+    pub(super) places: Vec<(&'a str, &'a str, &'a str, Place)>,
     kinds: BTreeMap<&'a str, Kind>,
     lost: Option<&'a Lost>,
 }
@@ -49,29 +49,31 @@ impl Listeners<'_> {
         self.kinds.get(name).copied().or_else(lost).ok_or_else(missing)
     }
     /// Where a listener stands.
-    pub(super) fn place(&self, name: &str) -> (&str, Place) {
+    pub(super) fn at(&self, name: &str) -> (&str, At) {
         let found = self.places.iter().find(|(other, ..)| *other == name);
-        found.map_or(("", None), |&(_, file, place)| (file, place))
+        found.map_or(("", At::new("listeners", None)), |&(_, file, path, place)| (file, At::new(path, place)))
     }
 }
 
-/// Compiles those of all files.
-pub(super) fn compile<'a>(sources: &'a [Source<'a>], lost: &'a Lost, found: &mut Vec<Finding>) -> Listeners<'a> {
+/// Compiles all that are declared.
+pub(super) fn compile<'a>(
+    declared: &'a [Declared<'a, RawListener>],
+    lost: &'a Lost,
+    found: &mut Vec<Finding>,
+) -> Listeners<'a> {
     let mut listeners = Listeners { lost: Some(lost), ..Listeners::default() };
-    for source in sources {
-        let findings = &mut Findings { file: source.file, found };
-        for listener in &source.raw.listeners {
-            let (raw, place) = (&listener.value, place_of(listener));
-            let name = raw.name.value.as_str();
-            let at = At::new(format!("listeners[{name}]"), place);
-            if listeners.kinds.contains_key(name) {
-                findings.say(&at.said("name", &raw.name), format!("another listener is named {name:?}"));
-                continue;
-            }
-            let kind = listeners.add(raw, &at, findings).unwrap_or(Kind::Refused);
-            listeners.kinds.insert(name, kind);
-            listeners.places.push((name, source.file, place));
+    for Declared { file, path, raw: listener, .. } in declared {
+        let findings = &mut Findings { file, found };
+        let (raw, place) = (&listener.value, place_of(listener));
+        let name = raw.name.value.as_str();
+        let at = At::new(path, place);
+        if listeners.kinds.contains_key(name) {
+            findings.say(&at.said("name", &raw.name), format!("another listener is named {name:?}"));
+            continue;
         }
+        let kind = listeners.add(raw, &at, findings).unwrap_or(Kind::Refused);
+        listeners.kinds.insert(name, kind);
+        listeners.places.push((name, file, path, place));
     }
     listeners
 }
@@ -158,7 +160,7 @@ fn http_of(raw: &RawListener, address: Option<IpAddr>, at: &At, findings: &mut F
     };
     // Its own part of the snapshot's check, while the place is known. The rules are looked at with the routes.
     if findings.found.len() == before
-        && let Err(error) = listener.check(&[])
+        && let Err(error) = listener.check(&BackendNames::of(&[]))
     {
         let own = format!("listener {:?}: ", listener.name);
         findings.say(&http_at, error.strip_prefix(&own).unwrap_or(&error));

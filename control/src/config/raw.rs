@@ -2,17 +2,22 @@
 
 mod backends;
 mod dataplane;
+mod kube;
 mod listeners;
 mod node;
 mod routes;
 
-pub(super) use backends::{RawBackend, RawDns, RawEndpoint, RawHashOn, RawLoadBalancing, RawPool};
+pub(super) use backends::{RawBackend, RawDns, RawEndpoint, RawHashOn, RawHealthCheck, RawLoadBalancing, RawPool};
 pub(super) use dataplane::{RawDataplane, RawInterface, RawPort};
+pub(super) use kube::{
+    KubeMetadata, RawGateway, RawGatewaySpec, RawHttpRoute, RawKubeBackendRef, RawKubeFilter, RawKubeListener,
+    RawKubeParentRef, RawKubeRule, RawReferenceGrant,
+};
 pub(super) use listeners::{RawHttp, RawListener, RawProxyProtocol, RawTimeouts, ServiceName};
 pub(super) use node::{RawAdmin, RawMetrics, RawObservability};
 pub(super) use routes::{
-    RawBackendRef, RawCondition, RawFilter, RawHeader, RawHeaderModifier, RawMatch, RawNewPath, RawPath, RawRoute,
-    RawRule,
+    FilterType, RawBackendRef, RawCondition, RawFilter, RawHeader, RawHeaderModifier, RawMatch, RawNewPath,
+    RawParentRef, RawPath, RawRequestRedirect, RawRoute, RawRule, RawRuleTimeouts, RawUrlRewrite, RouteKind,
 };
 
 use super::read::{Ignored, Read, Spanned, raw, text};

@@ -20,6 +20,13 @@ pub(super) struct Spanned<T> {
     pub(super) number: usize,
 }
 
+impl<T> Spanned<T> {
+    /// Something else in the same place.
+    pub(super) fn with<U>(&self, value: U) -> Spanned<U> {
+        Spanned { value, place: self.place, number: self.number }
+    }
+}
+
 pub(super) fn place_of<T>(value: &Spanned<T>) -> Place {
     value.place
 }
@@ -103,7 +110,7 @@ impl Reader<'_> {
         self.findings.add_at(place, format!("{path}{colon}{message}"));
     }
 
-    fn wants<T>(&mut self, node: &Node, at: &Path<'_>, what: &str) -> Option<T> {
+    pub(super) fn wants<T>(&mut self, node: &Node, at: &Path<'_>, what: &str) -> Option<T> {
         self.say(node.place, at, format!("{what} is needed here, not {}", node.kind()));
         None
     }
@@ -273,6 +280,7 @@ impl<T: Read> Read for Vec<T> {
 }
 
 /// Something that is accepted and not looked at: it belongs to somebody else.
+#[derive(Clone)]
 pub(super) struct Ignored;
 
 impl Read for Ignored {
@@ -321,6 +329,7 @@ macro_rules! raw {
         })?
     )*) => { $(
         $(#[doc = $about])*
+        #[derive(Clone)]
         $(#[derive($derive)])?
         pub(in crate::config) struct $name {
             $($(#[doc = $doc])* pub(in crate::config) $field: $crate::config::read::raw!(@type $mode $type),)*
@@ -340,7 +349,7 @@ macro_rules! raw {
                 Some(Self { $($field: $field?,)* })
             }
             fn schema(to: &mut $crate::config::schema::Schemas) -> serde_json::Value {
-                to.object(stringify!($name), concat!($($about,)*), |to| vec![
+                to.object(stringify!($name), concat!($($about,)*), |#[allow(unused_variables)] to| vec![
                     $(($text, stringify!($mode), concat!($($doc,)*), <$type as $crate::config::read::Read>::schema(to)),)*
                     $($(($itext, stringify!($imode), concat!($($idoc,)*), <$itype as $crate::config::read::Read>::schema(to)),)*)?
                 ])

@@ -5,7 +5,7 @@ use crate::{
     http::{Side, forward, h1::Limits, normalize},
     net::Cidr,
     route::{self, Backend as Share, BackendIndex, RuleIndex, Table},
-    snapshot::{HashOn, HttpListener, HttpTimeouts, ProxyProtocol, TcpListener},
+    snapshot::{BackendNames, HashOn, HttpListener, HttpTimeouts, ProxyProtocol, TcpListener},
     time::{Duration, Instant},
 };
 use std::{hash::Hasher, net::IpAddr};
@@ -45,7 +45,7 @@ pub(super) struct Timeouts {
 impl Http {
     /// # Panics
     /// When the snapshot was not checked.
-    pub(super) fn compile(listener: &HttpListener) -> Self {
+    pub(super) fn compile(listener: &HttpListener, backends: &BackendNames<'_>) -> Self {
         let options = &listener.options;
         let HttpTimeouts { request_headers_ms, request_body_ms, stream_idle_ms, connection_idle_ms, connection_age_ms } =
             options.timeouts;
@@ -72,7 +72,8 @@ impl Http {
                 connection_age: connection_age_ms.map(Duration::from_ms),
             },
             rules: rules.collect(),
-            table: route::compile(listener.rules.clone()).expect("the snapshot was checked"),
+            table: route::compile(listener.rules.clone(), &|name| backends.number(name))
+                .expect("the snapshot was checked"),
         }
     }
 
@@ -107,28 +108,29 @@ impl Http {
 pub(super) struct Raw {
     pub(super) proxy: Option<ProxyProtocol>,
     pub(super) idle: Duration,
-    shares: Vec<Share>,
+    shares: Vec<(BackendIndex, u32)>,
 }
 
 impl Raw {
-    pub(super) fn compile(listener: &TcpListener) -> Self {
+    pub(super) fn compile(listener: &TcpListener, backends: &BackendNames<'_>) -> Self {
+        let number = |share: &Share| backends.number(&share.backend).expect("the snapshot was checked");
         Self {
             proxy: listener.proxy_protocol.clone(),
             idle: Duration::from_ms(listener.idle_ms),
-            shares: listener.backends.clone(),
+            shares: listener.backends.iter().map(|share| (number(share), share.weight)).collect(),
         }
     }
 
     /// A backend by weight.
     pub(super) fn backend(&self, random: u64) -> Option<BackendIndex> {
-        let sum: u64 = self.shares.iter().map(|share| u64::from(share.weight)).sum();
+        let sum: u64 = self.shares.iter().map(|(_, weight)| u64::from(*weight)).sum();
         let mut drawn = ((u128::from(random) * u128::from(sum)) >> 64) as u64;
-        self.shares.iter().find_map(|share| match drawn.checked_sub(u64::from(share.weight)) {
+        self.shares.iter().find_map(|&(backend, weight)| match drawn.checked_sub(u64::from(weight)) {
             Some(rest) => {
                 drawn = rest;
                 None
             }
-            None => Some(share.backend),
+            None => Some(backend),
         })
     }
 }
@@ -199,7 +201,7 @@ mod tests {
 
     #[test]
     fn weights_share_out() {
-        let share = |backend, weight| Share { backend: BackendIndex(backend), weight };
+        let share = |backend, weight| (BackendIndex(backend), weight);
         let raw = Raw { proxy: None, idle: Duration::ZERO, shares: vec![share(0, 1), share(1, 0), share(2, 3)] };
         let at = |quarter: u64| raw.backend(quarter << 62).map(|b| b.0);
         assert_eq!([at(0), at(1), at(2), at(3)], [Some(0), Some(2), Some(2), Some(2)]);

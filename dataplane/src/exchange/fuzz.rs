@@ -12,6 +12,7 @@ use super::{
     request::{self, describe},
     response,
 };
+use crate::snapshot::BackendNames;
 use crate::{
     http::{
         Refusal, Request, Response, Side, Spans, Version,
@@ -305,7 +306,7 @@ static LISTENERS: LazyLock<[Http; 4]> = LazyLock::new(|| {
         let text = format!(
             r#"{{"name": "a", "port": 80, "options": {options}, "rules": {{"routes": [{{"name": "r", "rules": [{{}}]}}]}}}}"#
         );
-        Http::compile(&serde_json::from_str(&text).expect("a listener"))
+        Http::compile(&serde_json::from_str(&text).expect("a listener"), &BackendNames::of(&[]))
     })
 });
 

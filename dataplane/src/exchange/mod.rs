@@ -59,7 +59,7 @@ use crate::{
     proxy_protocol::ProxyRefusal,
     route::RuleIndex,
     services::Services,
-    snapshot::Snapshot,
+    snapshot::{BackendNames, Snapshot},
     tcp::{ConnectionId, ConnectionOptions, End, Event, Listen, ListenerId, Tcp, wheel::Wheel},
     time::{Duration, Instant},
 };
@@ -200,10 +200,11 @@ impl Gateway {
         let http = (0..).zip(&snapshot.http).map(|(n, l)| (l.address, l.port, Served::Http(n)));
         let raw = (0..).zip(&snapshot.tcp).map(|(n, l)| (l.address, l.port, Served::Raw(n)));
         let places = services.chain(http).chain(raw).collect();
+        let names = BackendNames::of(&snapshot.backends);
         Self {
             services: Services::new(snapshot.services.clone()),
-            http: snapshot.http.iter().map(config::Http::compile).collect(),
-            raw: snapshot.tcp.iter().map(config::Raw::compile).collect(),
+            http: snapshot.http.iter().map(|listener| config::Http::compile(listener, &names)).collect(),
+            raw: snapshot.tcp.iter().map(|listener| config::Raw::compile(listener, &names)).collect(),
             places,
             served: Vec::new(),
             legs: Vec::new(),

@@ -497,12 +497,13 @@ mod tests {
     use crate::{
         exchange::config::Http,
         http::{Spans, h1::Asked::*},
+        snapshot::BackendNames,
     };
 
     /// What the client gets of an answer's head.
     fn passed(asked: Asked, persists: bool, head: &str) -> String {
         let listener = r#"{"name": "a", "port": 80, "options": {"name": ""}}"#;
-        let http = Http::compile(&serde_json::from_str(listener).unwrap());
+        let http = Http::compile(&serde_json::from_str(listener).unwrap(), &BackendNames::of(&[]));
         let (mut receiver, mut spans) = (Receiver::new(Side::Client, Limits::default()), Spans::new());
         receiver.expect(asked);
         let step = receiver.step(head.as_bytes(), &mut spans).unwrap();

@@ -10,7 +10,7 @@ use super::{
     hosts::{HostIndex, HostMap, Hostname},
     index::Index,
     patterns::{PatternIndex, Patterns},
-    rules::{HeaderKind, Match, PathKind, QueryKind, Route, Rule, RuleIndex, Rules},
+    rules::{Backend, BackendIndex, HeaderKind, Match, PathKind, QueryKind, Route, Rule, RuleIndex, Rules},
     table::{Candidate, Compiled, HostPaths, PathEntry, Paths, RuleTarget, Share, Span, Table, Text, path_hash},
 };
 use crate::limits::{HTTP_PATH_PATTERNS_MAX, HTTP_PLACES_MAX, HTTP_RULES_MAX, HTTP_SAME_PATH_MAX};
@@ -21,20 +21,24 @@ use std::{
     sync::Arc,
 };
 
+/// A backend's number by its name; `None` if there is none.
+pub type Numbers<'a> = dyn Fn(&str) -> Option<BackendIndex> + 'a;
+
 /// Checks the rules and makes a table of them.
 ///
 /// # Errors
 ///
 /// Everything that is wrong, each thing with its route, rule and field.
-pub fn compile(rules: Rules) -> Result<Table, Vec<Fault>> {
+pub fn compile(rules: Rules, numbers: &Numbers<'_>) -> Result<Table, Vec<Fault>> {
     // Only the operator's names are kept in tables, never a client's: their hashes need no secret, and two runs are alike.
     let hash = RandomState::with_seeds(0x6c1b, 0x9e37, 0x79b9, 0x7f4a);
-    let mut compiler = Compiler::new(hash);
+    let mut compiler = Compiler::new(hash, numbers);
     compiler.add_all(&rules);
     if compiler.faults.found.is_empty() { compiler.finish(rules) } else { Err(compiler.faults.found) }
 }
 
-struct Compiler {
+struct Compiler<'a> {
+    numbers: &'a Numbers<'a>,
     faults: Faults,
     hash: RandomState,
     listener: Hostname,
@@ -61,9 +65,10 @@ struct Place {
     candidate: Candidate,
 }
 
-impl Compiler {
-    fn new(hash: RandomState) -> Self {
+impl<'a> Compiler<'a> {
+    fn new(hash: RandomState, numbers: &'a Numbers<'a>) -> Self {
         Self {
+            numbers,
             faults: Faults::default(),
             listener: Hostname::Any,
             patterns: Patterns::new(&hash),
@@ -157,9 +162,15 @@ impl Compiler {
         let index = RuleIndex(self.targets.len() as u32);
         let start = self.shares.len() as u32;
         let mut below = 0;
-        for backend in rule.backends.iter().filter(|backend| backend.weight > 0) {
-            below += u64::from(backend.weight);
-            self.shares.push(Share { below, backend: backend.backend });
+        for (at, Backend { backend, weight }) in rule.backends.iter().enumerate() {
+            let Some(backend) = (self.numbers)(backend) else {
+                self.faults.add(format!("backends[{at}]"), format!("there is no backend {backend:?}"));
+                continue;
+            };
+            if *weight > 0 {
+                below += u64::from(*weight);
+                self.shares.push(Share { below, backend });
+            }
         }
         let shares = Span { start, end: self.shares.len() as u32 };
 

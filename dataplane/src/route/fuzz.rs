@@ -8,6 +8,7 @@ use super::{
     reference::{self, Asked},
     *,
 };
+use std::sync::Arc;
 
 /// Choices that bytes make. When there are no more, each is the first of what there is.
 struct Choices<'a>(&'a [u8]);
@@ -95,7 +96,7 @@ impl Choices<'_> {
             route.name = format!("r{number}");
         }
         reference::retain_within(listener.as_deref(), &mut routes);
-        Rules { hostname: listener, routes }
+        Rules { hostname: listener, routes: routes.into_iter().map(Arc::new).collect() }
     }
 
     fn asked(&mut self) -> Asked {
@@ -117,7 +118,7 @@ impl Choices<'_> {
 pub fn http_routes(data: &[u8]) {
     let mut choices = Choices(data);
     let rules = choices.rules();
-    let table = match compile(rules.clone()) {
+    let table = match compile(rules.clone(), &|_| None) {
         Ok(table) => table,
         // A prefix of more segments than there may be.
         Err(faults) => {

@@ -41,7 +41,7 @@ mod table;
 mod tests;
 
 pub use check::Fault;
-pub use compile::compile;
+pub use compile::{Numbers, compile};
 pub use explain::{Criterion, Explained, Mismatch, Verdict};
 pub use rules::{
     Backend, BackendIndex, HeaderKind, HeaderMatch, Match, PathKind, PathMatch, QueryKind, QueryMatch, Route, Rule,

@@ -7,7 +7,7 @@ use std::{
     collections::BTreeMap,
     iter::Copied,
     slice::Iter,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 pub(super) type Fields<'a> = Copied<Iter<'a, (&'a [u8], &'a [u8])>>;
@@ -42,7 +42,7 @@ pub(super) fn check(table: &Table, rules: &Rules, asked: &Asked) {
         // The rule alone: matching is its own affair.
         let (route, rule) = table.place(explained.index);
         let rule = rules.routes[route].rules[rule].clone();
-        let alone = Route { rules: vec![rule], ..rules.routes[route].clone() };
+        let alone = Arc::new(Route { rules: vec![rule], ..(*rules.routes[route]).clone() });
         let alone = Rules { routes: vec![alone], hostname: rules.hostname.clone() };
         let matches = naive(&alone, asked).is_some();
         assert_eq!(matches, !matches!(explained.verdict, Verdict::Unmatched(_)), "{explained:?}");

@@ -3,6 +3,7 @@
 
 use crate::{filters::FilterSpec, limits::HTTP_CONDITIONS_MAX};
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// The routes of one listener.
 #[derive(Clone, PartialEq, Default, Debug, Serialize, Deserialize)]
@@ -11,9 +12,10 @@ pub struct Rules {
     /// The listener's own hostname, exact or `*.`: other hosts find nothing here. `None` takes any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hostname: Option<String>,
-    /// In order of creation: what is equal in everything else goes by that.
+    /// In order of creation: what is equal in everything else goes by that. Shared, so that a snapshot that differs in one of many is cheap to make
+    /// and to compare.
     #[serde(default)]
-    pub routes: Vec<Route>,
+    pub routes: Vec<Arc<Route>>,
 }
 
 /// One HTTPRoute.
@@ -188,11 +190,11 @@ pub enum QueryKind {
 }
 
 /// A share of a rule's requests.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Backend {
-    /// Its place in the snapshot's list.
-    pub backend: BackendIndex,
+    /// The backend's name.
+    pub backend: String,
     /// Its part of the sum of the rule's weights; zero gets nothing.
     #[serde(default = "one")]
     pub weight: u32,
@@ -202,9 +204,8 @@ fn one() -> u32 {
     1
 }
 
-/// A backend's place in the snapshot's list.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
-#[serde(transparent)]
+/// A backend's number, by which compiled rules refer to it. Who compiles them gives numbers to names; a backend keeps its number while it lives.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct BackendIndex(pub u32);
 
 /// A rule's place among all rules of a table, in the order given.

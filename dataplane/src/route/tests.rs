@@ -8,6 +8,7 @@ use super::{
     reference::{Fields, request},
     *,
 };
+use std::sync::Arc;
 
 /// A route, in the words of the configuration.
 fn route(name: &str, hostnames: &[&str], rules: &str) -> Route {
@@ -15,8 +16,13 @@ fn route(name: &str, hostnames: &[&str], rules: &str) -> Route {
     Route { name: name.into(), hostnames: hostnames.iter().map(|name| (*name).into()).collect(), rules }
 }
 
+/// Backends are called by their numbers here.
+fn by_number(name: &str) -> Option<BackendIndex> {
+    name.parse().ok().map(BackendIndex)
+}
+
 fn table(routes: impl Into<Vec<Route>>) -> Table {
-    compile(Rules { hostname: None, routes: routes.into() }).unwrap()
+    compile(Rules { hostname: None, routes: routes.into().into_iter().map(Arc::new).collect() }, &by_number).unwrap()
 }
 
 /// The rule's name that a request takes, after `explain` has said the same.
@@ -168,7 +174,11 @@ fn the_listeners_hostname_isolates_it_and_leaves_the_routes_order_alone() {
     // Both have *.foo.com in common with the listener; the route's own name is the more specific one.
     let routes =
         vec![route("wide", &["*.com"], &rules("wide")), route("long", &["*.foo.com", "x.net"], &rules("long"))];
-    let table = compile(Rules { hostname: Some("*.foo.com".into()), routes }).unwrap();
+    let table = compile(
+        Rules { hostname: Some("*.foo.com".into()), routes: routes.into_iter().map(Arc::new).collect() },
+        &by_number,
+    )
+    .unwrap();
     check(&table, "a.foo.com", &[("/", Some("long"))]);
     check(&table, "foo.com", &[("/", None)]);
     check(&table, "x.net", &[("/", None)]);
@@ -228,9 +238,9 @@ fn parameters_are_compared_decoded() {
 #[test]
 fn backends_get_their_part_of_the_sum_and_zero_gets_nothing() {
     let rules = r#"[
-        {"backends": [{"backend": 7, "weight": 0}, {"backend": 1, "weight": 90}, {"backend": 2, "weight": 10}, {"backend": 8, "weight": 0}]},
-        {"backends": [{"backend": 3}, {"backend": 4}]},
-        {"backends": [{"backend": 5, "weight": 0}]},
+        {"backends": [{"backend": "7", "weight": 0}, {"backend": "1", "weight": 90}, {"backend": "2", "weight": 10}, {"backend": "8", "weight": 0}]},
+        {"backends": [{"backend": "3"}, {"backend": "4"}]},
+        {"backends": [{"backend": "5", "weight": 0}]},
         {}
     ]"#;
     let table = table([route("r", &[], rules)]);
@@ -286,10 +296,10 @@ fn rules_are_written_as_the_configuration_has_them_and_nothing_unknown_is_taken(
     let text = r#"{"hostname": "*.example.com", "routes": [{"name": "shop", "hostnames": ["shop.example.com"], "rules": [
         {"name": "a", "matches": [{"path": {"type": "Exact", "value": "/x"}, "method": "GET",
           "headers": [{"type": "Exact", "name": "h", "value": "1"}], "queryParams": [{"type": "RegularExpression", "name": "q", "value": "1|2"}]}],
-         "backends": [{"backend": 0, "weight": 5}]}]}]}"#;
+         "backends": [{"backend": "0", "weight": 5}]}]}]}"#;
     let rules: Rules = serde_json::from_str(text).unwrap();
     assert_eq!(serde_json::from_str::<Rules>(&serde_json::to_string(&rules).unwrap()).unwrap(), rules);
-    compile(rules).unwrap();
+    compile(rules, &by_number).unwrap();
     for unknown in [
         r#"{"routs": []}"#,
         r#"{"routes": [{"name": "a", "rules": [], "host": []}]}"#,

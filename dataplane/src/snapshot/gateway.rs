@@ -8,11 +8,11 @@ use crate::{
         normalize::{self, EscapedSlashes, Underscores},
     },
     limits::{
-        BACKENDS_MAX, ENDPOINT_WEIGHT_MAX, ENDPOINTS_MAX, HTTP_FIELDS, HTTP_FIELDS_MAX, HTTP_HEAD_BYTES_MAX,
-        HTTP_REQUEST_LINE,
+        BACKENDS_MAX, ENDPOINT_WEIGHT_MAX, ENDPOINTS_MAX, HEALTH_PATH_MAX, HOSTNAME_MAX, HTTP_FIELDS, HTTP_FIELDS_MAX,
+        HTTP_HEAD_BYTES_MAX, HTTP_REQUEST_LINE,
     },
     proxy_protocol::Accept,
-    route::{self, Backend as Share, Rules},
+    route::{self, Backend as Share, BackendIndex, Rules},
     time::Duration,
     upstream::{
         balance::{Policy, PolicyKind},
@@ -20,7 +20,10 @@ use crate::{
     },
 };
 use serde::{Deserialize, Serialize};
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    collections::HashMap,
+    net::{IpAddr, SocketAddr},
+};
 
 /// A listener that speaks HTTP.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -202,6 +205,43 @@ pub struct Backend {
     /// Whether its connections begin with a PROXY header that says who the client is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proxy_protocol: Option<ProxyVersion>,
+    /// How its endpoints are asked whether they are well. One that fails any of them gets no requests.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub health_checks: Vec<HealthCheck>,
+}
+
+/// How an endpoint is asked whether it is well, from the data plane's own addresses.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct HealthCheck {
+    /// What is asked.
+    pub probe: Probe,
+    /// From the end of one probe to the beginning of the next, in milliseconds; up to a tenth of it less, by chance.
+    pub interval_ms: u64,
+    /// For a probe, from its beginning to its answer.
+    pub timeout_ms: u64,
+    /// So many good answers in a row make it healthy.
+    pub healthy: u32,
+    /// So many bad ones make it unhealthy.
+    pub unhealthy: u32,
+}
+
+/// What is asked.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Probe {
+    /// Whether a connection can be opened.
+    Tcp,
+    /// A GET, whose answer must have one of these statuses.
+    Http {
+        /// What is asked for.
+        path: String,
+        /// The `Host` field; without it, the endpoint's address and port.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        host: Option<String>,
+        /// Statuses of the well.
+        expect: Vec<u16>,
+    },
 }
 
 /// One server.
@@ -299,6 +339,7 @@ impl Backend {
             connect_ms: connect(),
             pool: PoolConfig::default(),
             proxy_protocol: None,
+            health_checks: Vec::new(),
         }
     }
 
@@ -326,7 +367,30 @@ impl Backend {
         {
             return Err(format!("backend {name:?}: panicThreshold is 0 to 100, connect, connections and idle above 0"));
         }
+        self.health_checks.iter().try_for_each(HealthCheck::check).map_err(|e| format!("backend {name:?}: {e}"))?;
         Policy::new(self.load_balancing).map(|_| ()).map_err(|e| format!("backend {name:?}: {e}"))
+    }
+}
+
+impl HealthCheck {
+    fn check(&self) -> Result<(), String> {
+        if [self.interval_ms, self.timeout_ms].contains(&0) || [self.healthy, self.unhealthy].contains(&0) {
+            return Err("a health check: interval, timeout, healthy and unhealthy are above 0".into());
+        }
+        let Probe::Http { path, host, expect } = &self.probe else { return Ok(()) };
+        let is_plain = |text: &str| text.bytes().all(|b| b.is_ascii_graphic());
+        if !path.starts_with('/') || !is_plain(path) || path.len() > HEALTH_PATH_MAX {
+            return Err(format!("a health check: {path:?} is not a path of at most {HEALTH_PATH_MAX} bytes"));
+        }
+        if let Some(host) = host
+            && (host.is_empty() || !is_plain(host) || host.len() > HOSTNAME_MAX + 6)
+        {
+            return Err(format!("a health check: {host:?} is not a host"));
+        }
+        if expect.is_empty() || expect.iter().any(|status| !(200..600).contains(status)) {
+            return Err("a health check: it expects one or more statuses from 200 to 599".into());
+        }
+        Ok(())
     }
 }
 
@@ -337,7 +401,7 @@ impl HttpListener {
     }
 
     /// Everything that can be checked without the other listeners; the error names it.
-    pub fn check(&self, backends: &[Backend]) -> Result<(), String> {
+    pub fn check(&self, backends: &BackendNames<'_>) -> Result<(), String> {
         let fault = |e: String| format!("listener {:?}: {e}", self.name);
         let HttpOptions { request_line_bytes, head_bytes, fields, timeouts, name, .. } = &self.options;
         if *head_bytes > HTTP_HEAD_BYTES_MAX || *fields > HTTP_FIELDS_MAX || request_line_bytes > head_bytes {
@@ -351,12 +415,11 @@ impl HttpListener {
         if !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.') {
             return Err(fault(format!("the name {name:?} is not of letters, digits, hyphens and dots")));
         }
-        route::compile(self.rules.clone())
+        route::compile(self.rules.clone(), &|name| backends.number(name))
             .map_err(|faults| fault(faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")))?;
         for route in &self.rules.routes {
             for (n, rule) in route.rules.iter().enumerate() {
                 let at = |e: String| fault(format!("route {:?}, rule {n}: {e}", route.name));
-                check_shares(&rule.backends, backends).map_err(at)?;
                 let filters = Filters::compile(&rule.filters).map_err(|e| at(e.to_string()))?;
                 if filters.answer.is_some() && !rule.backends.is_empty() {
                     return Err(at("answers by itself and has backends".into()));
@@ -367,9 +430,23 @@ impl HttpListener {
     }
 }
 
-fn check_shares(shares: &[Share], backends: &[Backend]) -> Result<(), String> {
-    match shares.iter().find(|share| share.backend.0 as usize >= backends.len()) {
-        Some(share) => Err(format!("backend {} of {}", share.backend.0, backends.len())),
+/// Backends by name.
+pub struct BackendNames<'a>(HashMap<&'a str, BackendIndex>);
+
+impl<'a> BackendNames<'a> {
+    /// Those of a list, numbered in its order.
+    pub fn of(backends: &'a [Backend]) -> Self {
+        Self(backends.iter().map(|backend| backend.name.as_str()).zip((0..).map(BackendIndex)).collect())
+    }
+    /// A backend's place in the list.
+    pub fn number(&self, name: &str) -> Option<BackendIndex> {
+        self.0.get(name).copied()
+    }
+}
+
+fn check_shares(shares: &[Share], backends: &BackendNames<'_>) -> Result<(), String> {
+    match shares.iter().find(|share| backends.number(&share.backend).is_none()) {
+        Some(share) => Err(format!("there is no backend {:?}", share.backend)),
         None => Ok(()),
     }
 }
@@ -379,19 +456,19 @@ pub(super) fn check(http: &[HttpListener], tcp: &[TcpListener], backends: &[Back
     if backends.len() > BACKENDS_MAX {
         return Err(format!("{} backends; there may be {BACKENDS_MAX}", backends.len()));
     }
-    let mut names = std::collections::BTreeSet::new();
-    for backend in backends {
-        if !names.insert(&backend.name) {
+    let names = BackendNames::of(backends);
+    for (backend, n) in backends.iter().zip((0..).map(BackendIndex)) {
+        if names.number(&backend.name) != Some(n) {
             return Err(format!("two backends are named {:?}", backend.name));
         }
         backend.check()?;
     }
-    http.iter().try_for_each(|listener| listener.check(backends))?;
+    http.iter().try_for_each(|listener| listener.check(&names))?;
     for listener in tcp {
         if listener.idle_ms == 0 || listener.backends.iter().all(|share| share.weight == 0) {
             return Err(format!("listener {:?}: no idle time, or no backend with a weight", listener.name));
         }
-        check_shares(&listener.backends, backends).map_err(|e| format!("listener {:?}: {e}", listener.name))?;
+        check_shares(&listener.backends, &names).map_err(|e| format!("listener {:?}: {e}", listener.name))?;
     }
     Ok(())
 }

@@ -23,7 +23,7 @@ use weirgate_dataplane::{
     exchange::{Gateway, GatewayOptions, Home, Record},
     net::{Cidr, EthernetAddress, Interface, PortIndex, Topology},
     port::{Capabilities, Offloads, Pool, SimPort},
-    route::{Backend as Share, BackendIndex, Route, Rule, Rules},
+    route::{Backend as Share, Route, Rule, Rules},
     snapshot::{Backend, HttpListener, Snapshot, TcpListener},
     time::{Duration, Instant},
     worker::{Mailboxes, Worker, WorkerOptions},
@@ -283,14 +283,15 @@ impl Legs {
 
 /// A rule that sends everything to the one backend.
 pub fn to_backend() -> Rule {
-    Rule { backends: vec![Share { backend: BackendIndex(0), weight: 1 }], ..Rule::default() }
+    Rule { backends: vec![Share { backend: "b".into(), weight: 1 }], ..Rule::default() }
 }
 
 /// HTTP on port 80 by these rules, and port 9000 passed on, both to one backend. The `dataplane` block does not matter.
 pub fn gateway(rules: Vec<Rule>, backend: Backend) -> Snapshot {
     let text = r#"{"format": 1, "name": "test", "dataplane": {"cores": [0], "ports": [
         {"name": "p0", "device": "af_packet:x", "addresses": ["10.0.0.1/24"]}]}}"#;
-    let rules = Rules { hostname: None, routes: vec![Route { name: "all".into(), rules, ..Route::default() }] };
+    let route = Route { name: "all".into(), rules, ..Route::default() };
+    let rules = Rules { hostname: None, routes: vec![Arc::new(route)] };
     let raw = TcpListener {
         name: "raw".into(),
         address: None,

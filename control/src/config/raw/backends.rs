@@ -25,7 +25,9 @@ raw! {
         default connection_pool "connectionPool": RawPool,
         /// Whether connections begin with a PROXY header that says who the client is.
         optional proxy_protocol "proxyProtocol": Spanned<SentProxyProtocol>,
-    } => later ["healthChecks", "outlierDetection", "circuitBreakers", "retryBudget", "tls"]
+        /// How endpoints are asked whether they are well; one that fails any of them gets no requests.
+        default health_checks "healthChecks": Vec<Spanned<RawHealthCheck>>,
+    } => later ["outlierDetection", "circuitBreakers", "retryBudget", "tls"]
 
     /// Where endpoints are: one of its fields.
     RawDiscovery {
@@ -108,7 +110,44 @@ raw! {
     }
 }
 
+raw! {
+    /// How endpoints are asked whether they are well: http or tcp.
+    RawHealthCheck {
+        /// By a request.
+        optional http "http": Spanned<RawHttpProbe>,
+        /// By a connection: {}.
+        optional tcp "tcp": Spanned<RawTcpProbe>,
+        /// It needs HTTP/2.
+        refused grpc "grpc": Ignored,
+        /// From the end of one probe to the beginning of the next; 5s if it is not said.
+        optional interval "interval": Spanned<Duration>,
+        /// For a probe, from its beginning to its answer; 1s if it is not said.
+        optional timeout "timeout": Spanned<Duration>,
+        /// So many good answers in a row make an endpoint healthy; 2 if it is not said.
+        optional healthy "healthy": Spanned<u32>,
+        /// So many bad ones make it unhealthy; 3 if it is not said.
+        optional unhealthy "unhealthy": Spanned<u32>,
+    }
+
+    /// A request to an endpoint.
+    RawHttpProbe {
+        /// What is asked for.
+        required path "path": String,
+        /// The Host field; the endpoint's address and port if it is not said.
+        optional host "host": String,
+        /// GET.
+        optional method "method": Spanned<ProbeMethod>,
+        /// Statuses of the well; [200] if it is not said.
+        optional expect "expect": Vec<u16>,
+    }
+
+    /// A connection to an endpoint.
+    RawTcpProbe {}
+}
+
 text! {
+    /// The method of a probe.
+    ProbeMethod: { "enum": ["GET"] }
     /// What a backend speaks.
     BackendProtocol: { "enum": ["http1"] }
     /// Which endpoint takes a request.
@@ -120,6 +159,7 @@ text! {
 }
 
 /// `"10.1.0.21:8080"`, or `{address: "10.1.0.21:8080", weight: 3}`.
+#[derive(Clone)]
 pub(in crate::config) struct RawEndpoint {
     pub(in crate::config) address: AddressAndPort,
     pub(in crate::config) weight: Option<u32>,

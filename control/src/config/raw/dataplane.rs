@@ -78,6 +78,7 @@ text! {
 }
 
 /// `gateway: A`, or `gateway: [A, B]` for one of each family.
+#[derive(Clone)]
 pub(in crate::config) struct OneOrTwo(Vec<Address>);
 
 impl Read for OneOrTwo {

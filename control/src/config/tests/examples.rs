@@ -1,16 +1,16 @@
 //! Whole files.
 
 use super::*;
-use weirgate_dataplane::route::{Backend as Share, BackendIndex};
+use weirgate_dataplane::route::Backend as Share;
 
 #[test]
 fn the_example_compiles() {
     let snapshot = compiled(include_str!("../../../examples/gateway.yaml")).unwrap();
     let routes: Vec<_> = snapshot.http[0].rules.routes.iter().map(|route| route.name.as_str()).collect();
     assert_eq!((snapshot.http[0].port, snapshot.http[0].address, &routes[..]), (80, None, &["shop", "rest"][..]));
-    let share = |index, weight| Share { backend: BackendIndex(index), weight };
-    assert_eq!(snapshot.http[0].rules.routes[0].rules[0].backends, [share(0, 90), share(1, 10)]);
-    assert_eq!((snapshot.tcp[0].port, &snapshot.tcp[0].backends[..]), (9_000, &[share(2, 1)][..]));
+    let share = |name: &str, weight| Share { backend: name.into(), weight };
+    assert_eq!(snapshot.http[0].rules.routes[0].rules[0].backends, [share("cart-v1", 90), share("cart-v2", 10)]);
+    assert_eq!((snapshot.tcp[0].port, &snapshot.tcp[0].backends[..]), (9_000, &[share("web", 1)][..]));
     let endpoints: Vec<_> = snapshot.backends.iter().map(|it| it.endpoints[0].address.to_string()).collect();
     assert_eq!(endpoints, ["10.77.0.11:8080", "10.77.0.12:8080", "10.77.0.13:8080"]);
     assert_eq!(Snapshot::from_json(&snapshot.to_json()).unwrap(), snapshot);
@@ -34,7 +34,6 @@ fn what_comes_later_is_refused_by_name() {
         "42:13: backends[cart-v1].protocol: h2c",
         "44:64: backends[cart-v1].loadBalancing.slowStart",
         "44:80: backends[cart-v1].loadBalancing.zoneAware",
-        "45:17: backends[cart-v1].healthChecks",
         "46:21: backends[cart-v1].outlierDetection",
         "47:20: backends[cart-v1].circuitBreakers",
         "48:16: backends[cart-v1].retryBudget",

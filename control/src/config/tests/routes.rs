@@ -3,7 +3,7 @@
 use super::*;
 use weirgate_dataplane::{
     filters::{FilterSpec, rewrite::PathSpec},
-    route::{Backend as Share, BackendIndex, HeaderKind, PathKind, QueryKind, RuleTimeouts},
+    route::{Backend as Share, HeaderKind, PathKind, QueryKind, RuleTimeouts},
 };
 
 /// It begins in line 14.
@@ -53,8 +53,8 @@ fn routes_reach_their_listeners() {
     let [cart, digits, basket] = &shop.rules[..] else { panic!("three rules: {:?}", shop.rules) };
 
     assert_eq!(cart.name.as_deref(), Some("cart"));
-    let share = |index, weight| Share { backend: BackendIndex(index), weight };
-    assert_eq!(cart.backends, [share(0, 90), share(1, 10)]);
+    let share = |name: &str, weight| Share { backend: name.into(), weight };
+    assert_eq!(cart.backends, [share("cart-v1", 90), share("cart-v2", 10)]);
     assert_eq!(cart.timeouts, RuleTimeouts { request_ms: Some(2_000), backend_request_ms: Some(500) });
     let [exact, prefix] = &cart.matches[..] else { panic!("two matches: {:?}", cart.matches) };
     assert_eq!((exact.path.kind, exact.path.value.as_str()), (PathKind::Exact, "/healthz"));
@@ -70,7 +70,7 @@ fn routes_reach_their_listeners() {
     assert!(matches!(&digits.filters[..], [FilterSpec::DirectResponse(it)] if it.body == "none"));
     assert!(matches!(&basket.filters[..], [FilterSpec::Redirect(it)] if it.status_code == Some(308)));
     let [mail] = &snapshot.tcp[..] else { panic!("one of them: {:?}", snapshot.tcp) };
-    assert_eq!((mail.name.as_str(), mail.idle_ms, &mail.backends[..]), ("mail", 3_600_000, &[share(2, 1)][..]));
+    assert_eq!((mail.name.as_str(), mail.idle_ms, &mail.backends[..]), ("mail", 3_600_000, &[share("mta", 1)][..]));
     assert_eq!(Snapshot::from_json(&snapshot.to_json()).unwrap(), snapshot);
 }
 

@@ -4,7 +4,8 @@ use super::*;
 use crate::limits::{HTTP_PATH_PATTERNS_MAX, HTTP_PREFIX_SEGMENTS_MAX, HTTP_SAME_PATH_MAX};
 
 fn faults(routes: impl Into<Vec<Route>>) -> Vec<String> {
-    let result = compile(Rules { hostname: None, routes: routes.into() });
+    let result =
+        compile(Rules { hostname: None, routes: routes.into().into_iter().map(Arc::new).collect() }, &by_number);
     result.err().into_iter().flatten().map(|fault| fault.to_string()).collect()
 }
 
@@ -99,8 +100,9 @@ fn hostnames_that_are_none() {
         assert!(said.len() == 1 && said[0].starts_with("route shop: hostnames[1]: "), "{name}: {said:?}");
     }
     assert!(faults([route("shop", &["a", "a-b.c0m", "*.com", "xn--a.example"], "[{}]")]).is_empty());
-    let rules = Rules { hostname: Some("*.com".into()), routes: vec![route("shop", &["a.net", "com"], "[{}]")] };
-    assert!(compile(rules).unwrap_err()[0].to_string().starts_with("route shop: hostnames: none of them"));
+    let rules =
+        Rules { hostname: Some("*.com".into()), routes: vec![Arc::new(route("shop", &["a.net", "com"], "[{}]"))] };
+    assert!(compile(rules, &by_number).unwrap_err()[0].to_string().starts_with("route shop: hostnames: none of them"));
 }
 
 #[test]
@@ -117,7 +119,7 @@ fn names_that_are_missing_or_stand_for_two() {
             "route x: rules: a route needs a rule",
         ]
     );
-    let heavy = r#"[{"backends": [{"backend": 0, "weight": 1000001}]}]"#;
+    let heavy = r#"[{"backends": [{"backend": "0", "weight": 1000001}]}]"#;
     assert_eq!(
         faults([route("x", &[], heavy)]),
         ["route x: rule #0: backends[0].weight: 1000001 is more than 1000000"]

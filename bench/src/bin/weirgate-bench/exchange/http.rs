@@ -1,9 +1,12 @@
 //! What is served, the request and the answer.
 
 use super::peers::{BACKEND_PORT, BACKENDS, LISTENER};
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 use weirgate_dataplane::{
-    route::{Backend as Share, BackendIndex, Match, PathKind, PathMatch, Route, Rule, Rules},
+    route::{Backend as Share, Match, PathKind, PathMatch, Route, Rule, Rules},
     snapshot::{Backend, Dataplane, FORMAT, HttpListener, HttpOptions, Polling, PoolConfig, Snapshot},
 };
 
@@ -42,6 +45,7 @@ pub(super) fn snapshot() -> Snapshot {
     Snapshot {
         format: FORMAT,
         name: "bench".into(),
+        revision: 0,
         dataplane: Dataplane {
             cores: vec![0],
             polling: Polling::Busy,
@@ -70,7 +74,7 @@ fn endpoints() -> Vec<SocketAddr> {
 pub(super) fn rules() -> Rules {
     let rule = |path: &str| Rule {
         matches: vec![Match { path: PathMatch { kind: PathKind::PathPrefix, value: path.into() }, ..Match::default() }],
-        backends: vec![Share { backend: BackendIndex(0), weight: 1 }],
+        backends: vec![Share { backend: "items".into(), weight: 1 }],
         ..Rule::default()
     };
     let route = |host: &str| Route {
@@ -79,5 +83,5 @@ pub(super) fn rules() -> Rules {
         rules: vec![rule("/"), rule("/api"), rule("/api/v1/items"), rule("/static")],
     };
     let hosts = ["www.example.com", "shop.example.com", "*.example.com", "example.org"];
-    Rules { hostname: None, routes: hosts.map(route).to_vec() }
+    Rules { hostname: None, routes: hosts.map(route).map(Arc::new).to_vec() }
 }

@@ -98,7 +98,7 @@ impl Parts {
             client: Receiver::new(Side::Client, Limits::default()),
             spans: Spans::new(),
             normalizer: Normalizer::new(),
-            table: route::compile(http::rules()).expect("sound rules"),
+            table: route::compile(http::rules(), &|_| Some(route::BackendIndex(0))).expect("sound rules"),
             options,
             who: Client::new(IpAddr::from([10, 80, 0, 1]), Scheme::Http, false),
             answer: http::answer(),
