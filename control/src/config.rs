@@ -10,15 +10,18 @@
 mod backends;
 mod control;
 mod dataplane;
+mod defaults;
 mod duration;
 mod environment;
 mod files;
 mod filters;
 mod findings;
+mod fuzz;
 mod kube;
 mod listeners;
 mod model;
 mod names;
+mod print;
 mod raw;
 mod read;
 mod routes;
@@ -26,10 +29,13 @@ mod schema;
 mod size;
 mod tree;
 
+pub use defaults::defaults;
 pub use environment::Environment;
 pub use files::read;
 pub use findings::Finding;
+pub use fuzz::fuzz;
 pub use model::{Admin, Control, Discovery, DnsKind, Label, Metrics, Model};
+pub use print::print;
 pub use schema::schema;
 
 use findings::Findings;
@@ -185,9 +191,11 @@ impl<'a> Documents<'a> {
     }
 
     fn read_document(&mut self, file: &'a str, root: &Node, reader: &mut Reader<'_>) -> Option<()> {
-        let at = &Path::ROOT;
-        match kind_of(root, reader)? {
-            Kind::Config => self.sources.push(Source { file, raw: RawFile::read(root, at, reader)? }),
+        let kind = kind_of(root, reader)?;
+        let label = kube::label(root);
+        let at = &Path::ROOT.field(&label);
+        match kind {
+            Kind::Config => self.sources.push(Source { file, raw: RawFile::read(root, &Path::ROOT, reader)? }),
             Kind::Gateway => {
                 self.kube.gateways.push(Document { file, raw: RawGateway::read(root, at, reader)? });
             }

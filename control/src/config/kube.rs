@@ -17,6 +17,7 @@ use super::{
         RawRoute, RawRule, RouteKind,
     },
     read::Spanned,
+    tree::Node,
 };
 
 /// The group of the Gateway API.
@@ -43,6 +44,16 @@ pub(super) struct Converted<'a, T> {
     pub(super) file: &'a str,
     pub(super) path: String,
     pub(super) raw: Spanned<T>,
+}
+
+/// What findings call a document: `Gateway[NAMESPACE/NAME]`.
+pub(super) fn label(root: &Node) -> String {
+    let kind = root.get("kind").and_then(Node::text).unwrap_or_default();
+    let metadata = |field| root.get("metadata").and_then(|it| it.get(field)).and_then(Node::text);
+    match metadata("name") {
+        Some(name) => format!("{kind}[{}/{name}]", metadata("namespace").unwrap_or("default")),
+        None => kind.into(),
+    }
 }
 
 /// The listeners of all Gateways; `classes` are the names that we answer to.
