@@ -1,11 +1,12 @@
-//! YAML to a snapshot. Text is read into a raw form that has a place for every field that the configuration will have; a field whose feature
-//! does not work yet is refused by name, so that nobody relies on it.
+//! YAML to a model: what the data plane takes, and what only the control daemon needs. Text becomes a tree of values with their places, which
+//! tables of fields read; a field whose feature does not work yet is refused by name, so that nobody relies on it.
 //!
 //! ```text
-//!   text ---> raw ---> dataplane
-//!                 ---> backends ---> listeners ---> routes, which name both ---> snapshot, checked as a whole
+//!   files ---> text ---> tree ---> raw ---> dataplane, control
+//!                                      ---> backends ---> listeners ---> routes, which name both ---> model, checked as a whole
+//!                                      ---> kube ------------^-------------^
 //! ```
-//! Findings do not end this: what is wrong is replaced by something plain, and no snapshot comes out in the end.
+//! Findings do not end this: what is wrong is replaced by something plain or left out and remembered as lost, and no model comes out in the end.
 
 mod backends;
 mod control;
