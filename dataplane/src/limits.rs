@@ -362,6 +362,10 @@ const _: () = {
     );
 };
 
+/// Probes of endpoints that begin or end in one turn.
+pub const PROBES_AT_ONCE: usize = 32;
+/// Bytes of an answer to a probe that are read.
+pub const HEALTH_ANSWER_MAX: usize = 16 << 10;
 /// Bytes of the path that a health check asks for.
 pub const HEALTH_PATH_MAX: usize = 512;
 

@@ -15,7 +15,7 @@ use crate::{
     link::message::Refusal,
     route::{BackendIndex, Numbers},
     services::Service,
-    snapshot::{Backend, Endpoint, HashOn, HttpListener, ProxyVersion, Snapshot, TcpListener},
+    snapshot::{Backend, Endpoint, HashOn, HealthCheck, HttpListener, ProxyVersion, Snapshot, TcpListener},
     time::Duration,
     upstream::{
         balance::{self, EndpointSet, Policy, PolicyKind},
@@ -84,6 +84,7 @@ pub(super) struct GroupPlan {
     pub(super) connect: Duration,
     pub(super) hash_on: Option<HashOn>,
     pub(super) proxy: Option<ProxyVersion>,
+    pub(super) checks: Arc<[HealthCheck]>,
 }
 
 /// An endpoint of a set.
@@ -144,6 +145,8 @@ struct Draft {
     generations: u64,
     listening: Vec<(String, Listening)>,
     unlistened: Vec<String>,
+    /// Backends that are not probed: whoever was ill there is not known to be.
+    unprobed: Vec<String>,
     removed: Vec<String>,
 }
 
@@ -258,6 +261,9 @@ impl Planner {
                 BackendIndex(next - 1)
             });
             draft.numbers.insert(backend.name.clone(), number);
+            if backend.health_checks.is_empty() {
+                draft.unprobed.push(backend.name.clone());
+            }
             draft.generations += 1;
             let plan = group_of(number, draft.generations, old, backend, known.map(|it| &it.ill))?;
             draft.steps.push(Step::Backend(Box::new(plan)));
@@ -336,6 +342,11 @@ impl Planner {
         for (name, number) in draft.numbers {
             self.vacant.retain(|it| *it != number);
             self.backends.entry(name).or_insert_with(|| Known { number, ill: HashSet::new() });
+        }
+        for name in draft.unprobed {
+            if let Some(known) = self.backends.get_mut(&name) {
+                known.ill.clear();
+            }
         }
         for name in draft.removed {
             if let Some(known) = self.backends.remove(&name) {
@@ -500,5 +511,6 @@ fn group_of(
         connect: Duration::from_ms(backend.connect_ms),
         hash_on: hashes.then(|| backend.hash_on.clone()),
         proxy: backend.proxy_protocol,
+        checks: backend.health_checks.clone().into(),
     })
 }

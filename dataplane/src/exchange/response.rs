@@ -114,6 +114,9 @@ impl Gateway {
 
     pub(super) fn connected(&mut self, io: &mut Io<'_>, j: usize) {
         self.legs[j].connected = true;
+        if let Role::Probe(place) = self.legs[j].role {
+            return self.probe_connected(io, j, place);
+        }
         let Some(x) = self.legs[j].exchange else { return };
         let exchange = &mut self.exchanges[x as usize];
         (exchange.connected_at, exchange.connect_at, exchange.moved_at) = (Some(io.now), Instant::NEVER, io.now);
