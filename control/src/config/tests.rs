@@ -26,7 +26,11 @@ dataplane:
 ";
 
 fn compiled(text: &str) -> Result<Snapshot, Vec<String>> {
-    compile(&[("a.yaml".into(), text.into())]).map_err(|found| found.iter().map(ToString::to_string).collect())
+    compiled_files(&[("a.yaml".into(), text.into())]).map_err(|found| found.iter().map(ToString::to_string).collect())
+}
+
+fn compiled_files(files: &[(String, String)]) -> Result<Snapshot, Vec<Finding>> {
+    compile(files, &Environment::default()).map(|model| model.snapshot)
 }
 
 /// With this replacement in the last part, one of the findings begins or goes on like this.
@@ -67,9 +71,9 @@ fn hugepages_become_frames() {
 fn blocks_may_lie_in_several_files() {
     let other = "apiVersion: weirgate/v1\nkind: GatewayConfig\nmetadata: {name: other}\n";
     let both = [("a".to_owned(), SMALL.to_owned()), ("b".to_owned(), other.to_owned())];
-    assert_eq!(compile(&both).unwrap().name, "edge-a");
+    assert_eq!(compiled_files(&both).unwrap().name, "edge-a");
     let twice = [("a".to_owned(), SMALL.to_owned()), ("b".to_owned(), SMALL.to_owned())];
-    assert!(compile(&twice).unwrap_err()[0].message.contains("second dataplane"));
+    assert!(compiled_files(&twice).unwrap_err()[0].message.contains("second dataplane"));
 }
 
 /// Each row: what is replaced in the small configuration, by what, and what the finding says.
@@ -114,7 +118,7 @@ fn listeners_become_services() {
     // They may lie in a file of their own, beside the data plane's.
     let head = "apiVersion: weirgate/v1\nkind: GatewayConfig\n";
     let files = [("a".to_owned(), SMALL.to_owned()), ("b".to_owned(), format!("{head}{LISTENERS}"))];
-    assert_eq!(compile(&files).unwrap(), snapshot);
+    assert_eq!(compiled_files(&files).unwrap(), snapshot);
 }
 
 /// Each row: what is replaced in the listeners, by what, and what the finding says. They begin in line 14.
@@ -129,7 +133,11 @@ fn findings_name_the_listener() {
         ("service: echo", "servise: echo", "did you mean \"service\"?"),
         ("service: echo", "service: echo, tls: {}", "listeners[echo].tls is not supported in this version"),
         ("service: echo", "service: echo, alpn: [h2]", "listeners[echo].alpn is not supported in this version"),
-        ("service: echo", "service: echo, proxyProtocol: true", "a.yaml:15:70: expected mapping"),
+        (
+            "service: echo",
+            "service: echo, proxyProtocol: true",
+            "a.yaml:15:70: listeners[echo].proxyProtocol: a mapping is needed here, not \"true\"",
+        ),
         ("192.0.2.10", "localhost", "a.yaml:16:67: listeners[quote].address: \"localhost\" is not an address"),
         ("192.0.2.10", "192.0.2.11", "a.yaml:16:3: listener \"quote\": no port has the address 192.0.2.11"),
         ("port: 7", "port: 70000", "a.yaml:15"),
@@ -153,7 +161,7 @@ fn findings_name_the_listener() {
 #[test]
 fn all_findings_come_at_once() {
     let text =
-        SMALL.replace("192.0.2.10/24", "x").replace("0000:01:00.0", "y").replace("metadata", "admin: {}\nmetadata");
+        SMALL.replace("192.0.2.10/24", "x").replace("0000:01:00.0", "y").replace("metadata", "xds: {}\nmetadata");
     let text = text.replace("polling: busy", "polling: lazy").replace("framesPerWorker: 16384", "hugepages: 1MB");
     assert_eq!(compiled(&text).unwrap_err().len(), 5);
 }
