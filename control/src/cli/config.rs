@@ -2,7 +2,7 @@
 
 use super::{
     Outcome, Shown,
-    console::{Console, Exit, Failure},
+    console::{Console, Exit, Failure, Format},
     daemon::{At, Daemon},
 };
 use crate::{
@@ -21,6 +21,7 @@ pub(super) struct Config {
 #[derive(Subcommand)]
 enum Verb {
     Dump(Dump),
+    Defaults(Defaults),
     Schema(Schema),
 }
 
@@ -44,6 +45,17 @@ struct Dump {
     shown: Shown,
 }
 
+/// Print a configuration of one of each kind, with every default written out
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  weirgate config defaults
+  weirgate config defaults -o json | jq '.listeners[0].http.timeouts'")]
+struct Defaults {
+    #[command(flatten)]
+    shown: Shown,
+}
+
 /// Print the JSON Schema of a configuration, with which editors complete and check it
 #[derive(Args)]
 #[command(after_help = "\
@@ -57,6 +69,17 @@ impl Config {
     pub(super) fn run(&self, console: &mut Console<'_>) -> Outcome {
         match &self.verb {
             Verb::Dump(verb) => verb.run(console),
+            Verb::Defaults(Defaults { shown }) => {
+                let text = config::defaults();
+                if shown.format == Format::Json {
+                    let data: serde_json::Value = serde_saphyr::from_str(&text).expect("it is YAML");
+                    console.data(Format::Json, &data)?;
+                } else {
+                    // It is YAML, and its comments are worth having.
+                    console.print(&text)?;
+                }
+                Ok(Exit::Done)
+            }
             Verb::Schema(Schema {}) => {
                 console.print(config::schema().trim_end())?;
                 console.line("")?;
@@ -91,5 +114,25 @@ impl Dump {
             Ok(())
         })?;
         Ok(Exit::Done)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{
+        console::Exit,
+        tests::{TempFile, run},
+    };
+
+    #[test]
+    fn defaults_and_schema_are_what_they_say() {
+        let (exit, text, _) = run(&["config", "defaults"]);
+        assert_eq!(exit, Exit::Done);
+        let file = TempFile::new("defaults.yaml", &text);
+        assert_eq!(run(&["validate", "-q", file.path()]), (Exit::Done, String::new(), String::new()));
+        let data: serde_json::Value = serde_json::from_str(&run(&["config", "defaults", "-o", "json"]).1).unwrap();
+        assert_eq!(data["kind"], "GatewayConfig");
+        let schema: serde_json::Value = serde_json::from_str(&run(&["config", "schema"]).1).unwrap();
+        assert!(schema["$schema"].is_string());
     }
 }
