@@ -10,15 +10,19 @@
 mod backends;
 mod dataplane;
 mod duration;
+mod environment;
 mod filters;
 mod findings;
 mod listeners;
+mod model;
 mod names;
 mod raw;
 mod routes;
 mod size;
 
+pub use environment::Environment;
 pub use findings::Finding;
+pub use model::{Admin, Control, Discovery, DnsKind, Label, Metrics, Model};
 
 use findings::{Findings, refuse};
 use raw::RawFile;
@@ -36,13 +40,13 @@ struct Source<'a> {
 }
 
 /// Compiles a configuration that may be spread over several files. All findings come at once, in the order of files and lines.
-pub fn compile(files: &[(String, String)]) -> Result<Snapshot, Vec<Finding>> {
+pub fn compile(files: &[(String, String)], _environment: &Environment) -> Result<Model, Vec<Finding>> {
     let mut found = Vec::new();
     let snapshot = compile_all(files, &mut found);
     let number = |finding: &Finding| files.iter().position(|(file, _)| *file == finding.file);
     found.sort_by_key(|finding| (number(finding), finding.place));
     match snapshot {
-        Some(snapshot) if found.is_empty() => Ok(snapshot),
+        Some(snapshot) if found.is_empty() => Ok(Model { snapshot, control: Control::default() }),
         _ => Err(found),
     }
 }
@@ -109,7 +113,7 @@ fn dataplane_block(sources: &[Source<'_>], whole: bool, found: &mut Vec<Finding>
 }
 
 /// Reads files for [`compile`].
-pub fn read(paths: &[impl AsRef<Path>]) -> Result<Vec<(String, String)>, Vec<Finding>> {
+pub fn read(paths: &[impl AsRef<Path>], _environment: &Environment) -> Result<Vec<(String, String)>, Vec<Finding>> {
     let mut found = Vec::new();
     let mut files = Vec::new();
     for path in paths {

@@ -289,7 +289,8 @@ mod tests {
 
     fn ask_of(change: impl Fn(&mut Snapshot), method: &str, url: &str, fields: &[&str]) -> String {
         let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/gateway.yaml")).unwrap();
-        let mut snapshot = crate::config::compile(&[("gateway.yaml".into(), text)]).unwrap();
+        let mut snapshot =
+            crate::config::compile(&[("gateway.yaml".into(), text)], &Default::default()).unwrap().snapshot;
         change(&mut snapshot);
         let question = Question {
             method: method.into(),

@@ -97,7 +97,9 @@ fn main() -> ExitCode {
 
 /// The configuration's snapshot; or findings are shown.
 fn snapshot(files: &[PathBuf]) -> Result<Snapshot, ExitCode> {
-    config::read(files).and_then(|files| config::compile(&files)).map_err(|findings| {
+    let environment = config::Environment::of_process();
+    let model = config::read(files, &environment).and_then(|files| config::compile(&files, &environment));
+    model.map(|model| model.snapshot).map_err(|findings| {
         findings.iter().for_each(|finding| eprintln!("{finding}"));
         ExitCode::from(FINDINGS)
     })

@@ -26,7 +26,11 @@ dataplane:
 ";
 
 fn compiled(text: &str) -> Result<Snapshot, Vec<String>> {
-    compile(&[("a.yaml".into(), text.into())]).map_err(|found| found.iter().map(ToString::to_string).collect())
+    compiled_files(&[("a.yaml".into(), text.into())]).map_err(|found| found.iter().map(ToString::to_string).collect())
+}
+
+fn compiled_files(files: &[(String, String)]) -> Result<Snapshot, Vec<Finding>> {
+    compile(files, &Environment::default()).map(|model| model.snapshot)
 }
 
 /// With this replacement in the last part, one of the findings begins or goes on like this.
@@ -67,9 +71,9 @@ fn hugepages_become_frames() {
 fn blocks_may_lie_in_several_files() {
     let other = "apiVersion: weirgate/v1\nkind: GatewayConfig\nmetadata: {name: other}\n";
     let both = [("a".to_owned(), SMALL.to_owned()), ("b".to_owned(), other.to_owned())];
-    assert_eq!(compile(&both).unwrap().name, "edge-a");
+    assert_eq!(compiled_files(&both).unwrap().name, "edge-a");
     let twice = [("a".to_owned(), SMALL.to_owned()), ("b".to_owned(), SMALL.to_owned())];
-    assert!(compile(&twice).unwrap_err()[0].message.contains("second dataplane"));
+    assert!(compiled_files(&twice).unwrap_err()[0].message.contains("second dataplane"));
 }
 
 /// Each row: what is replaced in the small configuration, by what, and what the finding says.
@@ -114,7 +118,7 @@ fn listeners_become_services() {
     // They may lie in a file of their own, beside the data plane's.
     let head = "apiVersion: weirgate/v1\nkind: GatewayConfig\n";
     let files = [("a".to_owned(), SMALL.to_owned()), ("b".to_owned(), format!("{head}{LISTENERS}"))];
-    assert_eq!(compile(&files).unwrap(), snapshot);
+    assert_eq!(compiled_files(&files).unwrap(), snapshot);
 }
 
 /// Each row: what is replaced in the listeners, by what, and what the finding says. They begin in line 14.

@@ -80,15 +80,15 @@ fn what_belongs_together_may_lie_in_several_files_in_any_order() {
     let (front, routes) = GATEWAY.split_at(GATEWAY.find("routes:").unwrap());
     let file = |name: &str, text: String| (name.to_owned(), text);
     let files = [file("r", format!("{head}{routes}")), file("a.yaml", format!("{SMALL}{front}"))];
-    assert_eq!(compile(&files).unwrap(), compiled(&format!("{SMALL}{GATEWAY}")).unwrap());
+    assert_eq!(compiled_files(&files).unwrap(), compiled(&format!("{SMALL}{GATEWAY}")).unwrap());
     // A finding is in the file where it lies.
     let files = [files[0].clone(), file("a.yaml", format!("{SMALL}{}", front.replace("name: mail", "name: post")))];
-    let found: Vec<_> = compile(&files).unwrap_err().iter().map(ToString::to_string).collect();
+    let found: Vec<_> = compiled_files(&files).unwrap_err().iter().map(ToString::to_string).collect();
     assert!(found[0].starts_with("r:25:16: routes[mail].parentRefs: there is no listener \"mail\""), "{found:#?}");
     assert!(found[1].starts_with("a.yaml:17:3: listeners[post]: a TCP listener needs a service"), "{found:#?}");
     // Of a file that cannot be read, nothing is said to be missing.
     let files = [files[0].clone(), file("a.yaml", "dataplane: [".into())];
-    assert_eq!(compile(&files).unwrap_err().len(), 1);
+    assert_eq!(compiled_files(&files).unwrap_err().len(), 1);
 }
 
 #[test]
