@@ -5,5 +5,6 @@
 //! * [`stat`]: the counters that a running data plane publishes, as a table or JSON.
 
 pub mod config;
+pub mod discovery;
 pub mod explain;
 pub mod stat;
