@@ -7,5 +7,6 @@
 
 pub mod admin;
 pub mod config;
+pub mod discovery;
 pub mod explain;
 pub mod stat;
