@@ -29,7 +29,7 @@ use std::{
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, UnixListener},
-    sync::Semaphore,
+    sync::{Semaphore, watch},
     time::sleep,
 };
 
@@ -127,7 +127,7 @@ impl Server {
                     Ok((stream, peer)) => self.serve(stream, peer, slot),
                     Err(error) => refused(&error).await,
                 },
-                _ = state.wait_for(is_other) => {
+                () = until(&mut state, is_other) => {
                     if let Err(error) = self.bind().await {
                         tracing::error!("{error}; the old one is kept");
                     }
@@ -172,6 +172,10 @@ where
             () = sleep(TIME) => if !streams.0.load(Ordering::Relaxed) { return },
         }
     }
+}
+
+async fn until(state: &mut watch::Receiver<State>, condition: impl Fn(&State) -> bool) {
+    _ = state.wait_for(condition).await;
 }
 
 /// Where it listens by what is in force. While nothing is, beside the data plane's socket.

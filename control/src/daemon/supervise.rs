@@ -126,7 +126,7 @@ impl Supervisor {
                     self.was_there = false;
                     break "it is started anew".to_owned();
                 }
-                _ = fate.wait_for(|fate| *fate != Fate::Keep) => {
+                () = decided(&mut fate) => {
                     attaching.abort();
                     return;
                 }
@@ -165,7 +165,7 @@ impl Supervisor {
                 self.end().await;
                 (self.backoff, self.due) = (BACKOFF.0, now());
             }
-            _ = fate.wait_for(|fate| *fate != Fate::Keep) => {}
+            () = decided(&mut fate) => {}
         }
     }
 
@@ -199,6 +199,11 @@ impl Supervisor {
             process.end().await;
         }
     }
+}
+
+/// Waits until it is no longer kept.
+async fn decided(fate: &mut watch::Receiver<Fate>) {
+    _ = fate.wait_for(|fate| *fate != Fate::Keep).await;
 }
 
 fn told(event: &Event) {
