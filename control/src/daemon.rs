@@ -32,7 +32,10 @@ pub mod view;
 pub mod who;
 
 use crate::{
-    admin::{api::{ChangeSource, Finding}, server::Server},
+    admin::{
+        api::{ChangeSource, Finding},
+        server::Server,
+    },
     discovery::{self, Discovery},
 };
 use axum::Router;
@@ -149,8 +152,12 @@ async fn begin(engine: &Arc<Engine>, files: &mut FileSource) {
     let loaded = files.load(ChangeSource::Start, !runs).await;
     match (loaded, last) {
         (Ok(_), _) => {}
-        (Err(_), Some(last)) => tracing::error!("the files are not in force: revision {last} is, which was the last good one"),
-        (Err(_), None) => tracing::error!("the files are not in force, and there is no earlier revision: nothing is served"),
+        (Err(_), Some(last)) => {
+            tracing::error!("the files are not in force: revision {last} is, which was the last good one")
+        }
+        (Err(_), None) => {
+            tracing::error!("the files are not in force, and there is no earlier revision: nothing is served")
+        }
     }
     engine.boot_last();
 }
@@ -162,7 +169,8 @@ async fn discover(engine: Arc<Engine>, updates: mpsc::Sender<discovery::Endpoint
     let mut state = engine.watch();
     let mut last = None;
     loop {
-        let sources = state.borrow_and_update().control().map(|control| control.discoveries.clone()).unwrap_or_default();
+        let sources =
+            state.borrow_and_update().control().map(|control| control.discoveries.clone()).unwrap_or_default();
         if last.as_ref() != Some(&sources) {
             discovery.set(&sources);
             last = Some(sources);

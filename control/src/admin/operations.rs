@@ -161,8 +161,9 @@ fn json<T: Serialize>(value: Result<T, ErrorBody>) -> Outcome {
 /// # Errors
 /// What cannot be read, and where.
 pub fn parse<T: DeserializeOwned>(content: &[u8]) -> Result<T, ErrorBody> {
-    serde_json::from_slice(content)
-        .map_err(|error| fail(Code::BadRequest, format!("the request cannot be read: {error}"), "GET /v1/openapi.json describes it"))
+    serde_json::from_slice(content).map_err(|error| {
+        fail(Code::BadRequest, format!("the request cannot be read: {error}"), "GET /v1/openapi.json describes it")
+    })
 }
 
 async fn content<T: DeserializeOwned>(request: Request, bytes_max: usize) -> Result<T, ErrorBody> {

@@ -68,7 +68,9 @@ impl Server {
         let app = App::new(Arc::clone(&engine), tcp_writes);
         let router = operations::router().with_state(app.clone()).merge(more);
         let router = router
-            .fallback(|| async { respond(Err(fail(Code::NotFound, "there is no such path", "GET /v1/openapi.json lists them"))) })
+            .fallback(|| async {
+                respond(Err(fail(Code::NotFound, "there is no such path", "GET /v1/openapi.json lists them")))
+            })
             .method_not_allowed_fallback(|| async {
                 respond(Err(fail(Code::MethodNotAllowed, "not with this method", "GET /v1/openapi.json lists them")))
             })

@@ -128,9 +128,8 @@ fn exchange(it: ExchangeRecord) -> Exchange {
 }
 
 /// Steps of a path after which a secret stands.
-const BEFORE_SECRETS: [&str; 11] = [
-    "token", "tokens", "secret", "secrets", "password", "passwd", "reset", "invite", "apikey", "api-key", "session",
-];
+const BEFORE_SECRETS: [&str; 11] =
+    ["token", "tokens", "secret", "secrets", "password", "passwd", "reset", "invite", "apikey", "api-key", "session"];
 /// Letters and digits, mixed, of this length are more likely a secret than a name.
 const SECRET_LEN: usize = 24;
 

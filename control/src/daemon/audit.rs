@@ -157,7 +157,10 @@ mod tests {
         let lines = lines(&path);
         assert_eq!(lines.len(), 2);
         assert_eq!((&lines[1]["uid"], &lines[1]["user"]), (&1000.into(), &"ann".into()));
-        assert_eq!((&lines[1]["revision"], &lines[1]["outcome"], &lines[1]["detail"]), (&7.into(), &"done".into(), &"a\nb".into()));
+        assert_eq!(
+            (&lines[1]["revision"], &lines[1]["outcome"], &lines[1]["detail"]),
+            (&7.into(), &"done".into(), &"a\nb".into())
+        );
     }
 
     #[test]

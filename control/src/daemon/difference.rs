@@ -270,7 +270,10 @@ mod tests {
     fn texts_are_compared_as_diff_does() {
         let old = "a\nb\nc\nd\ne\nf\ng\nh\n";
         assert_eq!(unified(old, old), "");
-        assert_eq!(unified(old, &old.replace("e\n", "x\ny\n")), "@@ -2,7 +2,8 @@\n b\n c\n d\n-e\n+x\n+y\n f\n g\n h\n");
+        assert_eq!(
+            unified(old, &old.replace("e\n", "x\ny\n")),
+            "@@ -2,7 +2,8 @@\n b\n c\n d\n-e\n+x\n+y\n f\n g\n h\n"
+        );
         assert_eq!(unified("", "a\n"), "@@ -0,0 +1,1 @@\n+a\n");
     }
 
@@ -284,10 +287,7 @@ mod tests {
         let said: Vec<_> = difference.changes.iter().map(|it| (it.kind, it.name.as_str(), it.change)).collect();
         assert_eq!(
             said,
-            [
-                (ObjectKind::Route, "http/site", Change::Removed),
-                (ObjectKind::Backend, "web", Change::Changed),
-            ]
+            [(ObjectKind::Route, "http/site", Change::Removed), (ObjectKind::Backend, "web", Change::Changed),]
         );
         assert_eq!(difference.changes[1].fields, ["connectMs"]);
         assert!(difference.text.contains("--- backend web\n+++ backend web\n@@"), "{}", difference.text);

@@ -14,8 +14,8 @@ mod attach;
 mod drain;
 mod endpoints;
 
-pub use apply::{Change, Compiled, compile};
 pub(super) use apply::digest_of;
+pub use apply::{Change, Compiled, compile};
 
 use super::{
     audit::{Audit, Entry, Outcome},
@@ -155,8 +155,7 @@ impl Engine {
         let current = store.current().clone();
         let read = |number| store.read(number).ok().map(Arc::new);
         let revision = current.revision.and_then(read);
-        let overlay =
-            Overlay { discovered: Arc::new(store.endpoints()), drained: Arc::new(current.drained.clone()) };
+        let overlay = Overlay { discovered: Arc::new(store.endpoints()), drained: Arc::new(current.drained.clone()) };
         let mut state = State {
             revision,
             overlay,
@@ -166,7 +165,8 @@ impl Engine {
         };
         state.dataplane.supervised = settings.supervised;
         let path = audit_path(&state.admin(), &settings.state_dir);
-        let audit = Audit::open(&path).map_err(|e| format!("the audit log {} cannot be opened: {e}", path.display()))?;
+        let audit =
+            Audit::open(&path).map_err(|e| format!("the audit log {} cannot be opened: {e}", path.display()))?;
         Ok(Self {
             settings,
             logs,
@@ -332,9 +332,11 @@ impl From<LinkError> for ErrorBody {
                 let next = "the daemon connects again and puts the revision in force that was; weirgate status";
                 fail(Code::NoDataplane, error.to_string(), next)
             }
-            LinkError::Refused(_) => {
-                fail(Code::Refused, format!("the data plane refuses: {error}"), "nothing has changed; mend it and apply again")
-            }
+            LinkError::Refused(_) => fail(
+                Code::Refused,
+                format!("the data plane refuses: {error}"),
+                "nothing has changed; mend it and apply again",
+            ),
         }
     }
 }

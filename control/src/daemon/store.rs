@@ -243,8 +243,8 @@ impl Store {
         let path = self.path(number, "pending");
         let written = self.disk.write(&path, &content_of(revision)).map_err(|error| fault("write", &path, error));
         let next = self.dir.join("current.next");
-        let written = written
-            .and_then(|()| self.disk.write(&next, &seal(current)).map_err(|error| fault("write", &next, error)));
+        let written =
+            written.and_then(|()| self.disk.write(&next, &seal(current)).map_err(|error| fault("write", &next, error)));
         if written.is_err() {
             self.discard(number);
         }

@@ -220,7 +220,13 @@ fn now() -> Instant {
 fn spawn(start: &Start, run_dir: &Path, boot: &Snapshot) -> io::Result<Process> {
     fs::DirBuilder::new().recursive(true).mode(0o755).create(run_dir)?;
     let (next, snapshot) = (run_dir.join("snapshot.next"), run_dir.join("snapshot.json"));
-    fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&next)?.write_all(boot.to_json().as_bytes())?;
+    fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&next)?
+        .write_all(boot.to_json().as_bytes())?;
     fs::rename(&next, &snapshot)?;
     let mut command = Command::new(&start.program);
     command.arg("--snapshot").arg(snapshot).arg("--run-dir").arg(run_dir).args(&start.arguments);

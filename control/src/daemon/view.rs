@@ -8,9 +8,9 @@ use super::{
 };
 use crate::{
     admin::api::{
-        BackendSummary, Backends, Code, Connection, Connections, Counter, CounterColumn, Counters, Described, EndpointLive,
-        EndpointSummary, Endpoints, ErrorBody, ExplainRequest, Explained, ListenerSummary, Listeners, Meter, Meters, RouteSummary,
-        Routes, Status,
+        BackendSummary, Backends, Code, Connection, Connections, Counter, CounterColumn, Counters, Described,
+        EndpointLive, EndpointSummary, Endpoints, ErrorBody, ExplainRequest, Explained, ListenerSummary, Listeners,
+        Meter, Meters, RouteSummary, Routes, Status,
     },
     config::Discovery,
     explain::{self, Question},
@@ -31,7 +31,9 @@ use weirgate_dataplane::{
 pub fn in_force(state: &State) -> Result<(u64, Arc<Revision>), ErrorBody> {
     match &state.revision {
         Some(revision) => Ok((revision.head.revision, Arc::clone(revision))),
-        None => Err(fail(Code::NotReady, "no revision is in force", "weirgate status says what is wrong with the files")),
+        None => {
+            Err(fail(Code::NotReady, "no revision is in force", "weirgate status says what is wrong with the files"))
+        }
     }
 }
 
@@ -224,7 +226,11 @@ pub async fn counters(engine: &Engine) -> Result<Counters, ErrorBody> {
     });
     let read = read.await.map_err(|error| fail(Code::Internal, error.to_string(), ""))?;
     let (alive, Statistics { name, version, pid, columns }) = read.map_err(|error| {
-        fail(Code::NoDataplane, format!("no counters in {}: {error}", dir.display()), "is the data plane running, with this --run-dir? weirgate status")
+        fail(
+            Code::NoDataplane,
+            format!("no counters in {}: {error}", dir.display()),
+            "is the data plane running, with this --run-dir? weirgate status",
+        )
     })?;
     let columns = columns.into_iter().map(|column| CounterColumn {
         scope: column.scope,
@@ -265,7 +271,9 @@ pub async fn describe(state: &State, kind: Kind, name: &str) -> Result<Described
     let mut of: BTreeSet<String> = BTreeSet::new();
     match kind {
         Kind::Listener => {}
-        Kind::Route => of.extend(routes(state)?.routes.into_iter().filter(|it| it.name == name).flat_map(|it| it.backends)),
+        Kind::Route => {
+            of.extend(routes(state)?.routes.into_iter().filter(|it| it.name == name).flat_map(|it| it.backends))
+        }
         Kind::Backend => _ = of.insert(name.to_owned()),
     }
     if !of.is_empty() {
@@ -288,7 +296,14 @@ pub async fn describe(state: &State, kind: Kind, name: &str) -> Result<Described
 
 fn described(object: &impl Serialize) -> Described {
     let object = serde_json::to_value(object).expect("string keys only");
-    Described { revision: 0, object, listeners: Vec::new(), routes: Vec::new(), endpoints: Vec::new(), meters: Vec::new() }
+    Described {
+        revision: 0,
+        object,
+        listeners: Vec::new(),
+        routes: Vec::new(),
+        endpoints: Vec::new(),
+        meters: Vec::new(),
+    }
 }
 
 fn listener(snapshot: &Snapshot, name: &str) -> Result<Described, ErrorBody> {
@@ -304,7 +319,8 @@ fn listener(snapshot: &Snapshot, name: &str) -> Result<Described, ErrorBody> {
 
 fn route(snapshot: &Snapshot, name: &str) -> Result<Described, ErrorBody> {
     let has = |routes: &[Arc<weirgate_dataplane::route::Route>]| routes.iter().find(|it| it.name == name).cloned();
-    let listeners: Vec<_> = snapshot.http.iter().filter_map(|it| Some((it.name.clone(), has(&it.rules.routes)?))).collect();
+    let listeners: Vec<_> =
+        snapshot.http.iter().filter_map(|it| Some((it.name.clone(), has(&it.rules.routes)?))).collect();
     let (_, route) = listeners.first().ok_or_else(|| no_such("route", name))?;
     Ok(Described { listeners: listeners.iter().map(|(name, _)| name.clone()).collect(), ..described(&**route) })
 }

@@ -2,7 +2,9 @@
 
 use super::{Changes, Engine, State, fail};
 use crate::{
-    admin::api::{Applied, ApplyRequest, ChangeSource, Code, ConfirmRequest, ErrorBody, RevisionHead, RollbackRequest, SourceFile},
+    admin::api::{
+        Applied, ApplyRequest, ChangeSource, Code, ConfirmRequest, ErrorBody, RevisionHead, RollbackRequest, SourceFile,
+    },
     config::{self, Control, Environment},
     daemon::{
         clock, difference,
@@ -104,8 +106,7 @@ impl Engine {
         source: ChangeSource,
         restart: bool,
     ) -> Result<Applied, ErrorBody> {
-        let change =
-            Change { body, source, message: None, base: None, dry_run: false, confirm: None, restart };
+        let change = Change { body, source, message: None, base: None, dry_run: false, confirm: None, restart };
         let (engine, who) = (Arc::clone(self), Who::daemon());
         let work = async move { engine.change(&who, change).await };
         self.audited(&Who::daemon(), "apply", Some("files".into()), |done: &Applied| Some(done.revision), work).await
@@ -129,7 +130,8 @@ impl Engine {
             let waits = state.unconfirmed.as_ref().map(|kept| kept.back_to);
             let previous = engine.with_store(|store| store.current().previous).await;
             let to = to.or(waits).or(previous);
-            let to = to.ok_or_else(|| fail(Code::NotFound, "there is no revision before this one", "weirgate history"))?;
+            let to =
+                to.ok_or_else(|| fail(Code::NotFound, "there is no revision before this one", "weirgate history"))?;
             let body = engine.revision(to).await?.body.clone();
             let source = ChangeSource::Rollback { to };
             engine.change(&asker, Change { body, source, message, base, dry_run, confirm, restart }).await
@@ -150,7 +152,11 @@ impl Engine {
             let _changes = engine.changes.lock().await;
             let state = engine.state();
             let Some(kept) = state.unconfirmed else {
-                return Err(fail(Code::Conflict, "no change waits to be confirmed", "weirgate history: it may have gone back"));
+                return Err(fail(
+                    Code::Conflict,
+                    "no change waits to be confirmed",
+                    "weirgate history: it may have gone back",
+                ));
             };
             if let Some(asked) = request.revision.filter(|&asked| asked != kept.revision) {
                 let error = format!("revision {asked} does not wait to be confirmed; revision {} does", kept.revision);
@@ -160,8 +166,15 @@ impl Engine {
             engine.publish(|state| state.unconfirmed = None);
             engine.reread.notify_one();
             tracing::info!(revision = kept.revision, "confirmed");
-            let difference = difference::between(None, (Some(kept.revision), &Body::clone(&state.revision.expect("it waits").body)));
-            let difference = crate::admin::api::Difference { changes: Vec::new(), text: String::new(), unlisted: 0, from: kept.back_to, ..difference };
+            let difference =
+                difference::between(None, (Some(kept.revision), &Body::clone(&state.revision.expect("it waits").body)));
+            let difference = crate::admin::api::Difference {
+                changes: Vec::new(),
+                text: String::new(),
+                unlisted: 0,
+                from: kept.back_to,
+                ..difference
+            };
             Ok(Applied { changed: true, difference, ..unchanged(kept.revision) })
         };
         self.audited(who, "confirm", None, |done: &Applied| Some(done.revision), work).await
@@ -185,18 +198,33 @@ impl Engine {
         let work = async move {
             let body = engine.revision(to).await?.body.clone();
             let source = ChangeSource::Unconfirmed { to };
-            let change =
-                Change { body, source, message: None, base: Some(revision), dry_run: false, confirm: None, restart: true };
+            let change = Change {
+                body,
+                source,
+                message: None,
+                base: Some(revision),
+                dry_run: false,
+                confirm: None,
+                restart: true,
+            };
             engine.change(&Who::daemon(), change).await
         };
         let who = Who::daemon();
-        let went = self.audited(&who, "expire", Some(format!("revision {revision} was not confirmed")), |done: &Applied| Some(done.revision), work);
+        let went = self.audited(
+            &who,
+            "expire",
+            Some(format!("revision {revision} was not confirmed")),
+            |done: &Applied| Some(done.revision),
+            work,
+        );
         match went.await {
             Ok(applied) => {
                 tracing::warn!(unconfirmed = revision, revision = applied.revision, "nobody confirmed: gone back");
                 self.reread.notify_one();
             }
-            Err(error) => tracing::error!(error = error.error, "nobody confirmed revision {revision}, and it cannot go back"),
+            Err(error) => {
+                tracing::error!(error = error.error, "nobody confirmed revision {revision}, and it cannot go back")
+            }
         }
     }
 
@@ -218,8 +246,10 @@ impl Engine {
         let difference = difference::between(old, (None, &change.body));
         let served_block = changes.served.as_ref().map(|it| &it.dataplane);
         let old_block = served_block.or(old.map(|(_, body)| &body.snapshot.dataplane));
-        let restart = old_block.is_some_and(|block| *block != change.body.snapshot.dataplane) || state.dataplane_must_start();
-        let mut applied = Applied { dry_run: change.dry_run, restart, difference, ..unchanged(state.number().unwrap_or(0)) };
+        let restart =
+            old_block.is_some_and(|block| *block != change.body.snapshot.dataplane) || state.dataplane_must_start();
+        let mut applied =
+            Applied { dry_run: change.dry_run, restart, difference, ..unchanged(state.number().unwrap_or(0)) };
         applied.changed = !applied.difference.changes.is_empty();
         if change.dry_run {
             state.overlay.over(&change.body).map_err(|error| fail(Code::Invalid, error, ""))?;
@@ -231,12 +261,17 @@ impl Engine {
             return Ok(applied);
         }
         if restart && !change.restart {
-            let error = "the dataplane block differs: that takes a restart of the data plane, which ends its connections";
+            let error =
+                "the dataplane block differs: that takes a restart of the data plane, which ends its connections";
             return Err(fail(Code::NeedsRestart, error, "apply again with restart allowed (weirgate apply --restart)"));
         }
         if restart && !state.dataplane.supervised {
             let error = "the dataplane block differs, and this daemon does not start the data plane (--attach)";
-            return Err(fail(Code::NeedsRestart, error, "weirgate compile, and restart the data plane with that; then apply"));
+            return Err(fail(
+                Code::NeedsRestart,
+                error,
+                "weirgate compile, and restart the data plane with that; then apply",
+            ));
         }
         let took = self.put(&mut changes, &state, who, &change, restart, &mut applied).await?;
         applied.took_us = took;
@@ -267,7 +302,8 @@ impl Engine {
         let (kept, files) = (unconfirmed.clone(), files_of(change));
         let written = Arc::clone(&revision);
         let current = self.with_store(move |store| {
-            let mut current = Current { revision: Some(number), previous: before, unconfirmed: kept, ..store.current().clone() };
+            let mut current =
+                Current { revision: Some(number), previous: before, unconfirmed: kept, ..store.current().clone() };
             current.files = files.or(current.files);
             store.prepare(&written, &current).map(|()| current)
         });
@@ -317,7 +353,12 @@ impl Engine {
     }
 
     /// Makes the data plane serve a snapshot: by a difference if it is known what it serves now.
-    pub(super) async fn tell(&self, changes: &mut Changes, snapshot: Snapshot, revision: u64) -> Result<u64, LinkError> {
+    pub(super) async fn tell(
+        &self,
+        changes: &mut Changes,
+        snapshot: Snapshot,
+        revision: u64,
+    ) -> Result<u64, LinkError> {
         let link = self.state().link;
         let link = link.ok_or_else(|| LinkError::Absent("it is not connected".into()))?;
         if !changes.over.as_ref().is_some_and(|over| over.is(&link)) {
@@ -434,7 +475,11 @@ fn check_base(state: &State, change: &Change) -> Result<(), ErrorBody> {
     let is = state.number().unwrap_or(0);
     if let Some(base) = change.base.filter(|&base| base != is) {
         let error = format!("this was made for revision {base}, and revision {is} is in force");
-        return Err(fail(Code::Conflict, error, &format!("see what came in between (weirgate diff {base} {is}), then apply again")));
+        return Err(fail(
+            Code::Conflict,
+            error,
+            &format!("see what came in between (weirgate diff {base} {is}), then apply again"),
+        ));
     }
     let Some(kept) = &state.unconfirmed else { return Ok(()) };
     let goes_back = match change.source {
@@ -445,7 +490,11 @@ fn check_base(state: &State, change: &Change) -> Result<(), ErrorBody> {
         return Ok(());
     }
     let error = format!("revision {} waits to be confirmed", kept.revision);
-    Err(fail(Code::Conflict, error, "weirgate apply --confirmed keeps it, weirgate rollback goes back; then apply again"))
+    Err(fail(
+        Code::Conflict,
+        error,
+        "weirgate apply --confirmed keeps it, weirgate rollback goes back; then apply again",
+    ))
 }
 
 /// What only the daemon needs, of what is in force.

@@ -114,9 +114,7 @@ impl Engine {
         self.publish(|state| state.boot = Some(boot));
         self.restart.send_modify(|n| *n += 1);
         let mut state = self.watch();
-        let is_new = |state: &State| {
-            state.link.as_ref().is_some_and(|link| old.is_none_or(|old| !old.is(link)))
-        };
+        let is_new = |state: &State| state.link.as_ref().is_some_and(|link| old.is_none_or(|old| !old.is(link)));
         let patience = self.settings.start_timeout + self.settings.drain_timeout;
         tokio::select! {
             new = state.wait_for(is_new) => new.map(|_| 0).map_err(|_| fail(Code::Internal, "the daemon ends", "")),

@@ -40,11 +40,7 @@ impl Engine {
     ///
     /// # Errors
     /// That there is none, or why not.
-    pub async fn drain_endpoint(
-        self: &Arc<Self>,
-        who: &Who,
-        request: DrainEndpointRequest,
-    ) -> Result<Done, ErrorBody> {
+    pub async fn drain_endpoint(self: &Arc<Self>, who: &Who, request: DrainEndpointRequest) -> Result<Done, ErrorBody> {
         let action = if request.drain { "drainEndpoint" } else { "undrainEndpoint" };
         let detail = format!("{} of {}", request.address, request.backend.as_deref().unwrap_or("every backend"));
         let engine = Arc::clone(self);
@@ -54,7 +50,11 @@ impl Engine {
 
     async fn change_drained(&self, request: &DrainEndpointRequest) -> Result<Done, ErrorBody> {
         let address: SocketAddr = request.address.parse().map_err(|_| {
-            fail(Code::BadRequest, format!("{:?} is no address and port", request.address), "write 10.0.0.1:8080 or [fd00::1]:8080")
+            fail(
+                Code::BadRequest,
+                format!("{:?} is no address and port", request.address),
+                "write 10.0.0.1:8080 or [fd00::1]:8080",
+            )
         })?;
         let mut changes = self.changes.lock().await;
         let state = self.state();
@@ -70,7 +70,11 @@ impl Engine {
             let has = has.filter(|it| it.endpoints.iter().any(|endpoint| endpoint.address == address));
             let found: Vec<_> = has.map(|it| Drained { backend: it.name.clone(), address }).collect();
             if found.is_empty() {
-                return Err(fail(Code::NotFound, format!("no such backend has the endpoint {address}"), "weirgate get endpoints"));
+                return Err(fail(
+                    Code::NotFound,
+                    format!("no such backend has the endpoint {address}"),
+                    "weirgate get endpoints",
+                ));
             }
             drained.extend(found);
         } else {

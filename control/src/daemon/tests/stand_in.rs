@@ -13,7 +13,9 @@ use tokio::{
 use weirgate_dataplane::{
     link::{
         SOCKET,
-        message::{Answer, Ask, Connection, EndpointState, Event, PROTOCOL, Question, Refusal, Said, TapFilter, Welcome},
+        message::{
+            Answer, Ask, Connection, EndpointState, Event, PROTOCOL, Question, Refusal, Said, TapFilter, Welcome,
+        },
         wire::{Inbox, decode, encode},
     },
     snapshot::Snapshot,
@@ -184,7 +186,9 @@ impl StandIn {
                     Err(reason) => Answer::Refused(Refusal::Unsound { reason }),
                 }
             }
-            Ask::Snapshot => Answer::Snapshot { snapshot: Box::new(Snapshot::clone(&served.expect("it serves something"))) },
+            Ask::Snapshot => {
+                Answer::Snapshot { snapshot: Box::new(Snapshot::clone(&served.expect("it serves something"))) }
+            }
             Ask::Meters => Answer::Meters { meters: Vec::new(), unmetered: 0 },
             Ask::Endpoints => Answer::Endpoints { endpoints: endpoints(served.as_deref()) },
             Ask::Connections { .. } => {
