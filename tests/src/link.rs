@@ -41,12 +41,12 @@ impl Plane {
         let mut planner = Planner::default();
         let first = planner.plan(snapshot.clone()).expect("a sound snapshot");
         let mut server = Server::bind(path, planner, Arc::clone(&desks), |_| {}, "0").expect("a socket");
-        let mut workers = Vec::new();
+        let mut ends = Vec::new();
         for index in 0..workers {
             let options = GatewayOptions { seed: 1, connections_max: 64, home: Home::default(), keeps_records: false };
             let gateway = Gateway::planned(first.clone(), options);
             let (desks, bell) = (Arc::clone(&desks), server.bell());
-            workers.push(until_stopped(move |stop| {
+            ends.push(until_stopped(move |stop| {
                 let mut worker = worker(gateway, index);
                 let mut now = Instant::from_ns(1_000_000);
                 while !stop.load(Ordering::Relaxed) {
@@ -65,7 +65,7 @@ impl Plane {
                 server.turn(Duration::from_millis(50));
             }
         });
-        Self { path: path.to_owned(), threads: std::iter::once(link).chain(workers).collect() }
+        Self { path: path.to_owned(), threads: std::iter::once(link).chain(ends).collect() }
     }
 
     /// Somebody who has said hello.

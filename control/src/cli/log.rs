@@ -5,7 +5,7 @@ use super::{
     console::{Console, Exit},
     daemon::{At, Daemon},
 };
-use crate::admin::api::{self, LogLevel};
+use crate::admin::api::{self, Done, LogLevel};
 use clap::{Args, Subcommand};
 
 /// What the daemon logs
@@ -41,10 +41,12 @@ impl Log {
     pub(super) fn run(&self, console: &mut Console<'_>) -> Outcome {
         let Verb::Level(Level { filter, at, shown }) = &self.verb;
         let client = at.client();
-        let level: LogLevel = match filter {
-            None => Daemon::block_on(client.get(api::LOG))?,
-            Some(filter) => Daemon::block_on(client.put(api::LOG, &LogLevel { filter: filter.clone() }))?,
-        };
+        let level = Daemon::block_on(async {
+            if let Some(filter) = filter {
+                let _: Done = client.put(api::LOG, &LogLevel { filter: filter.clone() }).await?;
+            }
+            client.get::<LogLevel>(api::LOG).await
+        })?;
         console.show(shown.format, &level, |console, level| console.line(&level.filter))?;
         Ok(Exit::Done)
     }

@@ -2,6 +2,7 @@
 
 mod asked;
 pub(super) mod daemon;
+mod end_to_end;
 pub(super) mod golden;
 pub(super) mod values;
 

@@ -28,7 +28,7 @@ pub(crate) fn daemon() -> MadeUp {
         .says("POST /v1/drain", &Done { changed: true })
         .says("POST /v1/endpoints/drain", &Done { changed: false })
         .says("GET /v1/log", &LogLevel { filter: "info".into() })
-        .says("PUT /v1/log", &LogLevel { filter: "debug".into() })
+        .says("PUT /v1/log", &Done { changed: true })
         .says_text("GET /v1/tap", 200, tap())
 }
 
