@@ -19,15 +19,20 @@ use std::{io, path::PathBuf};
 
 /// Put a configuration in force, all of it or nothing
 ///
-/// The files are the whole configuration: what is not in them is gone. The daemon checks them, and the data plane checks them again; whoever
-/// refuses leaves everything as it was. Requests under way finish on the configuration that they began with.
+/// The files are the whole configuration: what is not in them is gone. The daemon checks them, and
+/// the data plane checks them again; whoever refuses leaves everything as it was. Requests under
+/// way finish on the configuration that they began with. Variables (${NAME}) have the values of the
+/// daemon's environment.
 #[derive(Args)]
-#[command(after_help = "\
+#[command(
+    verbatim_doc_comment,
+    after_help = "\
 Examples:
   weirgate apply gateway.yaml -m 'a second shop'
   weirgate apply gateway.yaml --dry-run       # what would change
   weirgate apply gateway.yaml --confirm 60s   # goes back by itself, unless `weirgate confirm` is typed in time
-  weirgate apply gateway.yaml --base 12       # only if revision 12 is in force: nobody else's change is undone")]
+  weirgate apply gateway.yaml --base 12       # only if revision 12 is in force: nobody else's change is undone"
+)]
 pub(super) struct Apply {
     /// Its files; - is standard input
     #[arg(required = true, value_name = "FILE")]

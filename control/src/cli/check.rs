@@ -27,14 +27,18 @@ use weirgate_dataplane::snapshot::{Dataplane, Snapshot};
 
 /// Check whether this host is ready to run the gateway, and what to do where it is not
 ///
-/// With files, the host is checked for what they say: cores, ports, memory, backends. Without files it is checked for what the daemon has
-/// in force, if it can be reached. Failures end with 1, warnings do not.
+/// With files, the host is checked for what they say: cores, ports, memory, backends. Without files
+/// it is checked for what the daemon has in force, if it can be reached. Failures end with 1,
+/// warnings do not.
 #[derive(Args)]
-#[command(after_help = "\
+#[command(
+    verbatim_doc_comment,
+    after_help = "\
 Examples:
   weirgate check gateway.yaml            # before the first start
   weirgate check                         # of what runs
-  weirgate check -o json | jq '.sections[].lines[] | select(.mark == \"failure\")'")]
+  weirgate check -o json | jq '.sections[].lines[] | select(.mark == \"failure\")'"
+)]
 pub(super) struct Check {
     /// The configuration's files
     #[arg(value_name = "FILE")]

@@ -11,14 +11,18 @@ use std::net::SocketAddr;
 
 /// Take an endpoint out of service, or the whole gateway; requests under way finish
 ///
-/// An endpoint that drains gets no new requests until `weirgate undrain`, whatever is applied in between. The gateway, without TARGET, is no
-/// longer ready (/readyz) and ends clients' connections with their next answer, so that they go elsewhere.
+/// An endpoint that drains gets no new requests until `weirgate undrain`, whatever is applied in
+/// between. The gateway, without TARGET, is no longer ready (/readyz) and ends clients' connections
+/// with their next answer, so that they go elsewhere.
 #[derive(Args)]
-#[command(after_help = "\
+#[command(
+    verbatim_doc_comment,
+    after_help = "\
 Examples:
   weirgate drain cart-v1/10.77.0.11:8080
   weirgate drain 10.77.0.11:8080        # in every backend that has it
-  weirgate drain                        # the gateway itself, before maintenance")]
+  weirgate drain                        # the gateway itself, before maintenance"
+)]
 pub(super) struct Drain {
     #[command(flatten)]
     of: Of,

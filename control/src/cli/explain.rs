@@ -17,14 +17,18 @@ use weirgate_dataplane::snapshot::Snapshot;
 
 /// Say what becomes of a request, with each rule's reason; nothing is sent
 ///
-/// The request is read as a listener would read it, refusals included, and every rule says why it takes it or does not. The daemon is asked
-/// about what is in force; with --file, the files are, and no daemon.
+/// The request is read as a listener would read it, refusals included, and every rule says why it
+/// takes it or does not. The daemon is asked about what is in force; with --file, the files are,
+/// and no daemon.
 #[derive(Args)]
-#[command(after_help = "\
+#[command(
+    verbatim_doc_comment,
+    after_help = "\
 Examples:
   weirgate explain GET http://10.77.0.10/cart/7 -H 'x-canary: 1'
   weirgate explain GET http://10.77.0.10/cart/7 --revision 12      # would it have gone elsewhere?
-  weirgate explain GET http://shop.example.com/ --client 10.0.0.7 --file gateway.yaml -o json")]
+  weirgate explain GET http://shop.example.com/ --client 10.0.0.7 --file gateway.yaml -o json"
+)]
 pub(super) struct Explain {
     /// Its method
     #[arg(value_name = "METHOD")]

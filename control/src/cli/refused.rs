@@ -29,11 +29,15 @@ impl Cert {
 
 /// Capture frames from inside the data plane (not while it runs, in this version)
 ///
-/// tcpdump cannot see the port of a kernel-bypass data plane. The data plane writes all its frames itself, if it is told to at its start.
+/// tcpdump cannot see the port of a kernel-bypass data plane. The data plane writes all its frames
+/// itself, if it is told to at its start.
 #[derive(Args)]
-#[command(after_help = "\
+#[command(
+    verbatim_doc_comment,
+    after_help = "\
 What works in this version:
-  weirgate-dataplane --snapshot snapshot.json --pcap frames.pcapng")]
+  weirgate-dataplane --snapshot snapshot.json --pcap frames.pcapng"
+)]
 pub(super) struct Pcap {
     /// Not read: nothing is captured
     #[arg(hide = true, trailing_var_arg = true, allow_hyphen_values = true)]

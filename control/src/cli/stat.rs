@@ -20,16 +20,20 @@ use std::{path::PathBuf, time::Duration};
 
 /// Show counters of the data plane, or golden signals of what it serves
 ///
-/// Without KIND: workers and ports, from the counters file in the data plane's run directory; no daemon is asked. With KIND: requests a second,
-/// the part of them that went well (no 5xx), and estimated durations, over the time that it watches.
+/// Without KIND: workers and ports, from the counters file in the data plane's run directory; no
+/// daemon is asked. With KIND: requests a second, the part of them that went well (no 5xx), and
+/// estimated durations, over the time that it watches.
 #[derive(Args)]
-#[command(after_help = "\
+#[command(
+    verbatim_doc_comment,
+    after_help = "\
 Examples:
   weirgate stat --run-dir /run/weirgate            # workers and ports
   weirgate stat --all -o json
   weirgate stat routes                             # over one second
   weirgate stat endpoints cart-v1 --window 10s
-  weirgate stat backends --window 0s               # since the data plane's start")]
+  weirgate stat backends --window 0s               # since the data plane's start"
+)]
 pub(super) struct Stat {
     /// Whose golden signals; without it, the counters of workers and ports
     #[arg(value_enum, value_name = "KIND")]

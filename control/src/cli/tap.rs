@@ -13,14 +13,18 @@ use std::io;
 
 /// Show requests as they end, until Ctrl-C
 ///
-/// Paths come without their query, and without segments that look like secrets; no header fields and no content are shown. At most
-/// --rate exchanges a second are told, others are counted; when nobody watches, it costs nothing.
+/// Paths come without their query, and without segments that look like secrets; no header fields
+/// and no content are shown. At most --rate exchanges a second are told, others are counted; when
+/// nobody watches, it costs nothing.
 #[derive(Args)]
-#[command(after_help = "\
+#[command(
+    verbatim_doc_comment,
+    after_help = "\
 Examples:
   weirgate tap --route shop
   weirgate tap --status-min 500 --limit 10
-  weirgate tap --path /cart --method POST -o json | jq .totalUs     # a line of JSON for each")]
+  weirgate tap --path /cart --method POST -o json | jq .totalUs     # a line of JSON for each"
+)]
 pub(super) struct Tap {
     /// Of this route only
     #[arg(long, value_name = "NAME")]

@@ -19,9 +19,12 @@ use tokio::sync::mpsc;
 
 /// Watch workers, listeners, routes, backends and endpoints on a live screen
 ///
-/// Rates are over the time between two looks. The screen stays when the daemon or the data plane goes, and goes on when they are back.
+/// Rates are over the time between two looks. The screen stays when the daemon or the data plane
+/// goes, and goes on when they are back.
 #[derive(Args)]
-#[command(after_help = "\
+#[command(
+    verbatim_doc_comment,
+    after_help = "\
 Keys:
   q, Esc, Ctrl-C  end
   Tab, 1 to 4     the next list; listeners, routes, backends, endpoints
@@ -32,7 +35,8 @@ Keys:
 Examples:
   weirgate top
   weirgate top --view endpoints --interval 5s
-  weirgate top --once | head -20      # one frame, for a pipe")]
+  weirgate top --once | head -20      # one frame, for a pipe"
+)]
 pub(super) struct Top {
     /// The list that it begins with
     #[arg(long, value_enum, value_name = "LIST", default_value_t = View::Routes)]

@@ -13,12 +13,16 @@ use std::path::{Path, PathBuf};
 
 /// Check a configuration, without a daemon; all findings are shown at once
 ///
-/// Several files are one configuration. Nothing is sent to anybody, so it runs wherever the files are: in an editor, in CI.
+/// Several files are one configuration. Nothing is sent to anybody, so it runs wherever the files
+/// are: in an editor, in CI.
 #[derive(Args)]
-#[command(after_help = "\
+#[command(
+    verbatim_doc_comment,
+    after_help = "\
 Examples:
   weirgate validate gateway.yaml
-  weirgate validate -o json base.yaml routes.yaml    # findings with file, line and column, for an editor")]
+  weirgate validate -o json base.yaml routes.yaml    # findings with file, line and column, for an editor"
+)]
 pub(super) struct Validate {
     /// Its files; - is standard input
     #[arg(required = true, value_name = "FILE")]
@@ -34,9 +38,12 @@ pub(super) struct Validate {
 ///
 /// With the control daemon this is not needed: see `weirgate apply`.
 #[derive(Args)]
-#[command(after_help = "\
+#[command(
+    verbatim_doc_comment,
+    after_help = "\
 Example:
-  weirgate compile gateway.yaml -o snapshot.json && weirgate-dataplane --snapshot snapshot.json")]
+  weirgate compile gateway.yaml -o snapshot.json && weirgate-dataplane --snapshot snapshot.json"
+)]
 pub(super) struct Compile {
     /// Its files; - is standard input
     #[arg(required = true, value_name = "FILE")]
