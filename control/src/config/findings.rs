@@ -6,17 +6,18 @@ use super::{
     read::Spanned,
     size,
 };
+use serde::Serialize;
 use std::{fmt, ops::Deref};
 use weirgate_dataplane::net::Cidr;
 
 /// What is wrong in a configuration, and where.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Finding {
     /// The file.
     pub file: String,
     /// Line and column, from 1, where they are known.
     pub place: Option<(u64, u64)>,
-    /// What is wrong.
+    /// The field's path, and what is wrong with it.
     pub message: String,
 }
 
@@ -63,9 +64,13 @@ pub(super) struct Findings<'a> {
 impl Findings<'_> {
     pub(super) fn add(&mut self, place: Place, message: impl Into<String>) {
         // A file that is something else altogether has one in each line.
-        if self.found.len() < FINDINGS_MAX {
+        if !self.is_full() {
             self.found.push(Finding { file: self.file.to_owned(), place, message: message.into() });
         }
+    }
+    /// Whether nothing more is told, so that nobody needs to look for what may have been meant.
+    pub(super) fn is_full(&self) -> bool {
+        self.found.len() >= FINDINGS_MAX
     }
     pub(super) fn add_at(&mut self, (line, column): (u32, u32), message: impl Into<String>) {
         self.add(Some((line.into(), column.into())), message);
