@@ -153,10 +153,10 @@ async fn begin(engine: &Arc<Engine>, files: &mut FileSource) {
     match (loaded, last) {
         (Ok(_), _) => {}
         (Err(_), Some(last)) => {
-            tracing::error!("the files are not in force: revision {last} is, which was the last good one")
+            tracing::error!("the files are not in force: revision {last} is, which was the last good one");
         }
         (Err(_), None) => {
-            tracing::error!("the files are not in force, and there is no earlier revision: nothing is served")
+            tracing::error!("the files are not in force, and there is no earlier revision: nothing is served");
         }
     }
     engine.boot_last();

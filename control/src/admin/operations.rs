@@ -182,7 +182,8 @@ async fn content<T: DeserializeOwned>(request: Request, bytes_max: usize) -> Res
         fail(Code::Timeout, format!("the content did not come within {} s", CONTENT_TIME.as_secs()), "")
     })?;
     let content = read.map_err(|error| {
-        let is_long = std::error::Error::source(&error).is_some_and(|it| it.is::<http_body_util::LengthLimitError>());
+        let is_long = std::error::Error::source(&error)
+            .is_some_and(<dyn std::error::Error>::is::<http_body_util::LengthLimitError>);
         if is_long { too_large() } else { fail(Code::BadRequest, format!("the content broke off: {error}"), "") }
     })?;
     parse(&content)

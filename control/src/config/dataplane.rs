@@ -2,7 +2,8 @@
 
 use super::{
     Findings, place_of,
-    raw::{Address, RawDataplane, RawInterface, RawPort},
+    raw::{Address, Network, RawDataplane, RawInterface, RawPort},
+    read::Spanned,
     size,
 };
 use weirgate_dataplane::{
@@ -14,7 +15,7 @@ use weirgate_dataplane::{
 pub(super) fn dataplane_of(raw: &RawDataplane, findings: &mut Findings<'_>) -> Option<Dataplane> {
     // Each part is looked at before any of them ends this, so that all findings come at once.
     let frames_per_worker = frames_of(raw, findings);
-    let ports: Vec<_> = raw.ports.iter().filter_map(|port| port_of(&port.value, place_of(port), findings)).collect();
+    let ports: Vec<_> = raw.ports.iter().filter_map(|port| port_of(&port.value, findings)).collect();
     let whole = ports.len() == raw.ports.len();
     let cores = raw.cores.clone();
     let polling = polling_of(raw, findings);
@@ -50,15 +51,18 @@ fn frames_of(raw: &RawDataplane, findings: &mut Findings<'_>) -> Option<u32> {
         (Some(frames), None) => Some(frames),
         (None, None) => Some(FRAMES_PER_WORKER),
         (None, Some(size)) => {
-            let bytes = findings.take(place, "dataplane.memory.hugepages", size::parse(size))?;
+            let bytes = findings.take(place_of(size), "dataplane.memory.hugepages", size::parse(&size.value))?;
             let virtual_mtu = |port: &RawPort| usize::from(port.mtu.unwrap_or(1500)) + ETHERNET_MAX;
             let room = raw.ports.iter().map(|port| virtual_mtu(&port.value)).max().unwrap_or(0).max(FRAME_ROOM);
             let frames = frames_in(usize::try_from(bytes).unwrap_or(usize::MAX), raw.cores.len().max(1), room);
             let (least, most) = FRAMES_PER_WORKER_RANGE;
             if frames < least as usize {
                 findings.add(
-                    place,
-                    format!("dataplane.memory.hugepages: {} is too little: each worker needs {least} frames", &**size),
+                    place_of(size),
+                    format!(
+                        "dataplane.memory.hugepages: {} is too little: each worker needs {least} frames",
+                        &*size.value
+                    ),
                 );
                 return None;
             }
@@ -67,14 +71,15 @@ fn frames_of(raw: &RawDataplane, findings: &mut Findings<'_>) -> Option<u32> {
     }
 }
 
-fn port_of(raw: &RawPort, place: Option<(u64, u64)>, findings: &mut Findings<'_>) -> Option<PortConfig> {
+fn port_of(raw: &RawPort, findings: &mut Findings<'_>) -> Option<PortConfig> {
     let path = format!("dataplane.ports[{}]", raw.name);
-    let device: Option<Device> = findings.take(place, &format!("{path}.device"), raw.device.parse());
-    let untagged = interface_of(&raw.interface(), &path, place, findings);
+    let device: Option<Device> =
+        findings.take(place_of(&raw.device), &format!("{path}.device"), raw.device.value.parse());
+    let untagged = interface_of(&raw.interface(), &path, findings);
     let mut vlans = Vec::new();
     for vlan in &raw.vlans {
         let path = format!("{path}.vlans[{}]", vlan.id);
-        vlans.push(VlanConfig { id: vlan.id, interface: interface_of(&vlan.interface(), &path, place, findings)? });
+        vlans.push(VlanConfig { id: vlan.id, interface: interface_of(&vlan.interface(), &path, findings)? });
     }
     Some(PortConfig {
         name: raw.name.clone(),
@@ -86,26 +91,19 @@ fn port_of(raw: &RawPort, place: Option<(u64, u64)>, findings: &mut Findings<'_>
     })
 }
 
-fn interface_of(
-    raw: &RawInterface<'_>,
-    path: &str,
-    place: Option<(u64, u64)>,
-    findings: &mut Findings<'_>,
-) -> Option<InterfaceConfig> {
+fn interface_of(raw: &RawInterface<'_>, path: &str, findings: &mut Findings<'_>) -> Option<InterfaceConfig> {
     let before = findings.found.len();
-    let addresses =
-        raw.addresses.iter().filter_map(|a| findings.take(place, &format!("{path}.addresses"), a.parse::<Cidr>()));
-    let addresses = addresses.collect();
-    let gateway = |g: &Address| g.parse().map_err(|_| format!("{:?} is not an address", &**g));
-    let gateways =
-        raw.gateways.iter().filter_map(|g| findings.take(place, &format!("{path}.gateway"), gateway(g))).collect();
-    let mut routes = Vec::new();
-    for route in raw.routes {
-        let to = findings.take(place, &format!("{path}.routes.to"), route.to.parse());
-        let via = findings.take(place, &format!("{path}.routes.via"), gateway(&route.via));
-        if let (Some(to), Some(via)) = (to, via) {
-            routes.push(RouteConfig { to, via });
-        }
-    }
+    let mut network = |said: &Spanned<Network>, field: &str| {
+        findings.take(place_of(said), &format!("{path}.{field}"), said.value.parse::<Cidr>())
+    };
+    let addresses = raw.addresses.iter().filter_map(|said| network(said, "addresses")).collect();
+    let to: Vec<_> = raw.routes.iter().map(|route| network(&route.to, "routes.to")).collect();
+    let mut address = |said: &Spanned<Address>, field: &str| {
+        let parsed = said.value.parse().map_err(|_| format!("{:?} is not an address", &*said.value));
+        findings.take(place_of(said), &format!("{path}.{field}"), parsed)
+    };
+    let gateways = raw.gateways.iter().filter_map(|said| address(said, "gateway")).collect();
+    let via: Vec<_> = raw.routes.iter().map(|route| address(&route.via, "routes.via")).collect();
+    let routes = to.into_iter().zip(via).filter_map(|(to, via)| Some(RouteConfig { to: to?, via: via? })).collect();
     (findings.found.len() == before).then_some(InterfaceConfig { addresses, gateways, routes })
 }

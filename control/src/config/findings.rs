@@ -6,17 +6,18 @@ use super::{
     read::Spanned,
     size,
 };
+use serde::Serialize;
 use std::{fmt, ops::Deref};
 use weirgate_dataplane::net::Cidr;
 
 /// What is wrong in a configuration, and where.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Finding {
     /// The file.
     pub file: String,
     /// Line and column, from 1, where they are known.
     pub place: Option<(u64, u64)>,
-    /// What is wrong.
+    /// The field's path, and what is wrong with it.
     pub message: String,
 }
 

@@ -7,6 +7,7 @@ use weirgate_dataplane::{
 mod backends;
 mod control;
 mod examples;
+mod golden;
 mod kube;
 mod listeners;
 mod reading;

@@ -105,7 +105,10 @@ impl FileSource {
         let (events, mut changed) = mpsc::channel(1);
         let mut watcher = watcher(events);
         loop {
-            watch(watcher.as_mut(), &self.watched().await);
+            let wanted = self.watched().await;
+            if let Some(watcher) = &mut watcher {
+                watcher.set(&wanted);
+            }
             tokio::select! {
                 Some(()) = changed.recv() => {
                     self.settle(&mut changed).await;
@@ -155,7 +158,7 @@ impl FileSource {
 }
 
 /// Tells of changes. One that waits stands for all that follow.
-fn watcher(events: mpsc::Sender<()>) -> Option<(RecommendedWatcher, BTreeSet<PathBuf>)> {
+fn watcher(events: mpsc::Sender<()>) -> Option<Watched> {
     let tell = move |event: notify::Result<notify::Event>| {
         let matters = event.map_or(true, |event| !event.kind.is_access());
         if matters {
@@ -163,7 +166,7 @@ fn watcher(events: mpsc::Sender<()>) -> Option<(RecommendedWatcher, BTreeSet<Pat
         }
     };
     match notify::recommended_watcher(tell) {
-        Ok(watcher) => Some((watcher, BTreeSet::new())),
+        Ok(watcher) => Some(Watched { watcher, paths: BTreeSet::new() }),
         Err(error) => {
             tracing::error!(%error, "files cannot be watched: send SIGHUP when they have changed");
             None
@@ -171,16 +174,24 @@ fn watcher(events: mpsc::Sender<()>) -> Option<(RecommendedWatcher, BTreeSet<Pat
     }
 }
 
-fn watch(watcher: Option<&mut (RecommendedWatcher, BTreeSet<PathBuf>)>, wanted: &BTreeSet<PathBuf>) {
-    let Some((watcher, watched)) = watcher else { return };
-    for gone in watched.difference(wanted) {
-        _ = watcher.unwatch(gone);
-    }
-    watched.retain(|path| wanted.contains(path));
-    for new in wanted {
-        if !watched.contains(new) {
-            match watcher.watch(new, RecursiveMode::NonRecursive) {
-                Ok(()) => _ = watched.insert(new.clone()),
+struct Watched {
+    watcher: RecommendedWatcher,
+    paths: BTreeSet<PathBuf>,
+}
+
+impl Watched {
+    /// From now on these.
+    fn set(&mut self, wanted: &BTreeSet<PathBuf>) {
+        for gone in self.paths.difference(wanted) {
+            _ = self.watcher.unwatch(gone);
+        }
+        self.paths.retain(|path| wanted.contains(path));
+        for new in wanted {
+            if self.paths.contains(new) {
+                continue;
+            }
+            match self.watcher.watch(new, RecursiveMode::NonRecursive) {
+                Ok(()) => _ = self.paths.insert(new.clone()),
                 Err(error) => tracing::error!(%error, "{} cannot be watched", new.display()),
             }
         }

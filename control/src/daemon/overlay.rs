@@ -1,6 +1,7 @@
 //! What lies over a revision: endpoints that discovery found, and those that somebody took out.
 
 use super::store::{Body, Drained};
+use crate::config::Discovery;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -26,7 +27,7 @@ impl Overlay {
     /// What is wrong with an endpoint that was discovered.
     pub fn over(&self, body: &Body) -> Result<Snapshot, String> {
         let mut snapshot = body.snapshot.clone();
-        let discovered: BTreeSet<&str> = body.control.discoveries.iter().map(|source| source.backend()).collect();
+        let discovered: BTreeSet<&str> = body.control.discoveries.iter().map(Discovery::backend).collect();
         if discovered.is_empty() && self.drained.is_empty() {
             return Ok(snapshot);
         }

@@ -105,7 +105,7 @@ impl Supervisor {
         let since = now();
         self.was_there = true;
         let pid = link.welcome().pid;
-        if !self.process.as_ref().is_some_and(|process| process.pid == pid) {
+        if self.process.as_ref().is_none_or(|process| process.pid != pid) {
             self.process = Process::of_pid(pid);
         }
         let engine = Arc::clone(&self.engine);

@@ -272,7 +272,7 @@ pub async fn describe(state: &State, kind: Kind, name: &str) -> Result<Described
     match kind {
         Kind::Listener => {}
         Kind::Route => {
-            of.extend(routes(state)?.routes.into_iter().filter(|it| it.name == name).flat_map(|it| it.backends))
+            of.extend(routes(state)?.routes.into_iter().filter(|it| it.name == name).flat_map(|it| it.backends));
         }
         Kind::Backend => _ = of.insert(name.to_owned()),
     }

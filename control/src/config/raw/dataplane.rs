@@ -24,7 +24,7 @@ raw! {
     /// What the data plane may take.
     RawMemory {
         /// Packet memory; as many frames as fit. Not together with framesPerWorker.
-        optional hugepages "hugepages": Size,
+        optional hugepages "hugepages": Spanned<Size>,
         /// Frames of each worker's pool; 8192 if nothing is said.
         optional frames_per_worker "framesPerWorker": u32,
         /// TCP connections of all workers together; 1000000 if it is not said.
@@ -36,13 +36,13 @@ raw! {
         /// Its name in counters and captures.
         required name "name": String,
         /// A PCI address, or a virtual device such as af_packet:eth1.
-        required device "device": String,
+        required device "device": Spanned<String>,
         /// The longest IP packet, in bytes; 1500 if it is not said.
         optional mtu "mtu": u16,
         /// Whether checksums and segmentation are left to the device where it offers that; true if it is not said.
         optional offloads "offloads": bool,
         /// Our addresses with the lengths of their networks' prefixes.
-        default addresses "addresses": Vec<Network>,
+        default addresses "addresses": Vec<Spanned<Network>>,
         /// The default gateway, or one of each family.
         optional gateway "gateway": OneOrTwo,
         /// Static routes.
@@ -56,7 +56,7 @@ raw! {
         /// 1 to 4094.
         required id "id": u16,
         /// Our addresses with the lengths of their networks' prefixes.
-        default addresses "addresses": Vec<Network>,
+        default addresses "addresses": Vec<Spanned<Network>>,
         /// The default gateway, or one of each family.
         optional gateway "gateway": OneOrTwo,
         /// Static routes.
@@ -66,9 +66,9 @@ raw! {
     /// A static route.
     RawStaticRoute {
         /// The network.
-        required to "to": Network,
+        required to "to": Spanned<Network>,
         /// The router.
-        required via "via": Address,
+        required via "via": Spanned<Address>,
     }
 }
 
@@ -79,13 +79,13 @@ text! {
 
 /// `gateway: A`, or `gateway: [A, B]` for one of each family.
 #[derive(Clone)]
-pub(in crate::config) struct OneOrTwo(Vec<Address>);
+pub(in crate::config) struct OneOrTwo(Vec<Spanned<Address>>);
 
 impl Read for OneOrTwo {
     fn read(node: &Node, at: &Path<'_>, to: &mut Reader<'_>) -> Option<Self> {
         match node.value {
             Value::List(_) => Vec::read(node, at, to).map(Self),
-            _ => Address::read(node, at, to).map(|one| Self(vec![one])),
+            _ => Spanned::read(node, at, to).map(|one| Self(vec![one])),
         }
     }
     fn schema(to: &mut Schemas) -> serde_json::Value {
@@ -95,12 +95,12 @@ impl Read for OneOrTwo {
 
 /// What a port and a VLAN have in common.
 pub(in crate::config) struct RawInterface<'a> {
-    pub(in crate::config) addresses: &'a [Network],
-    pub(in crate::config) gateways: &'a [Address],
+    pub(in crate::config) addresses: &'a [Spanned<Network>],
+    pub(in crate::config) gateways: &'a [Spanned<Address>],
     pub(in crate::config) routes: &'a [RawStaticRoute],
 }
 
-fn gateways(gateway: Option<&OneOrTwo>) -> &[Address] {
+fn gateways(gateway: Option<&OneOrTwo>) -> &[Spanned<Address>] {
     gateway.map_or(&[], |all| &all.0)
 }
 

@@ -223,7 +223,7 @@ impl Engine {
                 self.reread.notify_one();
             }
             Err(error) => {
-                tracing::error!(error = error.error, "nobody confirmed revision {revision}, and it cannot go back")
+                tracing::error!(error = error.error, "nobody confirmed revision {revision}, and it cannot go back");
             }
         }
     }

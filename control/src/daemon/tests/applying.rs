@@ -43,7 +43,7 @@ async fn what_is_refused_changes_nothing() {
     let broken = world
         .apply_with("b", |it| {
             it.files[0].text =
-                yaml("b").replace("port: 80", "port: 0, prt: 1").replace("- {name: web, d", "- {name: web, x: 1, d")
+                yaml("b").replace("port: 80", "port: 0, prt: 1").replace("- {name: web, d", "- {name: web, x: 1, d");
         })
         .await;
     let error = broken.unwrap_err();
