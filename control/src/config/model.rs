@@ -1,11 +1,11 @@
 //! What a configuration comes to: what the data plane takes, and what only the control daemon needs. Plain data; times are milliseconds.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::{net::SocketAddr, path::PathBuf};
 use weirgate_dataplane::snapshot::Snapshot;
 
 /// A whole configuration.
-#[derive(Clone, PartialEq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Model {
     /// For the data plane; it is checked. Backends of [`Control::discoveries`] have no endpoints yet.
@@ -15,7 +15,7 @@ pub struct Model {
 }
 
 /// What the data plane knows nothing of.
-#[derive(Clone, PartialEq, Eq, Default, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Control {
     /// Where endpoints come from that are not written in the configuration: at most one for each backend, in the backends' order.
@@ -27,7 +27,7 @@ pub struct Control {
 }
 
 /// Where a backend's endpoints come from.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum Discovery {
     /// From the DNS.
@@ -62,7 +62,7 @@ impl Discovery {
 }
 
 /// Records that say where endpoints are.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum DnsKind {
     /// A and AAAA, both.
@@ -73,7 +73,7 @@ pub enum DnsKind {
 }
 
 /// The admin API.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Admin {
     /// The Unix socket: an absolute path.
@@ -93,7 +93,7 @@ impl Default for Admin {
 }
 
 /// What is published for Prometheus.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Metrics {
     /// Where it is read; `None`: nowhere but the admin API.
@@ -111,7 +111,7 @@ impl Default for Metrics {
 }
 
 /// What tells series of one metric apart.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Label {
     /// The listener's name.

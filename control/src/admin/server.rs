@@ -1,0 +1,229 @@
+//! Sockets and connections of the admin API. Everything that a peer may take is bounded: connections, heads, content, time.
+
+use super::{
+    api::{Code, READYZ},
+    gate::{Peer, gate},
+    operations::{self, App, respond},
+};
+use crate::{
+    config::Admin,
+    daemon::engine::{Engine, State, fail},
+};
+use axum::{Router, body::Body, http::Request, middleware};
+use hyper::{body::Incoming, server::conn::http1, service::Service};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use std::{
+    fs, io,
+    net::SocketAddr,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, UnixListener},
+    sync::{Semaphore, watch},
+    time::sleep,
+};
+
+/// Connections at a time; others wait in the kernel's queue.
+const CONNECTIONS: usize = 64;
+/// For a request's head.
+const HEAD_TIME: Duration = Duration::from_secs(10);
+/// For a whole connection that is no stream: a change may wait for a data plane that drains and starts.
+const TIME: Duration = Duration::from_secs(320);
+/// Bytes and fields of a head.
+const HEAD_BYTES: usize = 16 << 10;
+const HEAD_FIELDS: usize = 64;
+
+/// Marks a connection as a stream, which has no end of its own.
+#[derive(Clone, Default)]
+pub(super) struct Streams(Arc<AtomicBool>);
+
+impl Streams {
+    pub(super) fn mark(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// All sockets.
+pub struct Server {
+    engine: Arc<Engine>,
+    app: Router,
+    unix: Option<(PathBuf, UnixListener)>,
+    tcp: Option<(SocketAddr, TcpListener)>,
+    slots: Arc<Semaphore>,
+}
+
+impl Server {
+    /// One that serves this engine. `more` are paths of others, such as metrics; they too are only for those who may look.
+    pub fn new(engine: Arc<Engine>, tcp_writes: bool, more: Router) -> Self {
+        let app = App::new(Arc::clone(&engine), tcp_writes);
+        let router = operations::router().with_state(app.clone()).merge(more);
+        let router = router
+            .fallback(|| async {
+                respond(Err(fail(Code::NotFound, "there is no such path", "GET /v1/openapi.json lists them")))
+            })
+            .method_not_allowed_fallback(|| async {
+                respond(Err(fail(Code::MethodNotAllowed, "not with this method", "GET /v1/openapi.json lists them")))
+            })
+            .layer(middleware::from_fn_with_state(app, gate));
+        Self { engine, app: router, unix: None, tcp: None, slots: Arc::new(Semaphore::new(CONNECTIONS)) }
+    }
+
+    /// Opens the sockets that the configuration wants, and closes others.
+    ///
+    /// # Errors
+    /// Which cannot be opened, and why. The others are.
+    pub async fn bind(&mut self) -> Result<(), String> {
+        let state = self.engine.state();
+        let (socket, tcp) = sockets(&state, &self.engine.settings.run_dir);
+        let mut fault = None;
+        if self.unix.as_ref().is_none_or(|(path, _)| *path != socket) {
+            match bind_unix(&socket).await {
+                Ok(listener) => {
+                    if let Some((old, _)) = self.unix.replace((socket.clone(), listener)) {
+                        _ = fs::remove_file(old);
+                    }
+                    tracing::info!(socket = %socket.display(), "admin API");
+                }
+                Err(error) => fault = Some(format!("the admin socket {} cannot be opened: {error}", socket.display())),
+            }
+        }
+        if self.tcp.as_ref().map(|(address, _)| *address) != tcp {
+            self.tcp = None;
+        }
+        if let Some(address) = tcp.filter(|_| self.tcp.is_none()) {
+            match TcpListener::bind(address).await {
+                Ok(listener) => {
+                    self.tcp = Some((address, listener));
+                    tracing::info!(%address, ready = READYZ, "admin API over TCP");
+                }
+                Err(error) => fault = Some(format!("admin.tcp: {address} cannot be listened at: {error}")),
+            }
+        }
+        fault.map_or(Ok(()), Err)
+    }
+
+    /// Serves for ever.
+    pub async fn run(mut self) {
+        let mut state = self.engine.watch();
+        loop {
+            let slots = Arc::clone(&self.slots);
+            let slot = slots.acquire_owned().await.expect("nobody closes it");
+            let wanted = sockets(&state.borrow_and_update(), &self.engine.settings.run_dir);
+            let is_other = |state: &State| sockets(state, &self.engine.settings.run_dir) != wanted;
+            tokio::select! {
+                accepted = accept_unix(self.unix.as_ref()) => match accepted {
+                    Ok((stream, peer)) => self.serve(stream, peer, slot),
+                    Err(error) => refused(&error).await,
+                },
+                accepted = accept_tcp(self.tcp.as_ref()) => match accepted {
+                    Ok((stream, peer)) => self.serve(stream, peer, slot),
+                    Err(error) => refused(&error).await,
+                },
+                () = until(&mut state, is_other) => {
+                    if let Err(error) = self.bind().await {
+                        tracing::error!("{error}; the old one is kept");
+                    }
+                }
+            }
+        }
+    }
+
+    fn serve<S>(&self, stream: S, peer: Peer, slot: tokio::sync::OwnedSemaphorePermit)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let app = TowerToHyperService::new(self.app.clone());
+        tokio::spawn(async move {
+            converse(stream, peer, app).await;
+            drop(slot);
+        });
+    }
+}
+
+/// One request, and its answer.
+async fn converse<S>(stream: S, peer: Peer, app: TowerToHyperService<Router>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let streams = Streams::default();
+    let mark = streams.clone();
+    let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(peer.clone());
+        request.extensions_mut().insert(mark.clone());
+        app.call(request.map(Body::new))
+    });
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME).keep_alive(false);
+    http.max_buf_size(HEAD_BYTES).max_headers(HEAD_FIELDS);
+    let connection = http.serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    loop {
+        tokio::select! {
+            // What goes wrong here is the peer's fault, or its wish.
+            _ = &mut connection => return,
+            () = sleep(TIME) => if !streams.0.load(Ordering::Relaxed) { return },
+        }
+    }
+}
+
+async fn until(state: &mut watch::Receiver<State>, condition: impl Fn(&State) -> bool) {
+    _ = state.wait_for(condition).await;
+}
+
+/// Where it listens by what is in force. While nothing is, beside the data plane's socket.
+fn sockets(state: &State, run_dir: &Path) -> (PathBuf, Option<SocketAddr>) {
+    match &state.revision {
+        Some(revision) => {
+            let Admin { socket, tcp, .. } = &revision.body.control.admin;
+            (socket.clone(), *tcp)
+        }
+        None => (run_dir.join("admin.sock"), None),
+    }
+}
+
+/// Under another name first, until its mode is right.
+async fn bind_unix(path: &Path) -> io::Result<UnixListener> {
+    if let Some(dir) = path.parent() {
+        fs::create_dir_all(dir)?;
+    }
+    if tokio::net::UnixStream::connect(path).await.is_ok() {
+        return Err(io::Error::new(io::ErrorKind::AddrInUse, "another process listens there"));
+    }
+    let mut unready = path.as_os_str().to_owned();
+    unready.push(format!(".{}", std::process::id()));
+    let unready = PathBuf::from(unready);
+    _ = fs::remove_file(&unready);
+    let listener = UnixListener::bind(&unready)?;
+    fs::set_permissions(&unready, fs::Permissions::from_mode(0o660))?;
+    fs::rename(&unready, path)?;
+    Ok(listener)
+}
+
+async fn accept_unix(listener: Option<&(PathBuf, UnixListener)>) -> io::Result<(tokio::net::UnixStream, Peer)> {
+    let Some((_, listener)) = listener else { return std::future::pending().await };
+    let (stream, _) = listener.accept().await?;
+    let peer = stream.peer_cred()?;
+    Ok((stream, Peer::Process { uid: peer.uid(), pid: peer.pid() }))
+}
+
+async fn accept_tcp(listener: Option<&(SocketAddr, TcpListener)>) -> io::Result<(tokio::net::TcpStream, Peer)> {
+    let Some((_, listener)) = listener else { return std::future::pending().await };
+    let (stream, address) = listener.accept().await?;
+    Ok((stream, Peer::Remote(address)))
+}
+
+/// Out of descriptors, perhaps: a moment later there may be some.
+async fn refused(error: &io::Error) {
+    tracing::warn!(%error, "a connection to the admin API is not taken");
+    sleep(Duration::from_millis(100)).await;
+}

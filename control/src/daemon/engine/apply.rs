@@ -1,0 +1,506 @@
+//! A new revision: checked, written, accepted by the data plane, in force. Until the last step nothing has changed, and every step may fail.
+
+use super::{Changes, Engine, State, fail};
+use crate::{
+    admin::api::{
+        Applied, ApplyRequest, ChangeSource, Code, ConfirmRequest, ErrorBody, RevisionHead, RollbackRequest, SourceFile,
+    },
+    config::{self, Control, Environment},
+    daemon::{
+        clock, difference,
+        link::LinkError,
+        overlay::CHANGES,
+        store::{Body, Current, Kept, Revision, digest},
+        who::{Who, at},
+    },
+};
+use std::{sync::Arc, time::Duration};
+use weirgate_dataplane::{
+    link::message::{Answer, Ask, Refusal},
+    snapshot::{Delta, Snapshot},
+};
+
+/// How long a change may wait to be confirmed, at most.
+const CONFIRM_MAX: u64 = 24 * 3_600;
+/// Bytes of a message.
+const MESSAGE_MAX: usize = 4_096;
+
+/// A configuration that was compiled.
+pub type Compiled = Body;
+
+/// Compiles files, where that stops nobody else.
+///
+/// # Errors
+/// The findings.
+pub async fn compile(files: Vec<SourceFile>) -> Result<Compiled, ErrorBody> {
+    if files.is_empty() {
+        return Err(fail(Code::BadRequest, "there are no files", "send files: [{name, text}]"));
+    }
+    let compiled = tokio::task::spawn_blocking(move || {
+        let pairs: Vec<_> = files.iter().map(|file| (file.name.clone(), file.text.clone())).collect();
+        config::compile(&pairs, &Environment::of_process()).map(|model| (files, model))
+    });
+    match compiled.await {
+        Ok(Ok((files, model))) => Ok(Body { files, control: model.control, snapshot: model.snapshot }),
+        Ok(Err(findings)) => {
+            let error = format!("the configuration has {}", count(findings.len(), "finding"));
+            let findings = findings.into_iter().map(Into::into).collect();
+            Err(ErrorBody { findings, ..fail(Code::Invalid, error, "nothing has changed; mend it and apply again") })
+        }
+        Err(error) => Err(fail(Code::Internal, format!("the compiler failed: {error}"), "")),
+    }
+}
+
+fn count(n: usize, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}
+
+/// What is to be put in force, and how.
+#[derive(Clone, Debug)]
+pub struct Change {
+    /// It.
+    pub body: Body,
+    /// Where it comes from.
+    pub source: ChangeSource,
+    /// Why.
+    pub message: Option<String>,
+    /// The revision that it was made for.
+    pub base: Option<u64>,
+    /// Only say what would change.
+    pub dry_run: bool,
+    /// Go back by itself.
+    pub confirm: Option<Duration>,
+    /// The data plane may be restarted.
+    pub restart: bool,
+}
+
+impl Engine {
+    /// Puts files in force.
+    ///
+    /// # Errors
+    /// Why not; then nothing has changed.
+    pub async fn apply(self: &Arc<Self>, who: &Who, request: ApplyRequest) -> Result<Applied, ErrorBody> {
+        let ApplyRequest { files, message, base, dry_run, confirm_seconds, restart } = request;
+        let confirm = confirm_of(confirm_seconds)?;
+        let (source, detail) = (ChangeSource::Api, message.clone());
+        let engine = Arc::clone(self);
+        let asker = who.clone();
+        let work = async move {
+            check_message(message.as_deref())?;
+            let body = compile(files).await?;
+            engine.change(&asker, Change { body, source, message, base, dry_run, confirm, restart }).await
+        };
+        if dry_run {
+            return work.await;
+        }
+        self.audited(who, "apply", detail, |done: &Applied| Some(done.revision), work).await
+    }
+
+    /// Puts files in force that the daemon has read by itself. `seen` tells what stood in them.
+    ///
+    /// # Errors
+    /// Why not; then nothing has changed.
+    pub(in crate::daemon) async fn apply_files(
+        self: &Arc<Self>,
+        body: Body,
+        source: ChangeSource,
+        restart: bool,
+    ) -> Result<Applied, ErrorBody> {
+        let change = Change { body, source, message: None, base: None, dry_run: false, confirm: None, restart };
+        let (engine, who) = (Arc::clone(self), Who::daemon());
+        let work = async move { engine.change(&who, change).await };
+        self.audited(&Who::daemon(), "apply", Some("files".into()), |done: &Applied| Some(done.revision), work).await
+    }
+
+    /// Puts an older revision in force again.
+    ///
+    /// # Errors
+    /// Why not; then nothing has changed.
+    pub async fn rollback(self: &Arc<Self>, who: &Who, request: RollbackRequest) -> Result<Applied, ErrorBody> {
+        let confirm = confirm_of(request.confirm_seconds)?;
+        let engine = Arc::clone(self);
+        let asker = who.clone();
+        let detail = Some(request.to.map_or("to the one before".into(), |to| format!("to revision {to}")));
+        let dry_run = request.dry_run;
+        let work = async move {
+            let RollbackRequest { to, message, base, dry_run, restart, .. } = request;
+            check_message(message.as_deref())?;
+            let state = engine.state();
+            // Going back from a change that waits to be confirmed is the same as not confirming it.
+            let waits = state.unconfirmed.as_ref().map(|kept| kept.back_to);
+            let previous = engine.with_store(|store| store.current().previous).await;
+            let to = to.or(waits).or(previous);
+            let to =
+                to.ok_or_else(|| fail(Code::NotFound, "there is no revision before this one", "weirgate history"))?;
+            let body = engine.revision(to).await?.body.clone();
+            let source = ChangeSource::Rollback { to };
+            engine.change(&asker, Change { body, source, message, base, dry_run, confirm, restart }).await
+        };
+        if dry_run {
+            return work.await;
+        }
+        self.audited(who, "rollback", detail, |done: &Applied| Some(done.revision), work).await
+    }
+
+    /// Keeps a change that would go back by itself.
+    ///
+    /// # Errors
+    /// That none waits, or another.
+    pub async fn confirm(self: &Arc<Self>, who: &Who, request: ConfirmRequest) -> Result<Applied, ErrorBody> {
+        let engine = Arc::clone(self);
+        let work = async move {
+            let _changes = engine.changes.lock().await;
+            let state = engine.state();
+            let Some(kept) = state.unconfirmed else {
+                return Err(fail(
+                    Code::Conflict,
+                    "no change waits to be confirmed",
+                    "weirgate history: it may have gone back",
+                ));
+            };
+            if let Some(asked) = request.revision.filter(|&asked| asked != kept.revision) {
+                let error = format!("revision {asked} does not wait to be confirmed; revision {} does", kept.revision);
+                return Err(fail(Code::Conflict, error, "weirgate history"));
+            }
+            engine.save(|current| current.unconfirmed = None).await?;
+            engine.publish(|state| state.unconfirmed = None);
+            engine.reread.notify_one();
+            tracing::info!(revision = kept.revision, "confirmed");
+            let difference =
+                difference::between(None, (Some(kept.revision), &Body::clone(&state.revision.expect("it waits").body)));
+            let difference = crate::admin::api::Difference {
+                changes: Vec::new(),
+                text: String::new(),
+                unlisted: 0,
+                from: kept.back_to,
+                ..difference
+            };
+            Ok(Applied { changed: true, difference, ..unchanged(kept.revision) })
+        };
+        self.audited(who, "confirm", None, |done: &Applied| Some(done.revision), work).await
+    }
+
+    /// The time to confirm a change is over.
+    async fn expire(self: &Arc<Self>, kept: Kept) {
+        loop {
+            let left = kept.until_ms.saturating_sub(clock::now_ms());
+            if left == 0 {
+                break;
+            }
+            // In pieces, because the clock may be set meanwhile.
+            tokio::time::sleep(Duration::from_millis(left.min(1_000))).await;
+            if self.state().unconfirmed.as_ref() != Some(&kept) {
+                return;
+            }
+        }
+        let (engine, to) = (Arc::clone(self), kept.back_to);
+        let revision = kept.revision;
+        let work = async move {
+            let body = engine.revision(to).await?.body.clone();
+            let source = ChangeSource::Unconfirmed { to };
+            let change = Change {
+                body,
+                source,
+                message: None,
+                base: Some(revision),
+                dry_run: false,
+                confirm: None,
+                restart: true,
+            };
+            engine.change(&Who::daemon(), change).await
+        };
+        let who = Who::daemon();
+        let went = self.audited(
+            &who,
+            "expire",
+            Some(format!("revision {revision} was not confirmed")),
+            |done: &Applied| Some(done.revision),
+            work,
+        );
+        match went.await {
+            Ok(applied) => {
+                tracing::warn!(unconfirmed = revision, revision = applied.revision, "nobody confirmed: gone back");
+                self.reread.notify_one();
+            }
+            Err(error) => {
+                tracing::error!(error = error.error, "nobody confirmed revision {revision}, and it cannot go back");
+            }
+        }
+    }
+
+    /// Starts to wait for a confirmation, if one is needed.
+    pub(in crate::daemon) fn await_confirmation(self: &Arc<Self>) {
+        if let Some(kept) = self.state().unconfirmed {
+            let engine = Arc::clone(self);
+            tokio::spawn(async move { engine.expire(kept).await });
+        }
+    }
+
+    /// All of it, one at a time.
+    async fn change(self: &Arc<Self>, who: &Who, change: Change) -> Result<Applied, ErrorBody> {
+        let mut changes = self.changes.lock().await;
+        let state = self.state();
+        check_base(&state, &change)?;
+        let in_force = state.revision.clone();
+        let old = in_force.as_ref().map(|revision| (revision.head.revision, &revision.body));
+        let difference = difference::between(old, (None, &change.body));
+        let served_block = changes.served.as_ref().map(|it| &it.dataplane);
+        let old_block = served_block.or(old.map(|(_, body)| &body.snapshot.dataplane));
+        let restart =
+            old_block.is_some_and(|block| *block != change.body.snapshot.dataplane) || state.dataplane_must_start();
+        let mut applied =
+            Applied { dry_run: change.dry_run, restart, difference, ..unchanged(state.number().unwrap_or(0)) };
+        applied.changed = !applied.difference.changes.is_empty();
+        if change.dry_run {
+            state.overlay.over(&change.body).map_err(|error| fail(Code::Invalid, error, ""))?;
+            return Ok(applied);
+        }
+        if !applied.changed && !restart {
+            applied.difference.to = Some(applied.revision);
+            self.note_files(&change).await?;
+            return Ok(applied);
+        }
+        if restart && !change.restart {
+            let error =
+                "the dataplane block differs: that takes a restart of the data plane, which ends its connections";
+            return Err(fail(Code::NeedsRestart, error, "apply again with restart allowed (weirgate apply --restart)"));
+        }
+        if restart && !state.dataplane.supervised {
+            let error = "the dataplane block differs, and this daemon does not start the data plane (--attach)";
+            return Err(fail(
+                Code::NeedsRestart,
+                error,
+                "weirgate compile, and restart the data plane with that; then apply",
+            ));
+        }
+        let took = self.put(&mut changes, &state, who, &change, restart, &mut applied).await?;
+        applied.took_us = took;
+        drop(changes);
+        self.await_confirmation();
+        self.reopen_audit().await;
+        Ok(applied)
+    }
+
+    /// Writes, asks, commits.
+    async fn put(
+        self: &Arc<Self>,
+        changes: &mut Changes,
+        state: &State,
+        who: &Who,
+        change: &Change,
+        restart: bool,
+        applied: &mut Applied,
+    ) -> Result<Option<u64>, ErrorBody> {
+        let snapshot = state.overlay.over(&change.body).map_err(|error| fail(Code::Invalid, error, ""))?;
+        let number = self.with_store(|store| store.next()).await;
+        let revision = Arc::new(Revision { head: head_of(number, who, change), body: change.body.clone() });
+        let before = state.number();
+        let unconfirmed = change.confirm.zip(before).map(|(time, back_to)| {
+            let until_ms = clock::now_ms() + u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+            Kept { revision: number, back_to, until_ms }
+        });
+        let (kept, files) = (unconfirmed.clone(), files_of(change));
+        let written = Arc::clone(&revision);
+        let current = self.with_store(move |store| {
+            let mut current =
+                Current { revision: Some(number), previous: before, unconfirmed: kept, ..store.current().clone() };
+            current.files = files.or(current.files);
+            store.prepare(&written, &current).map(|()| current)
+        });
+        let current = current.await?;
+        let told = if restart {
+            self.restart_with(changes, snapshot, number, state).await
+        } else {
+            // What goes back by itself must go back, whether or not a data plane hears of it now.
+            let forced = matches!(change.source, ChangeSource::Unconfirmed { .. }) && state.link.is_none();
+            if forced { Ok(None) } else { self.tell(changes, snapshot, number).await.map(Some).map_err(Into::into) }
+        };
+        let told = match told {
+            Ok(told) => told,
+            Err(error) => {
+                self.with_store(move |store| store.discard(number)).await;
+                return Err(error);
+            }
+        };
+        let written = Arc::clone(&revision);
+        if let Err(error) = self.with_store(move |store| store.commit(&written, current)).await {
+            tracing::error!(%error, revision = number, "accepted by the data plane, and cannot be written: going back");
+            self.resume(changes, state).await;
+            return Err(error.into());
+        }
+        self.publish(|state| {
+            state.revision = Some(Arc::clone(&revision));
+            state.unconfirmed = unconfirmed;
+            state.boot = changes.served.clone().or(state.boot.take());
+        });
+        tracing::info!(revision = number, took_us = told, restart, "in force");
+        applied.revision = number;
+        applied.difference.to = Some(number);
+        applied.unconfirmed = self.state().unconfirmed();
+        Ok(told)
+    }
+
+    /// What was in force is in force again, as far as the data plane is concerned.
+    async fn resume(&self, changes: &mut Changes, state: &State) {
+        let Some(revision) = &state.revision else { return };
+        let Ok(snapshot) = state.overlay.over(&revision.body) else { return };
+        if let Err(error) = self.tell(changes, snapshot, revision.head.revision).await {
+            tracing::error!(%error, "the data plane cannot go back: it is connected again");
+            if let Some(link) = &state.link {
+                link.give_up("it serves what cannot be written");
+            }
+        }
+    }
+
+    /// Makes the data plane serve a snapshot: by a difference if it is known what it serves now.
+    pub(super) async fn tell(
+        &self,
+        changes: &mut Changes,
+        snapshot: Snapshot,
+        revision: u64,
+    ) -> Result<u64, LinkError> {
+        let link = self.state().link;
+        let link = link.ok_or_else(|| LinkError::Absent("it is not connected".into()))?;
+        if !changes.over.as_ref().is_some_and(|over| over.is(&link)) {
+            (changes.served, changes.over) = (None, Some(link.clone()));
+        }
+        let last = changes.served.as_ref().map(|served| served.revision);
+        let number = match last {
+            Some(last) if last / CHANGES == revision && (last + 1) / CHANGES == revision => last + 1,
+            _ => revision * CHANGES,
+        };
+        let snapshot = Arc::new(Snapshot { revision: number, ..snapshot });
+        if let Some(served) = changes.served.take() {
+            let to = Arc::clone(&snapshot);
+            let between = tokio::task::spawn_blocking(move || (Box::new(Delta::between(&served, &to)), served));
+            let (delta, served) = between.await.map_err(|error| LinkError::Lost(error.to_string()))?;
+            match link.ask(Ask::Change { delta }).await {
+                Ok(Answer::Applied { took_us, .. }) => {
+                    changes.served = Some(snapshot);
+                    return Ok(took_us);
+                }
+                Ok(other) => return Err(LinkError::Lost(format!("an answer that was not asked for: {other:?}"))),
+                // Somebody else has been here. What is in force by this daemon's history counts.
+                Err(LinkError::Refused(Refusal::Revision { serves })) => {
+                    tracing::warn!(serves, expected = served.revision, "another writer: everything is sent");
+                }
+                Err(error) => {
+                    if matches!(error, LinkError::Refused(_)) {
+                        changes.served = Some(served);
+                    }
+                    return Err(error);
+                }
+            }
+        }
+        let ask = Ask::Replace { snapshot: Box::new(Snapshot::clone(&snapshot)) };
+        match link.ask(ask).await? {
+            Answer::Applied { took_us, .. } => {
+                changes.served = Some(snapshot);
+                Ok(took_us)
+            }
+            other => Err(LinkError::Lost(format!("an answer that was not asked for: {other:?}"))),
+        }
+    }
+
+    /// The files have been seen, even if they come to what is in force.
+    async fn note_files(&self, change: &Change) -> Result<(), ErrorBody> {
+        let Some(files) = files_of(change) else { return Ok(()) };
+        self.save(|current| current.files = Some(files)).await
+    }
+}
+
+impl State {
+    /// Whether there is no data plane yet, and what it starts with is about to be decided.
+    fn dataplane_must_start(&self) -> bool {
+        self.dataplane.supervised && self.link.is_none() && self.boot.is_none()
+    }
+}
+
+/// What stood in the files, if it came from files that the daemon reads by itself.
+fn files_of(change: &Change) -> Option<String> {
+    let is_own = matches!(change.source, ChangeSource::Start | ChangeSource::Watch | ChangeSource::Signal);
+    is_own.then(|| digest_of(&change.body.files))
+}
+
+/// Tells contents of files apart.
+pub(in crate::daemon) fn digest_of(files: &[SourceFile]) -> String {
+    let parts: Vec<&[u8]> = files.iter().flat_map(|file| [file.name.as_bytes(), file.text.as_bytes()]).collect();
+    digest(&parts)
+}
+
+fn head_of(number: u64, who: &Who, change: &Change) -> RevisionHead {
+    RevisionHead {
+        revision: number,
+        at: at(),
+        uid: who.uid,
+        user: who.user.clone(),
+        source: change.source,
+        message: change.message.clone(),
+        digest: change.body.digest(),
+    }
+}
+
+fn unchanged(revision: u64) -> Applied {
+    Applied {
+        revision,
+        changed: false,
+        dry_run: false,
+        restart: false,
+        took_us: None,
+        unconfirmed: None,
+        difference: crate::admin::api::Difference::default(),
+    }
+}
+
+fn confirm_of(seconds: Option<u64>) -> Result<Option<Duration>, ErrorBody> {
+    match seconds {
+        Some(seconds) if !(1..=CONFIRM_MAX).contains(&seconds) => {
+            Err(fail(Code::BadRequest, format!("a change may wait 1 to {CONFIRM_MAX} seconds to be confirmed"), ""))
+        }
+        seconds => Ok(seconds.map(Duration::from_secs)),
+    }
+}
+
+fn check_message(message: Option<&str>) -> Result<(), ErrorBody> {
+    match message {
+        Some(message) if message.len() > MESSAGE_MAX => {
+            Err(fail(Code::BadRequest, format!("a message has at most {MESSAGE_MAX} bytes"), ""))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether it was made for what is in force, and nothing waits to be confirmed.
+fn check_base(state: &State, change: &Change) -> Result<(), ErrorBody> {
+    let is = state.number().unwrap_or(0);
+    if let Some(base) = change.base.filter(|&base| base != is) {
+        let error = format!("this was made for revision {base}, and revision {is} is in force");
+        return Err(fail(
+            Code::Conflict,
+            error,
+            &format!("see what came in between (weirgate diff {base} {is}), then apply again"),
+        ));
+    }
+    let Some(kept) = &state.unconfirmed else { return Ok(()) };
+    let goes_back = match change.source {
+        ChangeSource::Rollback { to } | ChangeSource::Unconfirmed { to } => to == kept.back_to,
+        _ => false,
+    };
+    if goes_back || change.dry_run {
+        return Ok(());
+    }
+    let error = format!("revision {} waits to be confirmed", kept.revision);
+    Err(fail(
+        Code::Conflict,
+        error,
+        "weirgate apply --confirmed keeps it, weirgate rollback goes back; then apply again",
+    ))
+}
+
+/// What only the daemon needs, of what is in force.
+impl State {
+    /// Where endpoints come from, and the like.
+    pub fn control(&self) -> Option<&Control> {
+        self.revision.as_ref().map(|revision| &revision.body.control)
+    }
+}

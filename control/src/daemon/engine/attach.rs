@@ -1,0 +1,154 @@
+//! Data planes that come and go.
+
+use super::{Changes, Engine, NO_DATAPLANE, State, fail};
+use crate::{
+    admin::api::{Code, ErrorBody},
+    daemon::link::{Link, LinkError},
+};
+use std::sync::Arc;
+use weirgate_dataplane::{
+    link::message::{Answer, Ask, Refusal},
+    snapshot::Snapshot,
+};
+
+impl Engine {
+    /// A data plane is connected: it gets what is in force. It makes no reset out of that.
+    pub(in crate::daemon) async fn attached(&self, link: Link) {
+        let welcome = link.welcome().clone();
+        tracing::info!(pid = welcome.pid, version = welcome.version, serves = welcome.revision, "data plane connected");
+        self.publish(|state| {
+            state.link = Some(link.clone());
+            let it = &mut state.dataplane;
+            (it.connected, it.pid, it.trouble) = (true, Some(welcome.pid), None);
+            (it.version, it.workers) = (Some(welcome.version.clone()), Some(welcome.workers));
+            it.serves = Some(welcome.revision);
+        });
+        let mut changes = self.changes.lock().await;
+        // A change that waited for this data plane has told it already.
+        let is_told = changes.served.is_some() && changes.over.as_ref().is_some_and(|over| over.is(&link));
+        if !is_told {
+            self.resynchronize(&mut changes, &link).await;
+        }
+        for ask in [Ask::WatchHealth, Ask::Drain { drains: self.state().draining }] {
+            if let Err(error) = link.ask(ask).await {
+                tracing::warn!(%error, "the data plane does not tell about health, or does not drain");
+            }
+        }
+        drop(changes);
+        self.reread.notify_one();
+    }
+
+    async fn resynchronize(&self, changes: &mut Changes, link: &Link) {
+        let state = self.state();
+        let Some(revision) = &state.revision else { return };
+        let told = match state.overlay.over(&revision.body) {
+            Ok(snapshot) => self.tell(changes, snapshot, revision.head.revision).await,
+            Err(reason) => Err(LinkError::Refused(Refusal::Unsound { reason })),
+        };
+        let Err(error) = told else {
+            self.publish_served(changes);
+            return tracing::info!(revision = revision.head.revision, "resynchronized");
+        };
+        tracing::error!(%error, revision = revision.head.revision, "the data plane does not serve what is in force");
+        self.publish(|state| state.dataplane.trouble = Some(error.to_string()));
+        // What it serves instead, so that a change knows what it starts from.
+        if let (LinkError::Refused(_), Ok(Answer::Snapshot { snapshot })) = (&error, link.ask(Ask::Snapshot).await) {
+            changes.served = Some(Arc::new(*snapshot));
+        }
+    }
+
+    /// What the data plane serves now, for whoever looks and for its next start.
+    pub(super) fn publish_served(&self, changes: &Changes) {
+        let Some(served) = changes.served.clone() else { return };
+        self.publish(|state| {
+            state.dataplane.serves = Some(served.revision);
+            state.boot = Some(served);
+        });
+    }
+
+    /// It is gone.
+    pub(in crate::daemon) fn detached(&self, link: &Link, why: &str) {
+        tracing::warn!(why, "the link to the data plane is lost");
+        self.publish(|state| {
+            if state.link.as_ref().is_some_and(|it| it.is(link)) {
+                state.link = None;
+                (state.dataplane.connected, state.dataplane.serves) = (false, None);
+                state.dataplane.trouble = Some(why.to_owned());
+            }
+        });
+    }
+
+    /// Stops the data plane, if there is one, and waits for the one that is started with this snapshot. If that comes to nothing, the old one is
+    /// started again.
+    pub(super) async fn restart_with(
+        &self,
+        changes: &mut Changes,
+        snapshot: Snapshot,
+        revision: u64,
+        before: &State,
+    ) -> Result<Option<u64>, ErrorBody> {
+        let boot = Snapshot { revision: revision * crate::daemon::overlay::CHANGES, ..snapshot.clone() };
+        let old = before.link.clone();
+        let mut result = self.start_anew(Arc::new(boot), old.as_ref()).await;
+        if result.is_ok() {
+            result = self.tell(changes, snapshot, revision).await.map_err(Into::into);
+        }
+        match result {
+            Ok(took) => {
+                self.publish_served(changes);
+                Ok(Some(took))
+            }
+            Err(error) => {
+                tracing::error!(error = error.error, "the data plane does not start with the new revision");
+                (changes.served, changes.over) = (None, None);
+                self.publish(|state| state.boot.clone_from(&before.boot));
+                self.restart.send_modify(|n| *n += 1);
+                Err(error)
+            }
+        }
+    }
+
+    async fn start_anew(&self, boot: Arc<Snapshot>, old: Option<&Link>) -> Result<u64, ErrorBody> {
+        let mut failures = self.failures.subscribe();
+        failures.mark_unchanged();
+        self.publish(|state| state.boot = Some(boot));
+        self.restart.send_modify(|n| *n += 1);
+        let mut state = self.watch();
+        let is_new = |state: &State| state.link.as_ref().is_some_and(|link| old.is_none_or(|old| !old.is(link)));
+        let patience = self.settings.start_timeout + self.settings.drain_timeout;
+        tokio::select! {
+            new = state.wait_for(is_new) => new.map(|_| 0).map_err(|_| fail(Code::Internal, "the daemon ends", "")),
+            _ = failures.changed() => {
+                let why = self.state().dataplane.trouble.unwrap_or_default();
+                let error = format!("the data plane does not start: {why}");
+                Err(fail(Code::Refused, error, "its own messages say why: journalctl -u weirgate-control"))
+            }
+            () = tokio::time::sleep(patience) => {
+                let error = format!("no data plane within {} s", patience.as_secs());
+                Err(fail(Code::NoDataplane, error, NO_DATAPLANE))
+            }
+        }
+    }
+}
+
+impl Engine {
+    /// Whether a data plane listens already.
+    pub(in crate::daemon) async fn dataplane_runs(&self) -> bool {
+        let socket = self.settings.run_dir.join(weirgate_dataplane::link::SOCKET);
+        tokio::net::UnixStream::connect(socket).await.is_ok()
+    }
+
+    /// A data plane that starts gets what is in force, unless something else was decided.
+    pub(in crate::daemon) fn boot_last(&self) {
+        self.publish(|state| {
+            let Some(revision) = state.revision.as_ref().filter(|_| state.boot.is_none()) else { return };
+            match state.overlay.over(&revision.body) {
+                Ok(snapshot) => {
+                    let number = revision.head.revision * crate::daemon::overlay::CHANGES;
+                    state.boot = Some(Arc::new(Snapshot { revision: number, ..snapshot }));
+                }
+                Err(error) => tracing::error!(error, "what is in force cannot be started"),
+            }
+        });
+    }
+}

@@ -1,0 +1,157 @@
+//! What tests of the daemon share.
+
+use super::store::Body;
+use crate::{admin::api::SourceFile, config};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// A directory that goes with its owner.
+pub(crate) struct Dir(PathBuf);
+
+impl Dir {
+    pub(crate) fn new(name: &str) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let n = NEXT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("weirgate-{name}-{}-{n}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A small configuration: one listener, one route, one backend. `path` is what the route takes.
+pub(crate) fn yaml(path: &str) -> String {
+    format!(
+        "apiVersion: weirgate/v1\nkind: GatewayConfig\nmetadata: {{name: test}}\n\
+         dataplane:\n  cores: [0]\n  ports: [{{name: p0, device: \"af_packet:gw0\", addresses: [10.77.0.10/24]}}]\n\
+         listeners:\n- {{name: http, port: 80, protocol: HTTP}}\n\
+         routes:\n- kind: HTTPRoute\n  name: site\n  parentRefs: [{{name: http}}]\n  rules:\n\
+         \x20 - matches: [{{path: {{type: PathPrefix, value: /{path}}}}}]\n    backendRefs: [{{name: web}}]\n\
+         backends:\n- {{name: web, discovery: {{static: [\"10.77.0.11:8080\", \"10.77.0.12:8080\"]}}}}\n"
+    )
+}
+
+pub(crate) fn files(path: &str) -> Vec<SourceFile> {
+    vec![SourceFile { name: "gateway.yaml".into(), text: yaml(path) }]
+}
+
+pub(crate) fn body(path: &str) -> Body {
+    let text = vec![("gateway.yaml".to_owned(), yaml(path))];
+    let model = config::compile(&text, &config::Environment::default());
+    let model = model.unwrap_or_else(|findings| panic!("{findings:?}"));
+    Body { files: files(path), control: model.control, snapshot: model.snapshot }
+}
+
+mod applying;
+pub(crate) mod stand_in;
+mod supervising;
+
+use super::{
+    engine::{Engine, Settings},
+    logs::Logs,
+    store::{Real, Store},
+    supervise::{Fate, Start, Supervisor},
+    who::Who,
+};
+use crate::admin::api::{Applied, ApplyRequest, ErrorBody};
+use stand_in::StandIn;
+use std::{sync::Arc, time::Duration};
+use tokio::sync::watch;
+
+/// For what must come. Long: a slow machine is no failure.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A daemon without its admin API, and a data plane.
+pub(crate) struct World {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) stand_in: StandIn,
+    pub(crate) fate: watch::Sender<Fate>,
+    pub(crate) dir: Dir,
+}
+
+impl World {
+    /// Attached to a data plane that serves `/a` already.
+    pub(crate) async fn new(name: &str) -> Self {
+        let dir = Dir::new(name);
+        let stand_in = StandIn::start(dir.path(), Some(body("a").snapshot));
+        let world = Self::over(dir, stand_in, None);
+        world.until(|state| state.link.is_some()).await;
+        world
+    }
+
+    /// Another daemon over what a former one left.
+    pub(crate) fn over(dir: Dir, stand_in: StandIn, start: Option<Start>) -> Self {
+        let engine = engine(&dir, start.is_some());
+        let (fate, told) = watch::channel(Fate::Keep);
+        tokio::spawn(Supervisor::new(Arc::clone(&engine), start, told).run());
+        Self { engine, stand_in, fate, dir }
+    }
+
+    pub(crate) async fn until(&self, condition: impl FnMut(&super::engine::State) -> bool) {
+        let mut state = self.engine.watch();
+        let waited = tokio::time::timeout(PATIENCE, state.wait_for(condition)).await;
+        waited.expect("in time").unwrap();
+    }
+
+    pub(crate) async fn apply(&self, path: &str) -> Result<Applied, ErrorBody> {
+        self.apply_with(path, |_| {}).await
+    }
+
+    pub(crate) async fn apply_with(
+        &self,
+        path: &str,
+        change: impl FnOnce(&mut ApplyRequest),
+    ) -> Result<Applied, ErrorBody> {
+        let mut request = ApplyRequest { files: files(path), ..ApplyRequest::default() };
+        change(&mut request);
+        self.engine.apply(&Who::process(0, Some(1)), request).await
+    }
+
+    /// The path that is served.
+    pub(crate) fn serves(&self) -> String {
+        let snapshot = self.stand_in.inside().snapshot.expect("it serves something");
+        let route = serde_json::to_string(&snapshot.http[0].rules.routes[0].rules[0].matches).unwrap();
+        let start = route.find("\"/").expect("a path") + 2;
+        route[start..].split('"').next().unwrap().to_owned()
+    }
+
+    /// The daemon is killed; its lock goes with it.
+    pub(crate) async fn kill(self) -> (Dir, StandIn) {
+        let Self { engine, stand_in, fate, dir } = self;
+        fate.send_replace(Fate::Leave);
+        let weak = Arc::downgrade(&engine);
+        drop(engine);
+        let gone = async {
+            while weak.upgrade().is_some() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, gone).await.expect("nobody holds it");
+        (dir, stand_in)
+    }
+}
+
+pub(crate) fn engine(dir: &Dir, supervised: bool) -> Arc<Engine> {
+    let (store, _) = Store::open(&dir.path().join("state"), 100, Box::new(Real)).unwrap();
+    let settings = Settings {
+        run_dir: dir.path().to_owned(),
+        state_dir: dir.path().join("state"),
+        supervised,
+        start_timeout: PATIENCE,
+        drain_timeout: Duration::ZERO,
+    };
+    Arc::new(Engine::new(settings, Logs::silent(), store).unwrap())
+}
+
+pub(crate) fn audit_lines(dir: &Dir) -> Vec<serde_json::Value> {
+    let text = std::fs::read_to_string(dir.path().join("state/audit.jsonl")).unwrap_or_default();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}

@@ -1,0 +1,130 @@
+//! The data plane as a process: this test program itself plays it, in another process.
+
+use super::*;
+use crate::admin::api::Code;
+use rustix::process::{Pid, Signal, kill_process};
+use std::{os::unix::fs::PermissionsExt, path::Path};
+use weirgate_dataplane::snapshot::Snapshot;
+
+/// Not a test: a data plane's process, which serves until it is ended.
+#[tokio::test]
+#[ignore = "what other tests start"]
+async fn a_process() {
+    let (Ok(snapshot), Ok(run_dir)) = (std::env::var("STAND_IN_SNAPSHOT"), std::env::var("STAND_IN_RUN_DIR")) else {
+        return;
+    };
+    let snapshot = Snapshot::from_json(&std::fs::read_to_string(snapshot).unwrap()).unwrap();
+    if snapshot.name == "broken" {
+        std::process::exit(1);
+    }
+    let _stand_in = StandIn::start(Path::new(&run_dir), Some(snapshot));
+    // Not for ever, should whoever started it be gone.
+    tokio::time::sleep(PATIENCE * 3).await;
+}
+
+/// A program that takes what a data plane takes.
+fn program(dir: &Dir) -> Start {
+    let this = std::env::current_exe().unwrap();
+    let script = format!(
+        "#!/bin/sh\nexport STAND_IN_SNAPSHOT=\"$2\" STAND_IN_RUN_DIR=\"$4\"\nexec {} --exact daemon::tests::supervising::a_process --ignored >/dev/null\n",
+        this.display()
+    );
+    let path = dir.path().join("dataplane");
+    std::fs::write(&path, script).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    Start { program: path, arguments: vec!["--no-huge".into()], log: Some(dir.path().join("dataplane.log")) }
+}
+
+/// A daemon that starts its data plane with `/a`.
+async fn supervised(name: &str) -> World {
+    let dir = Dir::new(name);
+    let start = program(&dir);
+    // Only for its type: nobody listens there.
+    let unused = Dir::new("unused");
+    let stand_in = StandIn::start(unused.path(), None);
+    let world = World::over(dir, stand_in, Some(start));
+    let applied = world.apply_with("a", |it| it.restart = true).await.unwrap();
+    assert_eq!((applied.revision, applied.restart), (1, true));
+    world
+}
+
+fn pid(world: &World) -> u32 {
+    world.engine.state().dataplane.pid.expect("it is connected")
+}
+
+fn kill(pid: u32) {
+    kill_process(Pid::from_raw(pid.try_into().unwrap()).unwrap(), Signal::KILL).unwrap();
+}
+
+async fn end(world: World) {
+    let pid = pid(&world);
+    world.fate.send_replace(Fate::End);
+    let gone = async {
+        while Path::new(&format!("/proc/{pid}")).exists() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, gone).await.expect("it is stopped");
+}
+
+#[tokio::test]
+async fn one_that_dies_is_started_again_with_what_is_in_force() {
+    let world = supervised("dies").await;
+    world.apply("b").await.unwrap();
+    for n in 1..3 {
+        let old = pid(&world);
+        kill(old);
+        world.until(|state| state.link.is_some() && state.dataplane.pid != Some(old)).await;
+        world.until(|state| state.dataplane.serves == Some(2_000_000)).await;
+        assert_eq!(world.engine.state().dataplane.restarts, n);
+    }
+    let booted = std::fs::read_to_string(world.dir.path().join("snapshot.json")).unwrap();
+    assert!(booted.contains("\"/b\"") && booted.contains("2000000"), "it starts with it, and gets nothing else first");
+    end(world).await;
+}
+
+#[tokio::test]
+async fn one_that_runs_is_found_by_the_next_daemon() {
+    let world = supervised("found").await;
+    let old = pid(&world);
+    let (dir, stand_in) = world.kill().await;
+    let start = program(&dir);
+    let world = World::over(dir, stand_in, Some(start));
+    world.engine.boot_last();
+    world.until(|state| state.link.is_some()).await;
+    assert_eq!((pid(&world), world.engine.state().dataplane.restarts), (old, 0));
+    // It is no child of this one, and still it is started again.
+    kill(old);
+    world.until(|state| state.link.is_some() && state.dataplane.pid != Some(old)).await;
+    assert_eq!(world.engine.state().dataplane.restarts, 1);
+    end(world).await;
+}
+
+#[tokio::test]
+async fn a_new_dataplane_block_is_started_and_a_broken_one_gives_way_to_the_old() {
+    let world = supervised("restart").await;
+    let other = |from: &'static str, to: &'static str| {
+        move |it: &mut ApplyRequest| {
+            it.files[0].text = yaml("b").replace("cores: [0]", "cores: [0, 0]").replace(from, to);
+            it.restart = true;
+        }
+    };
+    let first = pid(&world);
+    let applied = world.apply_with("b", other("x", "x")).await.unwrap();
+    assert!(applied.restart && applied.revision == 2);
+    let second = pid(&world);
+    assert_ne!(first, second);
+    // Its process ends at once.
+    let broken = |it: &mut ApplyRequest| {
+        it.files[0].text = yaml("c").replace("name: test", "name: broken");
+        it.restart = true;
+    };
+    let error = world.apply_with("c", broken).await.unwrap_err();
+    assert_eq!(error.code, Code::Refused, "{error:?}");
+    assert!(error.error.contains("does not start"), "{error:?}");
+    world.until(|state| state.link.is_some() && state.dataplane.serves == Some(2_000_000)).await;
+    assert_eq!(world.engine.state().number(), Some(2));
+    let same_block = |it: &mut ApplyRequest| it.files[0].text = yaml("d").replace("cores: [0]", "cores: [0, 0]");
+    assert!(!world.apply_with("d", same_block).await.unwrap().restart);
+    end(world).await;
+}

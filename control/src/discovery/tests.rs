@@ -1,0 +1,39 @@
+//! Against a name server on loopback that answers as it is told, and real files.
+
+mod files;
+mod names;
+mod server;
+
+use super::*;
+use std::time::Duration;
+
+/// Far above what anything here takes.
+const LONG: Duration = Duration::from_secs(60);
+
+/// The next update, as addresses with weights.
+async fn next(updates: &mut mpsc::Receiver<EndpointUpdate>) -> (String, Vec<(String, u32)>) {
+    let update = tokio::time::timeout(LONG, updates.recv()).await.expect("an update").expect("somebody sends");
+    (update.backend, update.endpoints.iter().map(|e| (e.address.to_string(), e.weight)).collect())
+}
+
+/// Addresses with weights as [`next`] has them.
+fn list(of: &[(&str, u32)]) -> Vec<(String, u32)> {
+    of.iter().map(|(address, weight)| ((*address).to_owned(), *weight)).collect()
+}
+
+/// Waits until the only source's status is so.
+async fn until(discovery: &Discovery, is: impl Fn(&Status) -> bool) -> Status {
+    let wait = async {
+        loop {
+            let status = discovery.status().remove(0);
+            if is(&status) {
+                return status;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    match tokio::time::timeout(LONG, wait).await {
+        Ok(status) => status,
+        Err(_) => panic!("still {:?}", discovery.status()),
+    }
+}
