@@ -1,11 +1,11 @@
 # shellcheck shell=bash disable=SC2154
 # SPDX-License-Identifier: Apache-2.0
 #
-# The lab's data plane: its configuration, its start until it is ready, its end. Sourced by ./scripts/lab, which sets
+# The lab's data plane, alone or under the control daemon: its configuration, its start until it is ready, its end. Sourced by ./scripts/lab, which sets
 # $name, $dir (the run directory) and $bin (the folder of the binaries).
 #
-# The run directory ($dir) holds all that a lab leaves on disk: lab.yaml, snapshot.json, counters, dataplane.log, dataplane.pid, and
-# what DPDK writes (dpdk/). Taking it away takes all of it away.
+# The run directory ($dir) holds all that a lab leaves on disk: lab.yaml, snapshot.json, counters, dataplane.log, dataplane.pid, what DPDK
+# writes (dpdk/), and with a daemon control.log, control.pid, admin.sock and its revisions (state/). Taking it away takes all of it away.
 
 # Until the first frame can pass: memory for the pools, probing, links. Seconds; a loaded machine takes 3.
 readonly ready_within=30
@@ -120,10 +120,19 @@ backends:
 YAML
 }
 
-# With or without a file of the user's; the lab's own dataplane block and its services are added where that has none.
-compile_snapshot() { # DEVICE WORKERS CONFIG
+# Where the daemon of this lab is asked.
+write_admin_yaml() { # FILE
+    cat >"$1" <<YAML
+apiVersion: weirgate/v1
+kind: GatewayConfig
+admin: {socket: "unix://$dir/admin.sock"}
+YAML
+}
+
+# With or without a file of the user's; the lab's own dataplane block and its services are added where that has none. Sets files.
+choose_files() { # DEVICE WORKERS CONFIG
     local device=$1 workers=$2 config=$3
-    local -a files=()
+    files=()
     if [[ ! $config ]] || ! has_dataplane_block "$config"; then
         write_lab_yaml "$device" "$workers" "$dir/lab.yaml"
         files+=("$dir/lab.yaml")
@@ -140,6 +149,9 @@ compile_snapshot() { # DEVICE WORKERS CONFIG
         fi
     fi
     if [[ $config ]]; then files+=("$config"); fi
+}
+
+compile_snapshot() {
     "$bin/weirgate" compile "${files[@]}" -o "$dir/snapshot.json" >"$dir/compile.log" 2>&1 || {
         cat "$dir/compile.log" >&2
         die "weirgate compile refuses ${files[*]}" "mend what it says above, then ./scripts/lab up again"
@@ -160,6 +172,67 @@ start_dataplane() { # OPTION..
     disown "$pid"
 }
 
+# The daemon, which starts the data plane and looks after it.
+start_control() { # OPTION..
+    local ns pid option
+    local -a told=()
+    ns=$(ns_of gateway)
+    write_admin_yaml "$dir/admin.yaml"
+    for option; do told+=(--dataplane-arg "$option"); done
+    RUNTIME_DIRECTORY=$dir setsid ip netns exec "$ns" \
+        "$bin/weirgate-control" --config "${files[@]}" "$dir/admin.yaml" --state-dir "$dir/state" --run-dir "$dir" \
+        --dataplane "$bin/weirgate-dataplane" --dataplane-log "$dir/dataplane.log" "${told[@]}" \
+        </dev/null >"$dir/control.log" 2>&1 9>&- &
+    pid=$!
+    echo "$pid" >"$dir/control.pid"
+    disown "$pid"
+}
+
+# It says that it is ready when a data plane serves what the files say.
+await_control() {
+    local pid deadline=$((SECONDS + ready_within))
+    pid=$(<"$dir/control.pid")
+    until curl -fsS --max-time 5 --unix-socket "$dir/admin.sock" http://weirgate/readyz >/dev/null 2>&1; do
+        alive "$pid" || { show_log control; die "the control daemon ended before it was ready" "the last lines of its log are above"; }
+        ((SECONDS < deadline)) || {
+            show_log control && show_log
+            die "the control daemon was not ready after $ready_within s" "the last lines of the logs are above"
+        }
+        sleep 0.05
+    done
+}
+
+# The daemon, and not what it has started.
+stop_control_alone() {
+    local pid
+    if [[ -s $dir/control.pid ]]; then
+        pid=$(<"$dir/control.pid")
+        if grep -qxzF -- "$dir" "/proc/$pid/cmdline" 2>/dev/null; then kill -KILL "$pid" 2>/dev/null || true; fi
+        while alive "$pid" && grep -qxzF -- "$dir" "/proc/$pid/cmdline" 2>/dev/null; do sleep 0.02; done
+        rm -f "$dir/control.pid"
+    fi
+}
+
+# The daemon ends its data plane, too; and if it does not, stop_dataplane does.
+stop_control() {
+    local pid deadline
+    [[ -s $dir/control.pid ]] || return 0
+    pid=$(<"$dir/control.pid")
+    if grep -qxzF -- "$dir" "/proc/$pid/cmdline" 2>/dev/null; then
+        kill -TERM "$pid" 2>/dev/null || true
+        deadline=$((SECONDS + end_within))
+        while alive "$pid"; do
+            if ((SECONDS >= deadline)); then
+                warn "the control daemon does not end $end_within s after SIGTERM; killing it"
+                kill -KILL "$pid" 2>/dev/null || true
+                break
+            fi
+            sleep 0.05
+        done
+    fi
+    rm -f "$dir/control.pid"
+}
+
 # The counters' file appears by a rename once all ports are up: nothing half-made can be taken for ready.
 await_dataplane() {
     local pid deadline=$((SECONDS + ready_within))
@@ -173,9 +246,10 @@ await_dataplane() {
     alive "$pid" || { show_log; die "the data plane ended as soon as it was ready" "the last lines of its log are above"; }
 }
 
-show_log() {
-    complain "the last lines of dataplane.log:"
-    tail -n 25 "$dir/dataplane.log" | sed 's/^/  | /' >&2
+show_log() { # [control]
+    local log=${1:-dataplane}.log
+    complain "the last lines of $log:"
+    tail -n 25 "$dir/$log" 2>/dev/null | sed 's/^/  | /' >&2
 }
 
 # The process of the pid file, if it is still the one: after a crash the number may be another's. The run directory among its
@@ -183,7 +257,8 @@ show_log() {
 dataplane_pid() {
     local pid
     [[ -s $dir/dataplane.pid ]] || return 1
-    pid=$(<"$dir/dataplane.pid")
+    # The daemon writes when it was started behind it.
+    read -r pid _ <"$dir/dataplane.pid" || true
     [[ $pid =~ ^[0-9]+$ && -r /proc/$pid/cmdline ]] || return 1
     grep -qxzF -- "$dir" "/proc/$pid/cmdline" 2>/dev/null || return 1
     echo "$pid"

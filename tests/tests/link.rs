@@ -119,6 +119,7 @@ fn one_at_a_time_may_watch() {
 /// By hand: `cargo test --release -p weirgate-tests --test link -- --ignored --nocapture`.
 #[test]
 #[ignore = "a measurement"]
+#[expect(clippy::disallowed_methods, reason = "it measures")]
 fn a_hundred_thousand_routes_and_ten_thousand_endpoints() {
     let addresses =
         (0..10_000_u32).map(|n| std::net::SocketAddr::from((std::net::Ipv4Addr::from(0x0a01_0000 + n), 80)));

@@ -3,6 +3,7 @@
 //! Needs root, DPDK and the release binaries (`./scripts/test` sees to that); otherwise every test says that it is skipped. One lab stands
 //! for each device while its tests run. Nothing here depends on how fast the machine is: a test waits for a condition.
 
+mod control;
 mod hostile;
 mod http;
 mod peer;
@@ -51,6 +52,9 @@ fn main() -> ExitCode {
             trials.push(Trial::test(format!("{device}::{name}"), move || check(&Lab::shared(device))));
         }
         trials.push(Trial::test(format!("{device}::two_workers"), move || two_workers(device)));
+    }
+    for (name, check) in control::CHECKS {
+        trials.push(Trial::test(name, move || check(&Lab::controlled())));
     }
     trials.push(Trial::test("http::hostile_backends", hostile::hostile_backends));
     let long = Trial::test("http::a_gibibyte_each_way", hostile::a_gibibyte_each_way);

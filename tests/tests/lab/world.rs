@@ -27,7 +27,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in the checkout").to_owned()
 }
 
-fn binary(name: &str) -> PathBuf {
+pub(crate) fn binary(name: &str) -> PathBuf {
     root().join("target/release").join(name)
 }
 
@@ -44,7 +44,7 @@ pub(crate) fn first_missing() -> Option<String> {
     if run(&["id", "-u"]).map_or(true, |id| id.trim() != "0") {
         return Some("they need root".into());
     }
-    for name in ["weirgate-dataplane", "weirgate"] {
+    for name in ["weirgate-dataplane", "weirgate-control", "weirgate"] {
         if !binary(name).exists() {
             return Some(format!("target/release/{name} is not built"));
         }
@@ -68,7 +68,7 @@ pub(crate) fn run(command: &[&str]) -> Result<String, Failed> {
     if code == Some(0) { Ok(said) } else { Err(format!("{command:?} ended with {code:?}:\n{said}").into()) }
 }
 
-fn run_any(command: &[&str]) -> Result<(Option<i32>, String), Failed> {
+pub(crate) fn run_any(command: &[&str]) -> Result<(Option<i32>, String), Failed> {
     let output = Command::new(command[0]).args(&command[1..]).stdin(Stdio::null()).output()?;
     let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     Ok((output.status.code(), said))
@@ -144,6 +144,13 @@ impl Lab {
             lab.up_again().expect("the lab comes up again");
         }
         Arc::clone(lab)
+    }
+
+    /// The one lab that has a daemon.
+    pub(crate) fn controlled() -> Arc<Self> {
+        let mut shared = SHARED.lock().expect("no test panics while it holds the lock");
+        let up = || Arc::new(Self::up("control", "af_packet", &["--daemon"]).expect("the lab comes up"));
+        Arc::clone(shared.entry("control".to_owned()).or_insert_with(up))
     }
 
     /// Takes the shared labs down.
@@ -239,7 +246,20 @@ impl Lab {
     }
 
     pub(crate) fn pid(&self) -> Result<String, Failed> {
-        Ok(std::fs::read_to_string(format!("{}/dataplane.pid", self.run_dir()))?.trim().to_owned())
+        // The daemon writes behind it when the process was started.
+        let text = std::fs::read_to_string(self.file("dataplane.pid"))?;
+        Ok(text.split_whitespace().next().ok_or("a process")?.to_owned())
+    }
+
+    /// The daemon dies as it stands.
+    pub(crate) fn kill_control(&self) -> Result<(), Failed> {
+        let pid = std::fs::read_to_string(self.file("control.pid"))?;
+        run(&["kill", "-9", pid.trim()]).map(|_| ())
+    }
+
+    /// Another one, in the place of one that died.
+    pub(crate) fn start_control(&self) -> Result<(), Failed> {
+        self.script(&["control"]).map(|_| ())
     }
 
     /// Every value, each the sum over all workers.
