@@ -9,6 +9,7 @@ mod tests;
 
 pub use crate::exchange::fuzz::{http_request, http_response};
 pub use crate::http::h1::fuzz::http_chunks;
+pub use crate::link::fuzz::link;
 pub use crate::net::fuzz::{arp, frame, icmp_error, ipv6_extensions, nd};
 pub use crate::proxy_protocol::proxy_protocol;
 pub use crate::route::fuzz::http_routes;
@@ -21,7 +22,7 @@ use crate::{
 };
 
 /// Every target by its name, which is also its folder of seeds and its binary.
-pub const TARGETS: [(&str, fn(&[u8])); 17] = [
+pub const TARGETS: [(&str, fn(&[u8])); 18] = [
     ("arp", arp),
     ("counters_file", counters_file),
     ("device", device),
@@ -32,6 +33,7 @@ pub const TARGETS: [(&str, fn(&[u8])); 17] = [
     ("http_routes", http_routes),
     ("icmp_error", icmp_error),
     ("ipv6_extensions", ipv6_extensions),
+    ("link", link),
     ("nd", nd),
     ("proxy_protocol", proxy_protocol),
     ("rss_flow", rss_flow),

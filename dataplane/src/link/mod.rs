@@ -18,6 +18,8 @@
 //! * [`server`]: the data plane's end.
 
 pub mod desk;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 pub mod message;
 pub mod server;
 pub mod wire;

@@ -86,7 +86,9 @@ fn mistakes_are_told(lab: &Lab) -> Result<(), Failed> {
 fn explains(lab: &Lab) -> Result<(), Failed> {
     apply(lab, &web([90, 10], &[1, 2], ""))?;
     let said = done(lab, &["explain", "GET", "http://10.77.0.10/cart/7", "-H", "x-canary: 1"])?;
-    for wanted in ["web", "10.77.0.10", "cart/canary: chosen", "cart/all: matches, but the chosen rule", "10.77.0.12:8080"] {
+    for wanted in
+        ["web", "10.77.0.10", "cart/canary: chosen", "cart/all: matches, but the chosen rule", "10.77.0.12:8080"]
+    {
         expect(said.contains(wanted), wanted, &said)?;
     }
     Ok(())
@@ -125,15 +127,25 @@ fn a_thousand_applies(lab: &Lab) -> Result<(), Failed> {
     }
     requests += went_well(load)?;
     expect(requests > 0, "requests", "none")?;
-    let bad: u64 = lab.values()?.iter().filter(|(name, _)| name.starts_with("http_end.")).map(|(name, value)| {
-        if matches!(name.as_str(), "http_end.complete" | "http_end.answered" | "http_end.client_gone") { 0 } else { *value }
-    }).sum();
+    let bad: u64 = lab
+        .values()?
+        .iter()
+        .filter(|(name, _)| name.starts_with("http_end."))
+        .map(|(name, value)| {
+            if matches!(name.as_str(), "http_end.complete" | "http_end.answered" | "http_end.client_gone") {
+                0
+            } else {
+                *value
+            }
+        })
+        .sum();
     expect(bad == 0, "no request that ended badly", &bad.to_string())?;
     expect(lab.counter("tcp_resets_sent")? == resets, "no reset", "some")
 }
 
 fn an_ill_endpoint(lab: &Lab) -> Result<(), Failed> {
-    let checks = "  healthChecks: [{http: {path: /, expect: [200]}, interval: 100ms, timeout: 1s, healthy: 1, unhealthy: 2}]\n";
+    let checks =
+        "  healthChecks: [{http: {path: /, expect: [200]}, interval: 100ms, timeout: 1s, healthy: 1, unhealthy: 2}]\n";
     apply(lab, &web([1, 0], &[1, 2, 3], checks))?;
     let is_healthy = |wanted: bool| {
         wait_for(&format!("endpoint 2 to be {}", if wanted { "healthy" } else { "ill" }), || {
