@@ -8,66 +8,142 @@
 //! Findings do not end this: what is wrong is replaced by something plain, and no snapshot comes out in the end.
 
 mod backends;
+mod control;
 mod dataplane;
 mod duration;
 mod environment;
+mod files;
 mod filters;
 mod findings;
+mod kube;
 mod listeners;
 mod model;
 mod names;
 mod raw;
+mod read;
 mod routes;
+mod schema;
 mod size;
+mod tree;
 
 pub use environment::Environment;
+pub use files::read;
 pub use findings::Finding;
 pub use model::{Admin, Control, Discovery, DnsKind, Label, Metrics, Model};
+pub use schema::schema;
 
-use findings::{Findings, refuse};
-use raw::RawFile;
-use serde_saphyr::Spanned;
-use std::path::Path;
+use findings::Findings;
+use kube::{Converted, Document, Kube};
+use raw::{RawFile, RawGateway, RawHttpRoute, RawReferenceGrant};
+use read::{Path, Read, Reader, Spanned, place_of};
+use std::collections::{BTreeMap, BTreeSet};
+use tree::{Node, Value};
 use weirgate_dataplane::snapshot::{Dataplane, FORMAT, Snapshot};
 
 /// Line and column, from 1, where they are known.
 type Place = Option<(u64, u64)>;
 
-/// A file and what was read from it.
+/// A document of ours, and what was read from it.
 struct Source<'a> {
     file: &'a str,
     raw: RawFile,
 }
 
+/// What was read from all files.
+#[derive(Default)]
+struct Documents<'a> {
+    sources: Vec<Source<'a>>,
+    kube: Kube<'a>,
+    lost: Lost,
+}
+
+/// A listener or route, whichever document it is from.
+struct Declared<'a, T> {
+    file: &'a str,
+    /// As findings call it.
+    path: String,
+    raw: &'a Spanned<T>,
+    is_ours: bool,
+}
+
+/// Ours first, in the order of files, then those of Kubernetes.
+fn declared<'a, T>(
+    ours: impl Iterator<Item = (&'a str, String, &'a Spanned<T>)>,
+    converted: &'a [Converted<'a, T>],
+) -> Vec<Declared<'a, T>> {
+    let ours = ours.map(|(file, path, raw)| Declared { file, path, raw, is_ours: true });
+    let theirs =
+        converted.iter().map(|it| Declared { file: it.file, path: it.path.clone(), raw: &it.raw, is_ours: false });
+    ours.chain(theirs).collect()
+}
+
+/// What is there, but could not be read: whatever refers to it is not wrong.
+#[derive(Default)]
+struct Lost {
+    /// Tables and names.
+    named: BTreeSet<(&'static str, String)>,
+    /// Tables of which any name may be there.
+    tables: BTreeSet<&'static str>,
+    /// Whole documents.
+    anything: bool,
+}
+
+impl Lost {
+    fn add(&mut self, lost: read::Lost) {
+        match lost.name {
+            Some(name) => _ = self.named.insert((lost.table, name)),
+            None => _ = self.tables.insert(lost.table),
+        }
+    }
+    /// Whether an element of this table may be there under this name.
+    fn may_be(&self, table: &'static str, name: &str) -> bool {
+        self.anything || self.tables.contains(table) || self.named.contains(&(table, name.to_owned()))
+    }
+    /// Whether any element of this table is missing.
+    fn any_of(&self, table: &'static str) -> bool {
+        self.anything || self.tables.contains(table) || self.named.iter().any(|(other, _)| *other == table)
+    }
+}
+
 /// Compiles a configuration that may be spread over several files. All findings come at once, in the order of files and lines.
-pub fn compile(files: &[(String, String)], _environment: &Environment) -> Result<Model, Vec<Finding>> {
+pub fn compile(files: &[(String, String)], environment: &Environment) -> Result<Model, Vec<Finding>> {
     let mut found = Vec::new();
-    let snapshot = compile_all(files, &mut found);
-    let number = |finding: &Finding| files.iter().position(|(file, _)| *file == finding.file);
-    found.sort_by_key(|finding| (number(finding), finding.place));
-    match snapshot {
-        Some(snapshot) if found.is_empty() => Ok(Model { snapshot, control: Control::default() }),
+    let model = compile_all(files, environment, &mut found);
+    let numbers: BTreeMap<&str, usize> =
+        files.iter().zip(0..).map(|((file, _), number)| (file.as_str(), number)).collect();
+    found.sort_by_key(|finding| (numbers.get(finding.file.as_str()).copied(), finding.place));
+    match model {
+        Some(model) if found.is_empty() => Ok(model),
         _ => Err(found),
     }
 }
 
-fn compile_all(files: &[(String, String)], found: &mut Vec<Finding>) -> Option<Snapshot> {
-    let mut sources = Vec::new();
+fn compile_all(files: &[(String, String)], environment: &Environment, found: &mut Vec<Finding>) -> Option<Model> {
+    let mut documents = Documents::default();
     for (file, text) in files {
-        sources.extend(parse(text, &mut Findings { file, found }).map(|raw| Source { file, raw }));
+        documents.read(file, text, environment, found);
     }
-    for Source { file, raw } in &sources {
-        refuse("", raw.refused(), &mut Findings { file, found });
+    let Documents { sources, kube, lost } = &documents;
+    for Source { file, raw } in sources {
+        raw.include.iter().for_each(|said| files::check_include(file, said, files, found));
     }
-    // If a file cannot be read, what others refer to may stand there: only the others' own faults are told.
-    let whole = sources.len() == files.len();
-    let dataplane = dataplane_block(&sources, whole, found);
-    if !whole {
-        return None;
-    }
-    let backends = backends::compile(&sources, found);
-    let mut listeners = listeners::compile(&sources, found);
-    routes::compile(&sources, &backends, &mut listeners, found);
+    let dataplane = dataplane_block(sources, lost, files, found);
+    let control = control::compile(sources, found);
+    let mut backends = backends::compile(sources, lost, found);
+    let classes: Vec<_> = sources.iter().flat_map(|it| it.raw.gateway_class_names.iter().flatten()).collect();
+    let classes: Vec<_> = classes.into_iter().map(String::as_str).collect();
+    let classes = if classes.is_empty() { vec![kube::CLASS] } else { classes };
+    let theirs = kube::listeners(kube, &classes, found);
+    let ours = sources.iter().flat_map(|it| {
+        it.raw.listeners.iter().map(|raw| (it.file, format!("listeners[{}]", raw.value.name.value), raw))
+    });
+    let all = declared(ours, &theirs);
+    let mut listeners = listeners::compile(&all, lost, found);
+    let theirs = kube::routes(kube, lost, &backends, found);
+    let ours = sources
+        .iter()
+        .flat_map(|it| it.raw.routes.iter().map(|raw| (it.file, format!("routes[{}]", raw.value.name.value), raw)));
+    routes::compile(&declared(ours, &theirs), lost, &backends, &mut listeners, found);
     let name = sources.iter().find_map(|source| source.raw.metadata.as_ref().and_then(|m| m.name.clone()));
     if !found.is_empty() {
         return None;
@@ -87,13 +163,110 @@ fn compile_all(files: &[(String, String)], found: &mut Vec<Finding>) -> Option<S
         // Most of what is left concerns where listeners are, and then the last of those that it names has a place.
         let named = |name: &str| error.starts_with("listener") && error.contains(&format!("{name:?}"));
         let at = places.iter().rev().find(|(name, ..)| named(name));
-        let (file, place) = at.map_or((files.first().map_or("", |(file, _)| file), None), |&(_, file, at)| (file, at));
+        let (file, place) =
+            at.map_or((files.first().map_or("", |(file, _)| file), None), |&(_, file, _, at)| (file, at));
         Findings { file, found }.add(place, error);
     }
-    Some(snapshot)
+    let discoveries = std::mem::take(&mut backends.discoveries);
+    Some(Model { snapshot, control: Control { discoveries, ..control } })
 }
 
-fn dataplane_block(sources: &[Source<'_>], whole: bool, found: &mut Vec<Finding>) -> Option<Dataplane> {
+impl<'a> Documents<'a> {
+    /// Reads every document of a file.
+    fn read(&mut self, file: &'a str, text: &str, environment: &Environment, found: &mut Vec<Finding>) {
+        let (roots, is_whole) = tree::parse(text, &mut Findings { file, found });
+        self.lost.anything |= !is_whole;
+        for root in roots {
+            let mut reader = Reader { findings: Findings { file, found }, environment, lost: Vec::new() };
+            let is_read = self.read_document(file, &root, &mut reader);
+            reader.lost.into_iter().for_each(|lost| self.lost.add(lost));
+            self.lost.anything |= is_read.is_none();
+        }
+    }
+
+    fn read_document(&mut self, file: &'a str, root: &Node, reader: &mut Reader<'_>) -> Option<()> {
+        let at = &Path::ROOT;
+        match kind_of(root, reader)? {
+            Kind::Config => self.sources.push(Source { file, raw: RawFile::read(root, at, reader)? }),
+            Kind::Gateway => {
+                self.kube.gateways.push(Document { file, raw: RawGateway::read(root, at, reader)? });
+            }
+            Kind::HttpRoute => {
+                self.kube.routes.push(Document { file, raw: RawHttpRoute::read(root, at, reader)? });
+            }
+            Kind::ReferenceGrant => self.kube.grants.push(RawReferenceGrant::read(root, at, reader)?),
+        }
+        Some(())
+    }
+}
+
+/// What a document is.
+#[derive(Clone, Copy)]
+enum Kind {
+    Config,
+    Gateway,
+    HttpRoute,
+    ReferenceGrant,
+}
+
+/// Kinds of the Gateway API, with the versions in which they are read.
+const KUBE_KINDS: [(&str, &[&str], Kind); 3] = [
+    ("Gateway", &["v1"], Kind::Gateway),
+    ("HTTPRoute", &["v1"], Kind::HttpRoute),
+    ("ReferenceGrant", &["v1", "v1beta1"], Kind::ReferenceGrant),
+];
+
+fn kind_of(root: &Node, reader: &mut Reader<'_>) -> Option<Kind> {
+    let Value::Map(_) = root.value else {
+        reader.say(root.place, &Path::ROOT, format!("a mapping is needed here, not {}", root.kind()));
+        return None;
+    };
+    let said = |field| root.get(field).and_then(Node::text);
+    let version = said("apiVersion").and_then(|said| said.strip_prefix(kube::GROUP)?.strip_prefix('/'));
+    let (kind, wants) = match version {
+        None => {
+            let is_ours = said("apiVersion") == Some("weirgate/v1") && said("kind") == Some("GatewayConfig");
+            (is_ours.then_some(Kind::Config), ["weirgate/v1".to_owned(), "GatewayConfig".to_owned()])
+        }
+        Some(version) => {
+            let of_kind = KUBE_KINDS.iter().find(|(name, ..)| said("kind") == Some(name));
+            if let (Some(node), None) = (root.get("kind"), of_kind) {
+                let message = "is not supported in this version: Gateway, HTTPRoute and ReferenceGrant are";
+                let kind = node.text().unwrap_or("what is not a name");
+                reader.say(node.place, &Path::ROOT.field("kind"), format!("{kind} {message}"));
+                return None;
+            }
+            let (name, versions, kind) = of_kind.copied().unwrap_or(KUBE_KINDS[0]);
+            let is_read = of_kind.is_some() && versions.contains(&version);
+            let version = if is_read { version } else { versions[0] };
+            (is_read.then_some(kind), [format!("{}/{version}", kube::GROUP), name.to_owned()])
+        }
+    };
+    if kind.is_some() {
+        return kind;
+    }
+    for (field, wants) in ["apiVersion", "kind"].into_iter().zip(&wants) {
+        match root.get(field) {
+            Some(said) if said.text() == Some(wants) => {}
+            Some(said) => {
+                reader.say(
+                    said.place,
+                    &Path::ROOT.field(field),
+                    format!("{}; this version reads {wants}", said.kind()),
+                );
+            }
+            None => reader.findings.add_at(root.place, format!("{field} is missing: write {field}: {wants}")),
+        }
+    }
+    None
+}
+
+fn dataplane_block(
+    sources: &[Source<'_>],
+    lost: &Lost,
+    files: &[(String, String)],
+    found: &mut Vec<Finding>,
+) -> Option<Dataplane> {
     let mut dataplane = None;
     let mut blocks = 0;
     for Source { file, raw } in sources {
@@ -105,64 +278,11 @@ fn dataplane_block(sources: &[Source<'_>], whole: bool, found: &mut Vec<Finding>
         }
         dataplane = dataplane.or(dataplane::dataplane_of(&block.value, &mut findings));
     }
-    if blocks == 0 && whole {
-        let file = sources.first().map_or("", |source| source.file);
+    if blocks == 0 && !lost.anything {
+        let file = files.first().map_or("", |(file, _)| file);
         Findings { file, found }.add(None, "no dataplane block: it names the cores and ports");
     }
     dataplane
-}
-
-/// Reads files for [`compile`].
-pub fn read(paths: &[impl AsRef<Path>], _environment: &Environment) -> Result<Vec<(String, String)>, Vec<Finding>> {
-    let mut found = Vec::new();
-    let mut files = Vec::new();
-    for path in paths {
-        let path = path.as_ref();
-        let file = path.display().to_string();
-        match std::fs::read_to_string(path) {
-            Ok(text) => files.push((file, text)),
-            Err(error) => found.push(Finding { file, place: None, message: format!("cannot be read: {error}") }),
-        }
-    }
-    if found.is_empty() { Ok(files) } else { Err(found) }
-}
-
-fn place_of<T>(value: &Spanned<T>) -> Place {
-    let location = value.referenced;
-    let (line, column) = (location.line(), location.column());
-    (line > 0).then_some((line, column))
-}
-
-fn parse(text: &str, findings: &mut Findings<'_>) -> Option<RawFile> {
-    let raw: RawFile = match serde_saphyr::from_str(text) {
-        Ok(raw) => raw,
-        Err(error) => {
-            let place = error.location().map(|l| (l.line(), l.column()));
-            // The place comes first in a finding; the library says it again at the end.
-            let error = error.without_snippet();
-            let message = error.to_string();
-            let end = message.rfind(" at line ").unwrap_or(message.len());
-            let meant = match error {
-                serde_saphyr::Error::SerdeUnknownField { field, expected, .. } => {
-                    names::hint(field, expected.iter().copied())
-                }
-                _ => String::new(),
-            };
-            findings.add(place, format!("{}{meant}", &message[..end]));
-            return None;
-        }
-    };
-    for (field, value, wants) in [("apiVersion", &raw.api_version, "weirgate/v1"), ("kind", &raw.kind, "GatewayConfig")]
-    {
-        match value {
-            Some(said) if said.value == wants => {}
-            Some(said) => {
-                findings.add(place_of(said), format!("{field}: {:?}; this version reads {wants}", said.value));
-            }
-            None => findings.add(None, format!("{field} is missing: write {field}: {wants}")),
-        }
-    }
-    Some(raw)
 }
 
 #[cfg(test)]

@@ -1,16 +1,16 @@
 //! `backends`: where requests and connections go.
 
 use super::{
-    Finding, Source,
-    findings::{At, Findings, refuse},
+    Discovery, DnsKind, Finding, Lost, Source,
+    control::absolute,
+    findings::{At, Findings},
     names, place_of,
-    raw::{RawBackend, RawEndpoint, RawHashOn, RawLoadBalancing, RawPool},
+    raw::{RawBackend, RawDns, RawEndpoint, RawHashOn, RawHealthCheck, RawLoadBalancing, RawPool},
+    read::{Read, Spanned},
 };
-use serde_saphyr::Spanned;
 use std::collections::BTreeMap;
 use weirgate_dataplane::{
-    route::BackendIndex,
-    snapshot::{Backend, Endpoint, HashOn, PoolConfig, ProxyVersion},
+    snapshot::{Backend, Endpoint, HashOn, HealthCheck, PoolConfig, Probe, ProxyVersion},
     upstream::balance::{Policy, PolicyKind},
 };
 
@@ -18,32 +18,42 @@ use weirgate_dataplane::{
 #[derive(Default)]
 pub(super) struct Backends<'a> {
     pub(super) list: Vec<Backend>,
-    indices: BTreeMap<&'a str, BackendIndex>,
+    pub(super) discoveries: Vec<Discovery>,
+    numbers: BTreeMap<&'a str, usize>,
+    lost: Option<&'a Lost>,
 }
 
 impl Backends<'_> {
-    /// The one with this name, or what is wrong with the name.
-    pub(super) fn find(&self, name: &str) -> Result<BackendIndex, String> {
-        let missing = || format!("there is no backend {name:?}{}", names::hint(name, self.indices.keys().copied()));
-        self.indices.get(name).copied().ok_or_else(missing)
+    /// The one with this name.
+    pub(super) fn get(&self, name: &str) -> Option<&Backend> {
+        self.numbers.get(name).map(|&number| &self.list[number])
+    }
+    /// What is wrong with a name that refers to none. One that could not be read is there all the same.
+    pub(super) fn find(&self, name: &str) -> Result<(), String> {
+        let is_lost = || self.lost.is_some_and(|lost| lost.may_be(RawBackend::TABLE, name));
+        if self.numbers.contains_key(name) || is_lost() {
+            return Ok(());
+        }
+        Err(format!("there is no backend {name:?}{}", names::hint(name, self.numbers.keys().copied())))
     }
 }
 
 /// Compiles those of all files.
-pub(super) fn compile<'a>(sources: &'a [Source<'a>], found: &mut Vec<Finding>) -> Backends<'a> {
-    let mut backends = Backends::default();
+pub(super) fn compile<'a>(sources: &'a [Source<'a>], lost: &'a Lost, found: &mut Vec<Finding>) -> Backends<'a> {
+    let mut backends = Backends { lost: Some(lost), ..Backends::default() };
     for Source { file, raw } in sources {
         let findings = &mut Findings { file, found };
         for backend in &raw.backends {
             let raw = &backend.value;
             let name = raw.name.value.as_str();
             let at = At::new(format!("backends[{name}]"), place_of(backend));
-            if backends.indices.contains_key(name) {
+            if backends.numbers.contains_key(name) {
                 findings.say(&at.said("name", &raw.name), format!("another backend is named {name:?}"));
                 continue;
             }
-            backends.indices.insert(name, BackendIndex(backends.list.len() as u32));
+            backends.numbers.insert(name, backends.list.len());
             backends.list.push(backend_of(raw, &at, findings));
+            backends.discoveries.extend(discovery_of(raw, &at, findings));
         }
     }
     backends
@@ -51,7 +61,6 @@ pub(super) fn compile<'a>(sources: &'a [Source<'a>], found: &mut Vec<Finding>) -
 
 fn backend_of(raw: &RawBackend, at: &At, findings: &mut Findings<'_>) -> Backend {
     let before = findings.found.len();
-    refuse(&at.path, raw.refused(), findings);
     if let Some(said) = &raw.protocol {
         findings.choose(&at.said("protocol", said), &said.value, &[("http1", ())], &["h2c", "h2", "grpc"]);
     }
@@ -66,6 +75,7 @@ fn backend_of(raw: &RawBackend, at: &At, findings: &mut Findings<'_>) -> Backend
         connect_ms: findings.time(at, "timeouts.connect", raw.timeouts.connect.as_ref()).unwrap_or(default.connect_ms),
         pool: pool_of(&raw.connection_pool, &at.field("connectionPool"), findings),
         proxy_protocol: findings.choice(at, "proxyProtocol", raw.proxy_protocol.as_ref(), &versions),
+        health_checks: raw.health_checks.iter().filter_map(|said| health_check_of(said, at, findings)).collect(),
         ..default
     };
     // Its own part of the snapshot's check, while the place is known.
@@ -79,26 +89,79 @@ fn backend_of(raw: &RawBackend, at: &At, findings: &mut Findings<'_>) -> Backend
 }
 
 fn endpoints_of(raw: &RawBackend, at: &At, findings: &mut Findings<'_>) -> Vec<Endpoint> {
-    let Some(discovery) = &raw.discovery else {
-        findings.say(&at.field("discovery"), "missing: write discovery: {static: [\"ADDRESS:PORT\"]}");
-        return Vec::new();
-    };
-    let at = at.said("discovery", discovery);
-    match &discovery.value.fixed {
-        Some(endpoints) => endpoints.iter().filter_map(|said| endpoint_of(said, &at, findings)).collect(),
-        None => {
-            if discovery.value.refused().is_empty() {
-                findings.say(&at, "says nothing: write {static: [\"ADDRESS:PORT\"]}");
-            }
-            Vec::new()
+    let at = at.said("discovery", &raw.discovery);
+    let all = raw.discovery.value.fixed.iter().flatten();
+    all.filter_map(|said| endpoint_of(said, &at, findings)).collect()
+}
+
+/// Where the control daemon finds endpoints that are not written here.
+fn discovery_of(raw: &RawBackend, at: &At, findings: &mut Findings<'_>) -> Option<Discovery> {
+    let at = at.said("discovery", &raw.discovery);
+    let of = &raw.discovery.value;
+    for (field, said) in [("xds", &of.xds), ("consul", &of.consul)] {
+        if let Some(said) = said {
+            findings.add(place_of(said), format!("{}.{field} is not supported in this version", at.path));
         }
     }
+    let later = of.xds.is_some() || of.consul.is_some();
+    match (&of.fixed, &of.dns, &of.file) {
+        (None, None, None) if !later => {
+            findings.say(
+                &at,
+                "says nothing: write {static: [\"ADDRESS:PORT\"]}, {dns: {name: NAME, port: PORT}} or {file: PATH}",
+            );
+            None
+        }
+        (Some(_), None, None) | (None, None, None) => None,
+        (None, Some(dns), None) => {
+            let at = at.said("dns", dns);
+            dns_of(&dns.value, &raw.name.value, &at, findings)
+        }
+        (None, None, Some(file)) => {
+            let path = absolute(file, &at.said("file", file), findings)?;
+            Some(Discovery::File { backend: raw.name.value.clone(), path })
+        }
+        _ => {
+            findings.say(&at, "one of static, dns and file");
+            None
+        }
+    }
+}
+
+fn dns_of(raw: &RawDns, backend: &str, at: &At, findings: &mut Findings<'_>) -> Option<Discovery> {
+    let name = raw.name.value.strip_suffix('.').unwrap_or(&raw.name.value);
+    if !is_domain(name) {
+        findings.say(&at.said("name", &raw.name), format!("{:?} is not a name in the DNS", raw.name.value));
+    }
+    let kinds = [("Address", DnsKind::Address), ("SRV", DnsKind::Srv)];
+    let kind = match &raw.kind {
+        None => DnsKind::default(),
+        said => findings.choice(at, "type", said.as_ref(), &kinds)?,
+    };
+    match (kind, &raw.port) {
+        (DnsKind::Address, None) => findings.say(&at.field("port"), "missing: addresses have none in the DNS"),
+        (DnsKind::Srv, Some(said)) => findings.say(&at.said("port", said), "SRV records say it"),
+        (_, Some(said)) if said.value == 0 => findings.say(&at.said("port", said), "port 0 is no port"),
+        _ => {}
+    }
+    let refresh_ms = findings.time(at, "refresh", raw.refresh.as_ref());
+    let port = raw.port.as_ref().map(|said| said.value);
+    Some(Discovery::Dns { backend: backend.into(), name: name.into(), kind, port, refresh_ms })
+}
+
+/// rfc1035 2.3.4, rfc2782: labels of up to 63 bytes, 253 in all; services have underscores.
+fn is_domain(name: &str) -> bool {
+    let is_label = |label: &str| {
+        let inside = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+        (1..=63).contains(&label.len()) && label.bytes().all(inside) && !label.starts_with('-') && !label.ends_with('-')
+    };
+    name.len() <= 253 && name.split('.').all(is_label)
 }
 
 fn endpoint_of(said: &Spanned<RawEndpoint>, at: &At, findings: &mut Findings<'_>) -> Option<Endpoint> {
     let RawEndpoint { address, weight } = &said.value;
     let such = "an address and port, such as 10.1.0.21:8080 or [2001:db8::21]:8080";
-    let parsed = address.parse().map_err(|_| format!("{address:?} is not {such}"));
+    let parsed = address.parse().map_err(|_| format!("{:?} is not {such}", &**address));
     let address = findings.keep(&at.said("static", said), parsed)?;
     Some(Endpoint { address, weight: weight.unwrap_or(1) })
 }
@@ -170,4 +233,44 @@ fn pool_of(raw: &RawPool, at: &At, findings: &mut Findings<'_>) -> PoolConfig {
         age_ms: findings.time(at, "maxAge", raw.max_age.as_ref()),
         requests_max: raw.max_requests.as_ref().map(|said| said.value),
     }
+}
+
+/// What is not said of a health check.
+pub(super) const HEALTH_CHECK: HealthCheck =
+    HealthCheck { probe: Probe::Tcp, interval_ms: 5_000, timeout_ms: 1_000, healthy: 2, unhealthy: 3 };
+
+fn health_check_of(said: &Spanned<RawHealthCheck>, at: &At, findings: &mut Findings<'_>) -> Option<HealthCheck> {
+    let (raw, at) = (&said.value, at.said(&format!("healthChecks[{}]", said.number), said));
+    let probe = match (&raw.http, &raw.tcp, &raw.grpc) {
+        (Some(http), None, None) => {
+            let (http, at) = (&http.value, at.said("http", http));
+            findings.choice(&at, "method", http.method.as_ref(), &[("GET", ())]);
+            let expect = http.expect.clone().unwrap_or_else(|| vec![200]);
+            Some(Probe::Http { path: http.path.clone(), host: http.host.clone(), expect })
+        }
+        (None, Some(_), None) => Some(Probe::Tcp),
+        (None, None, Some(said)) => {
+            findings.add(place_of(said), format!("{}.grpc is not supported in this version", at.path));
+            None
+        }
+        _ => {
+            findings.say(&at, "one of http: {path: PATH} and tcp: {}");
+            None
+        }
+    };
+    for (field, said) in [("healthy", &raw.healthy), ("unhealthy", &raw.unhealthy)] {
+        if let Some(said) = said
+            && said.value == 0
+        {
+            findings.say(&at.said(field, said), "0 answers say nothing");
+        }
+    }
+    let check = HealthCheck {
+        probe: probe?,
+        interval_ms: findings.time(&at, "interval", raw.interval.as_ref()).unwrap_or(HEALTH_CHECK.interval_ms),
+        timeout_ms: findings.time(&at, "timeout", raw.timeout.as_ref()).unwrap_or(HEALTH_CHECK.timeout_ms),
+        healthy: raw.healthy.as_ref().map_or(HEALTH_CHECK.healthy, |said| said.value),
+        unhealthy: raw.unhealthy.as_ref().map_or(HEALTH_CHECK.unhealthy, |said| said.value),
+    };
+    Some(check)
 }

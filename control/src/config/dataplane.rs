@@ -2,8 +2,8 @@
 
 use super::{
     Findings, place_of,
-    raw::{RawDataplane, RawInterface, RawPort},
-    refuse, size,
+    raw::{Address, RawDataplane, RawInterface, RawPort},
+    size,
 };
 use weirgate_dataplane::{
     limits::{ETHERNET_MAX, FRAME_ROOM, FRAMES_PER_WORKER, FRAMES_PER_WORKER_RANGE, TCP_CONNECTIONS_MAX, frames_in},
@@ -12,7 +12,6 @@ use weirgate_dataplane::{
 };
 
 pub(super) fn dataplane_of(raw: &RawDataplane, findings: &mut Findings<'_>) -> Option<Dataplane> {
-    refuse("", raw.refused(), findings);
     // Each part is looked at before any of them ends this, so that all findings come at once.
     let frames_per_worker = frames_of(raw, findings);
     let ports: Vec<_> = raw.ports.iter().filter_map(|port| port_of(&port.value, place_of(port), findings)).collect();
@@ -29,7 +28,7 @@ pub(super) fn dataplane_of(raw: &RawDataplane, findings: &mut Findings<'_>) -> O
 
 fn polling_of(raw: &RawDataplane, findings: &mut Findings<'_>) -> Option<Polling> {
     let Some(said) = &raw.polling else { return Some(Polling::default()) };
-    match said.value.as_str() {
+    match &*said.value {
         "busy" => Some(Polling::Busy),
         "adaptive" => Some(Polling::Adaptive),
         other => {
@@ -59,7 +58,7 @@ fn frames_of(raw: &RawDataplane, findings: &mut Findings<'_>) -> Option<u32> {
             if frames < least as usize {
                 findings.add(
                     place,
-                    format!("dataplane.memory.hugepages: {size} is too little: each worker needs {least} frames"),
+                    format!("dataplane.memory.hugepages: {} is too little: each worker needs {least} frames", &**size),
                 );
                 return None;
             }
@@ -97,7 +96,7 @@ fn interface_of(
     let addresses =
         raw.addresses.iter().filter_map(|a| findings.take(place, &format!("{path}.addresses"), a.parse::<Cidr>()));
     let addresses = addresses.collect();
-    let gateway = |g: &String| g.parse().map_err(|_| format!("{g:?} is not an address"));
+    let gateway = |g: &Address| g.parse().map_err(|_| format!("{:?} is not an address", &**g));
     let gateways =
         raw.gateways.iter().filter_map(|g| findings.take(place, &format!("{path}.gateway"), gateway(g))).collect();
     let mut routes = Vec::new();

@@ -3,8 +3,8 @@
 use super::{
     findings::{At, Findings},
     raw::{RawFilter, RawHeader, RawHeaderModifier, RawMatch, RawNewPath, RawRule},
+    read::Spanned,
 };
-use serde_saphyr::Spanned;
 use weirgate_dataplane::filters::{
     DirectResponse, FilterSpec, Filters, HeaderModifierSpec, RedirectSpec, UrlRewriteSpec, headers::HeaderSpec,
     rewrite::PathSpec,
@@ -13,8 +13,8 @@ use weirgate_dataplane::filters::{
 /// A rule's filters; what is wrong with each, and with all together.
 pub(super) fn filters_of(rule: &RawRule, at: &At, findings: &mut Findings<'_>) -> Vec<FilterSpec> {
     let mut specs = Vec::new();
-    for (n, said) in rule.filters.iter().enumerate() {
-        let at = at.said(&format!("filters[{n}]"), said);
+    for said in &rule.filters {
+        let at = at.said(&format!("filters[{}]", said.number), said);
         specs.extend(filter_of(&said.value, rule, &at, findings));
     }
     // The places of what they are together are those of one that is there: only if all are.
@@ -38,7 +38,7 @@ const FIELDS: [(&str, &str); 5] = [
 ];
 
 fn filter_of(raw: &RawFilter, rule: &RawRule, at: &At, findings: &mut Findings<'_>) -> Option<FilterSpec> {
-    let kind = &raw.kind.value;
+    let kind = &*raw.kind.value;
     let own = findings.choose(&at.said("type", &raw.kind), kind, &FIELDS, &["RequestMirror"])?;
     let mut fits = true;
     for (field, said) in raw.fields() {
@@ -133,7 +133,7 @@ fn path_of(
         }
         _ => {
             let field = if full { "replaceFullPath" } else { "replacePrefixMatch" };
-            findings.say(&at, format!("the type {} has the field {field}, and only that", raw.kind.value));
+            findings.say(&at, format!("the type {} has the field {field}, and only that", &*raw.kind.value));
             Err(Said)
         }
     }
@@ -143,7 +143,7 @@ fn path_of(
 fn has_prefix(rule: &RawRule) -> bool {
     let kind = |it: &Spanned<RawMatch>| {
         let kind = it.value.path.as_ref().and_then(|path| path.value.kind.as_ref());
-        kind.map_or("PathPrefix", |said| said.value.as_str()).to_owned()
+        kind.map_or("PathPrefix", |said| &*said.value).to_owned()
     };
     let kinds: Vec<_> = rule.matches.iter().map(kind).collect();
     kinds.is_empty() || kinds.iter().any(|k| k == "PathPrefix") && kinds.iter().all(|k| k != "RegularExpression")

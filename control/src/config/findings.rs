@@ -1,8 +1,12 @@
 //! What is wrong in a configuration, and how values are read so that everything that is wrong is found at once.
 
-use super::{Place, duration, place_of, raw::Refused, size};
-use serde_saphyr::Spanned;
-use std::fmt;
+use super::{
+    Place, duration, place_of,
+    raw::{Duration, Network, Size},
+    read::Spanned,
+    size,
+};
+use std::{fmt, ops::Deref};
 use weirgate_dataplane::net::Cidr;
 
 /// What is wrong in a configuration, and where.
@@ -47,6 +51,9 @@ impl At {
     }
 }
 
+/// Findings that are told.
+const FINDINGS_MAX: usize = 1_000;
+
 /// Findings of one file as they are collected.
 pub(super) struct Findings<'a> {
     pub(super) file: &'a str,
@@ -55,7 +62,13 @@ pub(super) struct Findings<'a> {
 
 impl Findings<'_> {
     pub(super) fn add(&mut self, place: Place, message: impl Into<String>) {
-        self.found.push(Finding { file: self.file.to_owned(), place, message: message.into() });
+        // A file that is something else altogether has one in each line.
+        if self.found.len() < FINDINGS_MAX {
+            self.found.push(Finding { file: self.file.to_owned(), place, message: message.into() });
+        }
+    }
+    pub(super) fn add_at(&mut self, (line, column): (u32, u32), message: impl Into<String>) {
+        self.add(Some((line.into(), column.into())), message);
     }
     pub(super) fn say(&mut self, at: &At, message: impl fmt::Display) {
         self.add(at.place, format!("{}: {message}", at.path));
@@ -86,19 +99,19 @@ impl Findings<'_> {
         &mut self,
         at: &At,
         field: &str,
-        said: Option<&Spanned<String>>,
+        said: Option<&Spanned<impl Deref<Target = str>>>,
         works: &[(&str, T)],
     ) -> Option<T> {
         let said = said?;
         self.choose(&at.said(field, said), &said.value, works, &[])
     }
     /// Milliseconds, if the field is there.
-    pub(super) fn duration(&mut self, at: &At, field: &str, said: Option<&Spanned<String>>) -> Option<u64> {
+    pub(super) fn duration(&mut self, at: &At, field: &str, said: Option<&Spanned<Duration>>) -> Option<u64> {
         let said = said?;
         self.keep(&at.said(field, said), duration::parse(&said.value))
     }
     /// The same, where zero would leave no time for anything.
-    pub(super) fn time(&mut self, at: &At, field: &str, said: Option<&Spanned<String>>) -> Option<u64> {
+    pub(super) fn time(&mut self, at: &At, field: &str, said: Option<&Spanned<Duration>>) -> Option<u64> {
         let time = self.duration(at, field, said)?;
         if time == 0 {
             self.say(&at.said(field, said?), "0 leaves no time for anything");
@@ -106,20 +119,12 @@ impl Findings<'_> {
         Some(time)
     }
     /// Bytes, if the field is there.
-    pub(super) fn bytes(&mut self, at: &At, field: &str, said: Option<&Spanned<String>>) -> Option<usize> {
+    pub(super) fn bytes(&mut self, at: &At, field: &str, said: Option<&Spanned<Size>>) -> Option<usize> {
         let said = said?;
         let bytes = self.keep(&at.said(field, said), size::parse(&said.value))?;
         Some(usize::try_from(bytes).unwrap_or(usize::MAX))
     }
-    pub(super) fn networks(&mut self, at: &At, field: &str, said: &[Spanned<String>]) -> Vec<Cidr> {
+    pub(super) fn networks(&mut self, at: &At, field: &str, said: &[Spanned<Network>]) -> Vec<Cidr> {
         said.iter().filter_map(|said| self.keep(&at.said(field, said), said.value.parse())).collect()
-    }
-}
-
-/// Notes every field that is known and does not work yet; `block` is what the fields stand in.
-pub(super) fn refuse(block: &str, fields: Vec<Refused>, findings: &mut Findings<'_>) {
-    let dot = if block.is_empty() { "" } else { "." };
-    for (path, place) in fields {
-        findings.add(place, format!("{block}{dot}{path} is not supported in this version"));
     }
 }

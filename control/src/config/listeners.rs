@@ -1,12 +1,12 @@
 //! `listeners`: where connections come in, and how we speak there.
 
 use super::{
-    Finding, Place, Source,
-    findings::{At, Findings, refuse},
+    Declared, Finding, Lost, Place,
+    findings::{At, Findings},
     names, place_of,
-    raw::{RawHttp, RawListener, RawProxyProtocol, RawTimeouts},
+    raw::{RawHttp, RawListener, RawProxyProtocol, RawTimeouts, ServiceName},
+    read::{Read, Spanned},
 };
-use serde_saphyr::Spanned;
 use std::{collections::BTreeMap, net::IpAddr};
 use weirgate_dataplane::{
     http::normalize::{EscapedSlashes, Underscores},
@@ -22,9 +22,10 @@ pub(super) struct Listeners<'a> {
     pub(super) services: Vec<ServiceListener>,
     pub(super) http: Vec<HttpListener>,
     pub(super) tcp: Vec<TcpListener>,
-    /// Names in their order, with the files and places.
-    pub(super) places: Vec<(&'a str, &'a str, Place)>,
+    /// Names in their order, with the files, paths and places.
+    pub(super) places: Vec<(&'a str, &'a str, &'a str, Place)>,
     kinds: BTreeMap<&'a str, Kind>,
+    lost: Option<&'a Lost>,
 }
 
 /// What a listener is to a route.
@@ -44,32 +45,35 @@ impl Listeners<'_> {
     /// The one with this name, or what is wrong with the name.
     pub(super) fn find(&self, name: &str) -> Result<Kind, String> {
         let missing = || format!("there is no listener {name:?}{}", names::hint(name, self.kinds.keys().copied()));
-        self.kinds.get(name).copied().ok_or_else(missing)
+        let lost = || self.lost.is_some_and(|lost| lost.may_be(RawListener::TABLE, name)).then_some(Kind::Refused);
+        self.kinds.get(name).copied().or_else(lost).ok_or_else(missing)
     }
     /// Where a listener stands.
-    pub(super) fn place(&self, name: &str) -> (&str, Place) {
+    pub(super) fn at(&self, name: &str) -> (&str, At) {
         let found = self.places.iter().find(|(other, ..)| *other == name);
-        found.map_or(("", None), |&(_, file, place)| (file, place))
+        found.map_or(("", At::new("listeners", None)), |&(_, file, path, place)| (file, At::new(path, place)))
     }
 }
 
-/// Compiles those of all files.
-pub(super) fn compile<'a>(sources: &'a [Source<'a>], found: &mut Vec<Finding>) -> Listeners<'a> {
-    let mut listeners = Listeners::default();
-    for source in sources {
-        let findings = &mut Findings { file: source.file, found };
-        for listener in &source.raw.listeners {
-            let (raw, place) = (&listener.value, place_of(listener));
-            let name = raw.name.value.as_str();
-            let at = At::new(format!("listeners[{name}]"), place);
-            if listeners.kinds.contains_key(name) {
-                findings.say(&at.said("name", &raw.name), format!("another listener is named {name:?}"));
-                continue;
-            }
-            let kind = listeners.add(raw, &at, findings).unwrap_or(Kind::Refused);
-            listeners.kinds.insert(name, kind);
-            listeners.places.push((name, source.file, place));
+/// Compiles all that are declared.
+pub(super) fn compile<'a>(
+    declared: &'a [Declared<'a, RawListener>],
+    lost: &'a Lost,
+    found: &mut Vec<Finding>,
+) -> Listeners<'a> {
+    let mut listeners = Listeners { lost: Some(lost), ..Listeners::default() };
+    for Declared { file, path, raw: listener, .. } in declared {
+        let findings = &mut Findings { file, found };
+        let (raw, place) = (&listener.value, place_of(listener));
+        let name = raw.name.value.as_str();
+        let at = At::new(path, place);
+        if listeners.kinds.contains_key(name) {
+            findings.say(&at.said("name", &raw.name), format!("another listener is named {name:?}"));
+            continue;
         }
+        let kind = listeners.add(raw, &at, findings).unwrap_or(Kind::Refused);
+        listeners.kinds.insert(name, kind);
+        listeners.places.push((name, file, path, place));
     }
     listeners
 }
@@ -82,12 +86,11 @@ enum Protocol {
 
 impl Listeners<'_> {
     fn add(&mut self, raw: &RawListener, at: &At, findings: &mut Findings<'_>) -> Option<Kind> {
-        refuse(&at.path, raw.refused(), findings);
         let works = [("HTTP", Protocol::Http), ("TCP", Protocol::Tcp)];
         let later = ["HTTPS", "TLS", "UDP"];
         let protocol = findings.choose(&at.said("protocol", &raw.protocol), &raw.protocol.value, &works, &later);
         let address = raw.address.as_ref().and_then(|said| {
-            let parsed = said.value.parse().map_err(|_| format!("{:?} is not an address", said.value));
+            let parsed = said.value.parse().map_err(|_| format!("{:?} is not an address", &*said.value));
             findings.keep(&at.said("address", said), parsed)
         });
         if raw.port == 0 {
@@ -132,7 +135,7 @@ fn refuse_others(raw: &RawListener, protocol: Protocol, at: &At, findings: &mut 
     }
 }
 
-fn service_of(said: &Spanned<String>, at: &At, findings: &mut Findings<'_>) -> Option<Service> {
+fn service_of(said: &Spanned<ServiceName>, at: &At, findings: &mut Findings<'_>) -> Option<Service> {
     let works = [
         ("echo", Service::Echo),
         ("discard", Service::Discard),

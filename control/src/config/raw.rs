@@ -1,69 +1,79 @@
-//! The configuration as it is written: every field has a place here, also those whose feature does not work yet.
+//! The configuration as it is written. Each table has every field that its block will have; those that do not work yet are refused by name.
 
 mod backends;
 mod dataplane;
+mod kube;
 mod listeners;
+mod node;
 mod routes;
 
-pub(super) use backends::{RawBackend, RawEndpoint, RawHashOn, RawLoadBalancing, RawPool};
+pub(super) use backends::{RawBackend, RawDns, RawEndpoint, RawHashOn, RawHealthCheck, RawLoadBalancing, RawPool};
 pub(super) use dataplane::{RawDataplane, RawInterface, RawPort};
-pub(super) use listeners::{RawHttp, RawListener, RawProxyProtocol, RawTimeouts};
+pub(super) use kube::{
+    KubeMetadata, RawGateway, RawGatewaySpec, RawHttpRoute, RawKubeBackendRef, RawKubeFilter, RawKubeListener,
+    RawKubeParentRef, RawKubeRule, RawReferenceGrant,
+};
+pub(super) use listeners::{RawHttp, RawListener, RawProxyProtocol, RawTimeouts, ServiceName};
+pub(super) use node::{RawAdmin, RawMetrics, RawObservability};
 pub(super) use routes::{
-    RawBackendRef, RawCondition, RawFilter, RawHeader, RawHeaderModifier, RawMatch, RawNewPath, RawPath, RawRoute,
-    RawRule,
+    FilterType, RawBackendRef, RawCondition, RawFilter, RawHeader, RawHeaderModifier, RawMatch, RawNewPath,
+    RawParentRef, RawPath, RawRequestRedirect, RawRoute, RawRule, RawRuleTimeouts, RawUrlRewrite, RouteKind,
 };
 
-use super::{Place, place_of};
-use serde::{Deserialize, de::IgnoredAny};
-use serde_saphyr::Spanned;
+use super::read::{Ignored, Read, Spanned, raw, text};
 
-/// A field that is refused: its path, from the block that it stands in, and its place.
-pub(super) type Refused = (&'static str, Place);
+raw! {
+    /// A part of the configuration of one gateway: the documents of all files are one configuration.
+    RawFile {
+        /// The node's name, and labels for whoever reads it.
+        optional metadata "metadata": RawMetadata,
+        /// Further files, or directories of which every *.yaml, *.yml and *.json is taken, relative to this file.
+        default include "include": Vec<Spanned<String>>,
+        /// Cores, ports and memory: the only part that needs a restart to change. There is one in all files.
+        optional dataplane "dataplane": Spanned<RawDataplane>,
+        /// Where connections come in.
+        default listeners "listeners": Vec<Spanned<RawListener>>,
+        /// Which requests and connections go where.
+        default routes "routes": Vec<Spanned<RawRoute>>,
+        /// Where they go.
+        default backends "backends": Vec<Spanned<RawBackend>>,
+        /// Names of Kubernetes GatewayClasses whose Gateways are ours; weirgate if it is not said.
+        optional gateway_class_names "gatewayClassNames": Vec<String>,
+        /// What is published about it.
+        optional observability "observability": Spanned<RawObservability>,
+        /// The admin API.
+        optional admin "admin": Spanned<RawAdmin>,
+    } => later ["secrets", "policies", "xds"] => ignored {
+        /// weirgate/v1.
+        required "apiVersion": ApiVersion,
+        /// GatewayConfig.
+        required "kind": ConfigKind,
+    }
 
-/// A field that is known and does not work yet.
-type Later = Option<Spanned<IgnoredAny>>;
-
-fn refused<const N: usize>(fields: [(&'static str, &Later); N]) -> Vec<Refused> {
-    fields.into_iter().filter_map(|(path, field)| field.as_ref().map(|value| (path, place_of(value)))).collect()
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub(super) struct RawFile {
-    pub(super) api_version: Option<Spanned<String>>,
-    pub(super) kind: Option<Spanned<String>>,
-    pub(super) metadata: Option<RawMetadata>,
-    pub(super) dataplane: Option<Spanned<RawDataplane>>,
-    #[serde(default)]
-    pub(super) listeners: Vec<Spanned<RawListener>>,
-    #[serde(default)]
-    pub(super) routes: Vec<Spanned<RawRoute>>,
-    #[serde(default)]
-    pub(super) backends: Vec<Spanned<RawBackend>>,
-    secrets: Later,
-    policies: Later,
-    observability: Later,
-    admin: Later,
-    xds: Later,
-}
-
-impl RawFile {
-    pub(super) fn refused(&self) -> Vec<Refused> {
-        refused([
-            ("secrets", &self.secrets),
-            ("policies", &self.policies),
-            ("observability", &self.observability),
-            ("admin", &self.admin),
-            ("xds", &self.xds),
-        ])
+    /// The node's name, and labels for whoever reads it.
+    RawMetadata {
+        /// The node's name, for logs.
+        optional name "name": String,
+    } => ignored {
+        /// Nothing selects by them yet.
+        optional "labels": Ignored,
     }
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub(super) struct RawMetadata {
-    pub(super) name: Option<String>,
-    /// Labels are for whoever reads the file; nothing selects by them yet, and nothing would behave differently.
-    #[allow(dead_code)]
-    labels: Option<IgnoredAny>,
+text! {
+    /// The configuration's version.
+    ApiVersion: { "const": "weirgate/v1" }
+    /// What the document is.
+    ConfigKind: { "const": "GatewayConfig" }
+
+    /// A duration: up to four numbers, each with its unit: h, m, s or ms, such as 500ms, 10s, 5m or 1h30m.
+    Duration: { "type": "string", "pattern": "^([0-9]{1,5}(h|m|s|ms)){1,4}$" }
+    /// A size: bytes, or a number with its unit: B, KiB, MiB or GiB, such as 64KiB.
+    Size: { "type": ["string", "integer"], "minimum": 0, "pattern": "^[0-9]+(B|KiB|MiB|GiB)?$" }
+    /// An address, such as 192.0.2.10 or 2001:db8::10.
+    Address: { "type": "string" }
+    /// A network: an address with the length of its prefix, such as 192.0.2.0/24 or 2001:db8::/32.
+    Network: { "type": "string", "pattern": "^[0-9a-fA-F:.]+/[0-9]{1,3}$" }
+    /// An address and a port, such as 10.1.0.21:8080 or [2001:db8::21]:8080.
+    AddressAndPort: { "type": "string", "pattern": "^.+:[0-9]{1,5}$" }
 }

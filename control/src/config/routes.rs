@@ -1,15 +1,15 @@
 //! `routes`: which listeners' requests and connections go to which backends.
 
 use super::{
-    Finding, Source,
+    Declared, Finding, Lost,
     backends::Backends,
     filters::filters_of,
-    findings::{At, Findings, refuse},
+    findings::{At, Findings},
     listeners::{Kind, Listeners},
     place_of,
     raw::{RawBackendRef, RawCondition, RawMatch, RawPath, RawRoute, RawRule},
+    read::{Read, Spanned},
 };
-use serde_saphyr::Spanned;
 use std::{collections::BTreeMap, sync::Arc};
 use weirgate_dataplane::{
     filters::FilterSpec,
@@ -22,7 +22,7 @@ use weirgate_dataplane::{
 };
 
 /// Where each route stands, for what is found later.
-type Origins<'a> = BTreeMap<&'a str, (&'a str, &'a Spanned<RawRoute>)>;
+type Origins<'a> = BTreeMap<&'a str, &'a Declared<'a, RawRoute>>;
 
 #[derive(Clone, Copy)]
 enum RouteKind {
@@ -32,7 +32,8 @@ enum RouteKind {
 
 /// Compiles those of all files into their listeners.
 pub(super) fn compile(
-    sources: &[Source<'_>],
+    declared: &[Declared<'_, RawRoute>],
+    lost: &Lost,
     backends: &Backends<'_>,
     listeners: &mut Listeners<'_>,
     found: &mut Vec<Finding>,
@@ -40,42 +41,48 @@ pub(super) fn compile(
     let mut origins = Origins::new();
     // The TCPRoute of each TCP listener.
     let mut routed = vec![None; listeners.tcp.len()];
-    for Source { file, raw } in sources {
-        let findings = &mut Findings { file, found };
-        for said in &raw.routes {
-            let raw = &said.value;
-            let at = At::new(format!("routes[{}]", raw.name.value), place_of(said));
-            if origins.insert(&raw.name.value, (file, said)).is_some() {
-                findings.say(&at.said("name", &raw.name), format!("another route is named {:?}", raw.name.value));
-                continue;
-            }
-            let works = [("HTTPRoute", RouteKind::Http), ("TCPRoute", RouteKind::Tcp)];
-            let later = ["GRPCRoute", "TLSRoute"];
-            match findings.choose(&at.said("kind", &raw.kind), &raw.kind.value, &works, &later) {
-                Some(RouteKind::Http) => add_http(raw, &at, backends, listeners, findings),
-                Some(RouteKind::Tcp) => add_tcp(raw, &at, backends, listeners, &mut routed, findings),
-                // What it is for may be any of its listeners: they are not told to need another.
-                None => {
-                    for parent in &raw.parent_refs {
-                        if let Ok(Kind::Tcp(n)) = listeners.find(&parent.value.name) {
-                            routed[n] = Some(raw.name.value.as_str());
-                        }
+    for route in declared {
+        let findings = &mut Findings { file: route.file, found };
+        let raw = &route.raw.value;
+        let at = At::new(&route.path, place_of(route.raw));
+        if origins.insert(&raw.name.value, route).is_some() {
+            findings.say(&at.said("name", &raw.name), format!("another route is named {:?}", raw.name.value));
+            continue;
+        }
+        let works = [("HTTPRoute", RouteKind::Http), ("TCPRoute", RouteKind::Tcp)];
+        let later = ["GRPCRoute", "TLSRoute"];
+        match findings.choose(&at.said("kind", &raw.kind), &raw.kind.value, &works, &later) {
+            Some(RouteKind::Http) => add_http(route, &at, backends, listeners, findings),
+            Some(RouteKind::Tcp) => add_tcp(route, &at, backends, listeners, &mut routed, findings),
+            // What it is for may be any of its listeners: they are not told to need another.
+            None => {
+                for parent in &raw.parent_refs {
+                    if let Ok(Kind::Tcp(n)) = listeners.find(&parent.value.name) {
+                        routed[n] = Some(raw.name.value.as_str());
                     }
                 }
             }
         }
     }
-    for (listener, _) in listeners.tcp.iter().zip(&routed).filter(|(_, route)| route.is_none()) {
-        let (file, place) = listeners.place(&listener.name);
+    // One that could not be read may name any of them.
+    let is_whole = !lost.any_of(RawRoute::TABLE);
+    for (listener, _) in listeners.tcp.iter().zip(&routed).filter(|(_, route)| is_whole && route.is_none()) {
+        let (file, at) = listeners.at(&listener.name);
         let message = "a TCP listener needs a service (echo, discard, chargen, quote), or a TCPRoute that names it";
-        Findings { file, found }.say(&At::new(format!("listeners[{}]", listener.name), place), message);
+        Findings { file, found }.say(&at, message);
     }
     check_rules(listeners, &origins, found);
 }
 
 /// The listeners that a route names and that fit its kind.
-fn parents_of(raw: &RawRoute, at: &At, listeners: &Listeners<'_>, findings: &mut Findings<'_>) -> Vec<(Kind, At)> {
-    if raw.parent_refs.is_empty() {
+fn parents_of(
+    declared: &Declared<'_, RawRoute>,
+    at: &At,
+    listeners: &Listeners<'_>,
+    findings: &mut Findings<'_>,
+) -> Vec<(Kind, At)> {
+    let raw = &declared.raw.value;
+    if raw.parent_refs.is_empty() && declared.is_ours {
         findings.say(&at.field("parentRefs"), "missing: they name the listeners that the route is for");
     }
     let mut parents: Vec<(Kind, At)> = Vec::new();
@@ -87,7 +94,7 @@ fn parents_of(raw: &RawRoute, at: &At, listeners: &Listeners<'_>, findings: &mut
             findings.say(&at, format!("listener {name:?} stands there twice"));
             continue;
         }
-        let message = match (raw.kind.value.as_str(), kind) {
+        let message = match (&*raw.kind.value, kind) {
             (_, Kind::Service) => format!("listener {name:?} has a service, which leaves nothing for a route"),
             ("HTTPRoute", Kind::Tcp(_)) => format!("listener {name:?} speaks TCP; an HTTPRoute needs protocol: HTTP"),
             ("TCPRoute", Kind::Http(_)) => format!("listener {name:?} speaks HTTP; a TCPRoute needs protocol: TCP"),
@@ -102,15 +109,16 @@ fn parents_of(raw: &RawRoute, at: &At, listeners: &Listeners<'_>, findings: &mut
 }
 
 fn add_http(
-    raw: &RawRoute,
+    declared: &Declared<'_, RawRoute>,
     at: &At,
     backends: &Backends<'_>,
     listeners: &mut Listeners<'_>,
     findings: &mut Findings<'_>,
 ) {
-    let parents = parents_of(raw, at, listeners, findings);
-    let rules = raw.rules.iter().enumerate().map(|(n, said)| {
-        let at = At::new(rule_path(&at.path, n, &said.value), place_of(said));
+    let raw = &declared.raw.value;
+    let parents = parents_of(declared, at, listeners, findings);
+    let rules = raw.rules.iter().map(|said| {
+        let at = At::new(rule_path(&at.path, said), place_of(said));
         rule_of(&said.value, &at, backends, findings)
     });
     let route = Route { name: raw.name.value.clone(), hostnames: raw.hostnames.clone(), rules: rules.collect() };
@@ -123,20 +131,21 @@ fn add_http(
 }
 
 fn add_tcp<'a>(
-    raw: &'a RawRoute,
+    declared: &Declared<'a, RawRoute>,
     at: &At,
     backends: &Backends<'_>,
     listeners: &mut Listeners<'_>,
     routed: &mut [Option<&'a str>],
     findings: &mut Findings<'_>,
 ) {
-    let parents = parents_of(raw, at, listeners, findings);
+    let raw = &declared.raw.value;
+    let parents = parents_of(declared, at, listeners, findings);
     if !raw.hostnames.is_empty() {
         findings.say(&at.field("hostnames"), "TCP says none; they are for an HTTPRoute");
     }
     let shares = match &raw.rules[..] {
         [rule] => {
-            let at = At::new(rule_path(&at.path, 0, &rule.value), place_of(rule));
+            let at = At::new(rule_path(&at.path, rule), place_of(rule));
             tcp_shares(&rule.value, &at, backends, findings)
         }
         rules => {
@@ -155,7 +164,6 @@ fn add_tcp<'a>(
 }
 
 fn tcp_shares(rule: &RawRule, at: &At, backends: &Backends<'_>, findings: &mut Findings<'_>) -> Vec<Share> {
-    refuse(&at.path, rule.refused(), findings);
     let others = [
         ("matches", rule.matches.is_empty()),
         ("filters", rule.filters.is_empty()),
@@ -173,8 +181,7 @@ fn tcp_shares(rule: &RawRule, at: &At, backends: &Backends<'_>, findings: &mut F
         if share.weight > HTTP_WEIGHT_MAX {
             findings.say(&at, format!("weight: {} is more than {HTTP_WEIGHT_MAX}", share.weight));
         }
-        let backend = backends.find(&share.backend).ok().map(|found| &backends.list[found.0 as usize]);
-        if backend.is_some_and(|backend| backend.hash_on != HashOn::Source) {
+        if backends.get(&share.backend).is_some_and(|backend| backend.hash_on != HashOn::Source) {
             let name = &said.value.name;
             findings.say(&at, format!("backend {name:?} hashes a header field or cookie, and TCP has neither"));
         }
@@ -196,17 +203,16 @@ fn shares_of(
     refs.iter().map(share).collect()
 }
 
-fn rule_path(route: &str, number: usize, rule: &RawRule) -> String {
-    match &rule.name {
+fn rule_path(route: &str, rule: &Spanned<RawRule>) -> String {
+    match &rule.value.name {
         Some(name) => format!("{route}.rules[{name}]"),
-        None => format!("{route}.rules[{number}]"),
+        None => format!("{route}.rules[{}]", rule.number),
     }
 }
 
 fn rule_of(raw: &RawRule, at: &At, backends: &Backends<'_>, findings: &mut Findings<'_>) -> Rule {
-    refuse(&at.path, raw.refused(), findings);
-    let matches = raw.matches.iter().enumerate().map(|(n, said)| {
-        let at = at.said(&format!("matches[{n}]"), said);
+    let matches = raw.matches.iter().map(|said| {
+        let at = at.said(&format!("matches[{}]", said.number), said);
         match_of(&said.value, &at, findings)
     });
     let matches = matches.collect();
@@ -288,10 +294,10 @@ fn check_rules(listeners: &Listeners<'_>, origins: &Origins<'_>, found: &mut Vec
     for listener in &listeners.http {
         for fault in route::compile(listener.rules.clone(), &any).err().unwrap_or_default() {
             let (file, at) = match origins.get(fault.route.as_str()) {
-                Some((file, route)) => (*file, place_in_route(&fault, &listener.name, route)),
+                Some(route) => (route.file, place_in_route(&fault, &listener.name, route)),
                 None => {
-                    let (file, place) = listeners.place(&listener.name);
-                    (file, At::new(format!("listeners[{}].{}", listener.name, fault.field), place))
+                    let (file, at) = listeners.at(&listener.name);
+                    (file, at.field(&fault.field))
                 }
             };
             Findings { file, found: &mut faults }.say(&at, &fault.problem);
@@ -306,9 +312,9 @@ fn check_rules(listeners: &Listeners<'_>, origins: &Origins<'_>, found: &mut Vec
 }
 
 /// Where a fault lies, in the words of the configuration.
-fn place_in_route(fault: &Fault, listener: &str, route: &Spanned<RawRoute>) -> At {
-    let raw = &route.value;
-    let at = At::new(format!("routes[{}]", raw.name.value), place_of(route));
+fn place_in_route(fault: &Fault, listener: &str, route: &Declared<'_, RawRoute>) -> At {
+    let raw = &route.raw.value;
+    let at = At::new(&route.path, place_of(route.raw));
     if fault.field == "hostnames"
         && let Some(parent) = raw.parent_refs.iter().find(|parent| parent.value.name == listener)
     {
@@ -318,8 +324,8 @@ fn place_in_route(fault: &Fault, listener: &str, route: &Spanned<RawRoute>) -> A
         Some(name) => *name == fault.rule,
         None => fault.rule == format!("#{n}"),
     };
-    let Some((n, rule)) = raw.rules.iter().enumerate().find(named) else { return at.field(&fault.field) };
-    let at = At::new(rule_path(&at.path, n, &rule.value), place_of(rule));
+    let Some((_, rule)) = raw.rules.iter().enumerate().find(named) else { return at.field(&fault.field) };
+    let at = At::new(rule_path(&at.path, rule), place_of(rule));
     let number = |list: &str| {
         let (number, _) = fault.field.strip_prefix(list)?.strip_prefix('[')?.split_once(']')?;
         number.parse::<usize>().ok()

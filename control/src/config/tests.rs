@@ -133,7 +133,11 @@ fn findings_name_the_listener() {
         ("service: echo", "servise: echo", "did you mean \"service\"?"),
         ("service: echo", "service: echo, tls: {}", "listeners[echo].tls is not supported in this version"),
         ("service: echo", "service: echo, alpn: [h2]", "listeners[echo].alpn is not supported in this version"),
-        ("service: echo", "service: echo, proxyProtocol: true", "a.yaml:15:70: expected mapping"),
+        (
+            "service: echo",
+            "service: echo, proxyProtocol: true",
+            "a.yaml:15:70: listeners[echo].proxyProtocol: a mapping is needed here, not \"true\"",
+        ),
         ("192.0.2.10", "localhost", "a.yaml:16:67: listeners[quote].address: \"localhost\" is not an address"),
         ("192.0.2.10", "192.0.2.11", "a.yaml:16:3: listener \"quote\": no port has the address 192.0.2.11"),
         ("port: 7", "port: 70000", "a.yaml:15"),
@@ -157,7 +161,7 @@ fn findings_name_the_listener() {
 #[test]
 fn all_findings_come_at_once() {
     let text =
-        SMALL.replace("192.0.2.10/24", "x").replace("0000:01:00.0", "y").replace("metadata", "admin: {}\nmetadata");
+        SMALL.replace("192.0.2.10/24", "x").replace("0000:01:00.0", "y").replace("metadata", "xds: {}\nmetadata");
     let text = text.replace("polling: busy", "polling: lazy").replace("framesPerWorker: 16384", "hugepages: 1MB");
     assert_eq!(compiled(&text).unwrap_err().len(), 5);
 }

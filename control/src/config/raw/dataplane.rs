@@ -1,114 +1,117 @@
 //! The `dataplane` block as it is written.
 
-use super::{Later, Refused, refused};
-use serde::Deserialize;
-use serde_saphyr::Spanned;
+use super::{Address, Network, Read, Size, Spanned, raw, text};
+use crate::config::{
+    read::{Path, Reader},
+    schema::Schemas,
+    tree::{Node, Value},
+};
+use serde_json::json;
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub(in crate::config) struct RawDataplane {
-    pub(in crate::config) cores: Vec<u16>,
-    pub(in crate::config) polling: Option<Spanned<String>>,
-    pub(in crate::config) memory: Option<Spanned<RawMemory>>,
-    pub(in crate::config) ports: Vec<Spanned<RawPort>>,
-    overload: Later,
-}
+raw! {
+    /// Cores, ports and memory: the only part that needs a restart to change.
+    RawDataplane {
+        /// One worker for each, pinned there.
+        required cores "cores": Vec<u16>,
+        /// How a worker waits; adaptive if it is not said.
+        optional polling "polling": Spanned<Polling>,
+        /// What it may take.
+        optional memory "memory": Spanned<RawMemory>,
+        /// The devices.
+        required ports "ports": Vec<Spanned<RawPort>>,
+    } => later ["overload"]
 
-impl RawDataplane {
-    pub(in crate::config) fn refused(&self) -> Vec<Refused> {
-        let mut all = refused([("dataplane.overload", &self.overload)]);
-        if let Some(memory) = &self.memory {
-            let memory = &memory.value;
-            all.extend(refused([("dataplane.memory.perConnectionBufferLimit", &memory.per_connection_buffer_limit)]));
-        }
-        all
+    /// What the data plane may take.
+    RawMemory {
+        /// Packet memory; as many frames as fit. Not together with framesPerWorker.
+        optional hugepages "hugepages": Size,
+        /// Frames of each worker's pool; 8192 if nothing is said.
+        optional frames_per_worker "framesPerWorker": u32,
+        /// TCP connections of all workers together; 1000000 if it is not said.
+        optional max_connections "maxConnections": u32,
+    } => later ["perConnectionBufferLimit"]
+
+    /// A device.
+    RawPort ["name"] {
+        /// Its name in counters and captures.
+        required name "name": String,
+        /// A PCI address, or a virtual device such as af_packet:eth1.
+        required device "device": String,
+        /// The longest IP packet, in bytes; 1500 if it is not said.
+        optional mtu "mtu": u16,
+        /// Whether checksums and segmentation are left to the device where it offers that; true if it is not said.
+        optional offloads "offloads": bool,
+        /// Our addresses with the lengths of their networks' prefixes.
+        default addresses "addresses": Vec<Network>,
+        /// The default gateway, or one of each family.
+        optional gateway "gateway": OneOrTwo,
+        /// Static routes.
+        default routes "routes": Vec<RawStaticRoute>,
+        /// Interfaces of tagged frames.
+        default vlans "vlans": Vec<RawVlan>,
+    }
+
+    /// A VLAN of a device.
+    RawVlan ["id"] {
+        /// 1 to 4094.
+        required id "id": u16,
+        /// Our addresses with the lengths of their networks' prefixes.
+        default addresses "addresses": Vec<Network>,
+        /// The default gateway, or one of each family.
+        optional gateway "gateway": OneOrTwo,
+        /// Static routes.
+        default routes "routes": Vec<RawStaticRoute>,
+    }
+
+    /// A static route.
+    RawStaticRoute {
+        /// The network.
+        required to "to": Network,
+        /// The router.
+        required via "via": Address,
     }
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub(in crate::config) struct RawMemory {
-    pub(in crate::config) hugepages: Option<String>,
-    pub(in crate::config) frames_per_worker: Option<u32>,
-    pub(in crate::config) max_connections: Option<u32>,
-    per_connection_buffer_limit: Later,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub(in crate::config) struct RawPort {
-    pub(in crate::config) name: String,
-    pub(in crate::config) device: String,
-    pub(in crate::config) mtu: Option<u16>,
-    pub(in crate::config) offloads: Option<bool>,
-    #[serde(default)]
-    addresses: Vec<String>,
-    gateway: Option<OneOrTwo>,
-    #[serde(default)]
-    routes: Vec<RawStaticRoute>,
-    #[serde(default)]
-    pub(in crate::config) vlans: Vec<RawVlan>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub(in crate::config) struct RawVlan {
-    pub(in crate::config) id: u16,
-    #[serde(default)]
-    addresses: Vec<String>,
-    gateway: Option<OneOrTwo>,
-    #[serde(default)]
-    routes: Vec<RawStaticRoute>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(in crate::config) struct RawStaticRoute {
-    pub(in crate::config) to: String,
-    pub(in crate::config) via: String,
+text! {
+    /// How a worker waits: busy never sleeps, adaptive spins for a moment first.
+    Polling: { "enum": ["busy", "adaptive"] }
 }
 
 /// `gateway: A`, or `gateway: [A, B]` for one of each family.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum OneOrTwo {
-    One(String),
-    Two(Vec<String>),
+#[derive(Clone)]
+pub(in crate::config) struct OneOrTwo(Vec<Address>);
+
+impl Read for OneOrTwo {
+    fn read(node: &Node, at: &Path<'_>, to: &mut Reader<'_>) -> Option<Self> {
+        match node.value {
+            Value::List(_) => Vec::read(node, at, to).map(Self),
+            _ => Address::read(node, at, to).map(|one| Self(vec![one])),
+        }
+    }
+    fn schema(to: &mut Schemas) -> serde_json::Value {
+        json!({ "oneOf": [Address::schema(to), Vec::<Address>::schema(to)] })
+    }
 }
 
 /// What a port and a VLAN have in common.
 pub(in crate::config) struct RawInterface<'a> {
-    pub(in crate::config) addresses: &'a [String],
-    pub(in crate::config) gateways: &'a [String],
+    pub(in crate::config) addresses: &'a [Network],
+    pub(in crate::config) gateways: &'a [Address],
     pub(in crate::config) routes: &'a [RawStaticRoute],
 }
 
-impl OneOrTwo {
-    fn all(this: Option<&Self>) -> &[String] {
-        match this {
-            None => &[],
-            Some(Self::One(one)) => std::slice::from_ref(one),
-            Some(Self::Two(two)) => two,
-        }
-    }
+fn gateways(gateway: Option<&OneOrTwo>) -> &[Address] {
+    gateway.map_or(&[], |all| &all.0)
 }
 
 impl RawPort {
     pub(in crate::config) fn interface(&self) -> RawInterface<'_> {
-        RawInterface {
-            addresses: &self.addresses,
-            gateways: OneOrTwo::all(self.gateway.as_ref()),
-            routes: &self.routes,
-        }
+        RawInterface { addresses: &self.addresses, gateways: gateways(self.gateway.as_ref()), routes: &self.routes }
     }
 }
 
 impl RawVlan {
     pub(in crate::config) fn interface(&self) -> RawInterface<'_> {
-        RawInterface {
-            addresses: &self.addresses,
-            gateways: OneOrTwo::all(self.gateway.as_ref()),
-            routes: &self.routes,
-        }
+        RawInterface { addresses: &self.addresses, gateways: gateways(self.gateway.as_ref()), routes: &self.routes }
     }
 }

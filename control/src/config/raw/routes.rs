@@ -1,106 +1,181 @@
 //! `routes` as they are written: the Gateway API's HTTPRoute and its kin.
 
-use super::{Later, Place, Refused, place_of, refused};
-use serde::Deserialize;
-use serde_saphyr::Spanned;
+use super::{Duration, Ignored, Spanned, raw, text};
+use crate::config::{Place, place_of};
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub(in crate::config) struct RawRoute {
-    pub(in crate::config) kind: Spanned<String>,
-    pub(in crate::config) name: Spanned<String>,
-    #[serde(default)]
-    pub(in crate::config) parent_refs: Vec<Spanned<RawParentRef>>,
-    #[serde(default)]
-    pub(in crate::config) hostnames: Vec<String>,
-    #[serde(default)]
-    pub(in crate::config) rules: Vec<Spanned<RawRule>>,
-}
+raw! {
+    /// Which requests or connections of listeners go where.
+    RawRoute ["name"] {
+        /// What it routes.
+        required kind "kind": Spanned<RouteKind>,
+        /// Unique among routes.
+        required name "name": Spanned<String>,
+        /// The listeners that it is for.
+        default parent_refs "parentRefs": Vec<Spanned<RawParentRef>>,
+        /// Hosts, exact, or *. before a suffix; every host if none is said. For an HTTPRoute.
+        default hostnames "hostnames": Vec<String>,
+        /// What happens; a TCPRoute has one.
+        default rules "rules": Vec<Spanned<RawRule>>,
+    }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub(in crate::config) struct RawParentRef {
-    pub(in crate::config) name: String,
-}
+    /// A listener.
+    RawParentRef {
+        /// Its name.
+        required name "name": String,
+    }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub(in crate::config) struct RawRule {
-    pub(in crate::config) name: Option<String>,
-    #[serde(default)]
-    pub(in crate::config) matches: Vec<Spanned<RawMatch>>,
-    #[serde(default)]
-    pub(in crate::config) filters: Vec<Spanned<RawFilter>>,
-    pub(in crate::config) timeouts: Option<Spanned<RawRuleTimeouts>>,
-    #[serde(default)]
-    pub(in crate::config) backend_refs: Vec<Spanned<RawBackendRef>>,
-    retry: Later,
-    hedge: Later,
-}
+    /// What happens to requests that match.
+    RawRule ["name"] {
+        /// Unique in its route; without one it is called by its number.
+        optional name "name": String,
+        /// One of them is enough; every request if none is said.
+        default matches "matches": Vec<Spanned<RawMatch>>,
+        /// What is done to them, in this order.
+        default filters "filters": Vec<Spanned<RawFilter>>,
+        /// How long they may take.
+        optional timeouts "timeouts": Spanned<RawRuleTimeouts>,
+        /// Where they go, each by its weight.
+        default backend_refs "backendRefs": Vec<Spanned<RawBackendRef>>,
+    } => later ["retry", "hedge"]
 
-impl RawRule {
-    pub(in crate::config) fn refused(&self) -> Vec<Refused> {
-        refused([("retry", &self.retry), ("hedge", &self.hedge)])
+    /// Everything in it must hold.
+    RawMatch {
+        /// The path; every path if it is not said.
+        optional path "path": Spanned<RawPath>,
+        /// The method; every one but CONNECT if it is not said.
+        optional method "method": String,
+        /// Header fields.
+        default headers "headers": Vec<Spanned<RawCondition>>,
+        /// Query parameters.
+        default query_params "queryParams": Vec<Spanned<RawCondition>>,
+    }
+
+    /// The path of a request.
+    RawPath {
+        /// How the value is meant; PathPrefix if it is not said.
+        optional kind "type": Spanned<PathType>,
+        /// An absolute path, or a pattern; / if it is not said.
+        optional value "value": String,
+    }
+
+    /// A header field or a query parameter.
+    RawCondition {
+        /// How the value is meant; Exact if it is not said.
+        optional kind "type": Spanned<ConditionType>,
+        /// Its name.
+        required name "name": String,
+        /// The value, or a pattern.
+        default value "value": String,
+    }
+
+    /// How long requests may take; 0s is no limit.
+    RawRuleTimeouts {
+        /// From the request's head to the end of its answer. Without it there is no limit.
+        optional request "request": Spanned<Duration>,
+        /// From the choice of an endpoint to the end of its answer. Without it there is no limit.
+        optional backend_request "backendRequest": Spanned<Duration>,
+    }
+
+    /// A backend.
+    RawBackendRef {
+        /// Its name.
+        required name "name": String,
+        /// Its part of the sum of the rule's weights; 1 if it is not said.
+        optional weight "weight": u32,
+    }
+
+    /// A filter: its type, and the field of that type.
+    RawFilter {
+        /// What it does.
+        required kind "type": Spanned<FilterType>,
+        /// Fields of the request that goes on.
+        optional request_header_modifier "requestHeaderModifier": Spanned<RawHeaderModifier>,
+        /// Fields of the response that comes back.
+        optional response_header_modifier "responseHeaderModifier": Spanned<RawHeaderModifier>,
+        /// Another path or host.
+        optional url_rewrite "urlRewrite": Spanned<RawUrlRewrite>,
+        /// The client is sent elsewhere.
+        optional request_redirect "requestRedirect": Spanned<RawRequestRedirect>,
+        /// The answer.
+        optional direct_response "directResponse": Spanned<RawDirectResponse>,
+        /// Its finding is its type's.
+        refused request_mirror "requestMirror": Ignored,
+    }
+
+    /// Header fields that are written, added and taken away.
+    RawHeaderModifier {
+        /// In place of those with the same name.
+        default set "set": Vec<RawHeader>,
+        /// Beside those with the same name.
+        default add "add": Vec<RawHeader>,
+        /// Taken away.
+        default remove "remove": Vec<String>,
+    }
+
+    /// A header field.
+    RawHeader {
+        /// Its name.
+        required name "name": String,
+        /// Its value.
+        required value "value": String,
+    }
+
+    /// Another path or host.
+    RawUrlRewrite {
+        /// The host.
+        optional hostname "hostname": String,
+        /// The path.
+        optional path "path": Spanned<RawNewPath>,
+    }
+
+    /// Another path.
+    RawNewPath {
+        /// What is replaced.
+        required kind "type": Spanned<NewPathType>,
+        /// In place of the whole path. For ReplaceFullPath.
+        optional replace_full_path "replaceFullPath": String,
+        /// In place of the matched prefix. For ReplacePrefixMatch.
+        optional replace_prefix_match "replacePrefixMatch": String,
+    }
+
+    /// Where the client is sent; what is not said stays as it was.
+    RawRequestRedirect {
+        /// http or https.
+        optional scheme "scheme": String,
+        /// The host.
+        optional hostname "hostname": String,
+        /// The port.
+        optional port "port": u16,
+        /// The path.
+        optional path "path": Spanned<RawNewPath>,
+        /// The answer's status; 302 if it is not said.
+        optional status_code "statusCode": u16,
+    }
+
+    /// An answer without a backend.
+    RawDirectResponse {
+        /// Its status.
+        required status_code "statusCode": u16,
+        /// Its content; empty if it is not said.
+        optional body "body": String,
+        /// The content's type; text/plain; charset=utf-8 if it is not said.
+        optional content_type "contentType": String,
     }
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub(in crate::config) struct RawMatch {
-    pub(in crate::config) path: Option<Spanned<RawPath>>,
-    pub(in crate::config) method: Option<String>,
-    #[serde(default)]
-    pub(in crate::config) headers: Vec<Spanned<RawCondition>>,
-    #[serde(default)]
-    pub(in crate::config) query_params: Vec<Spanned<RawCondition>>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub(in crate::config) struct RawPath {
-    #[serde(rename = "type")]
-    pub(in crate::config) kind: Option<Spanned<String>>,
-    pub(in crate::config) value: Option<String>,
-}
-
-/// Of a header field or a query parameter.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub(in crate::config) struct RawCondition {
-    #[serde(rename = "type")]
-    pub(in crate::config) kind: Option<Spanned<String>>,
-    pub(in crate::config) name: String,
-    #[serde(default)]
-    pub(in crate::config) value: String,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub(in crate::config) struct RawRuleTimeouts {
-    pub(in crate::config) request: Option<Spanned<String>>,
-    pub(in crate::config) backend_request: Option<Spanned<String>>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub(in crate::config) struct RawBackendRef {
-    pub(in crate::config) name: String,
-    pub(in crate::config) weight: Option<u32>,
-}
-
-/// A filter: its type, and the field of that type.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub(in crate::config) struct RawFilter {
-    #[serde(rename = "type")]
-    pub(in crate::config) kind: Spanned<String>,
-    pub(in crate::config) request_header_modifier: Option<Spanned<RawHeaderModifier>>,
-    pub(in crate::config) response_header_modifier: Option<Spanned<RawHeaderModifier>>,
-    #[serde(rename = "urlRewrite")]
-    pub(in crate::config) url_rewrite: Option<Spanned<RawUrlRewrite>>,
-    pub(in crate::config) request_redirect: Option<Spanned<RawRequestRedirect>>,
-    pub(in crate::config) direct_response: Option<Spanned<RawDirectResponse>>,
-    request_mirror: Later,
+text! {
+    /// What a route is for.
+    RouteKind: { "enum": ["HTTPRoute", "TCPRoute"] }
+    /// How a path is compared.
+    PathType: { "enum": ["Exact", "PathPrefix", "RegularExpression"] }
+    /// How a value is compared; Present, whatever it is, is for header fields only.
+    ConditionType: { "enum": ["Exact", "Present", "RegularExpression"] }
+    /// What a filter does.
+    FilterType: {
+        "enum": ["RequestHeaderModifier", "ResponseHeaderModifier", "URLRewrite", "RequestRedirect", "DirectResponse"]
+    }
+    /// What is replaced in a path.
+    NewPathType: { "enum": ["ReplaceFullPath", "ReplacePrefixMatch"] }
 }
 
 impl RawFilter {
@@ -118,56 +193,4 @@ impl RawFilter {
             ("requestMirror", place(self.request_mirror.as_ref())),
         ]
     }
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub(in crate::config) struct RawHeaderModifier {
-    #[serde(default)]
-    pub(in crate::config) set: Vec<RawHeader>,
-    #[serde(default)]
-    pub(in crate::config) add: Vec<RawHeader>,
-    #[serde(default)]
-    pub(in crate::config) remove: Vec<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(in crate::config) struct RawHeader {
-    pub(in crate::config) name: String,
-    pub(in crate::config) value: String,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub(in crate::config) struct RawUrlRewrite {
-    pub(in crate::config) hostname: Option<String>,
-    pub(in crate::config) path: Option<Spanned<RawNewPath>>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub(in crate::config) struct RawNewPath {
-    #[serde(rename = "type")]
-    pub(in crate::config) kind: Spanned<String>,
-    pub(in crate::config) replace_full_path: Option<String>,
-    pub(in crate::config) replace_prefix_match: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub(in crate::config) struct RawRequestRedirect {
-    pub(in crate::config) scheme: Option<String>,
-    pub(in crate::config) hostname: Option<String>,
-    pub(in crate::config) port: Option<u16>,
-    pub(in crate::config) path: Option<Spanned<RawNewPath>>,
-    pub(in crate::config) status_code: Option<u16>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub(in crate::config) struct RawDirectResponse {
-    pub(in crate::config) status_code: u16,
-    pub(in crate::config) body: Option<String>,
-    pub(in crate::config) content_type: Option<String>,
 }
