@@ -1,10 +1,13 @@
 //! Around the data plane: its configuration (text -> model -> snapshot) and what an operator sees of it.
 //!
 //! * [`config`]: YAML to a [`Snapshot`](weirgate_dataplane::snapshot::Snapshot). The data plane never reads YAML.
+//! * [`discovery`]: endpoints from the DNS and from watched files.
 //! * [`explain`]: what becomes of a request, with each rule's reason.
+//! * [`metrics`]: what Prometheus reads.
 //! * [`stat`]: the counters that a running data plane publishes, as a table or JSON.
 
 pub mod config;
 pub mod discovery;
 pub mod explain;
+pub mod metrics;
 pub mod stat;

@@ -17,8 +17,9 @@ const SPLIT: [(&str, &str, &str, &str); 7] = [
 /// What a label of the last of them may be; `http_requests` is no class.
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
-/// Cells whose names have no base unit: how the metric is called, and what a unit of it is.
-const UNITS: [(&str, &str, f64); 3] = [
+/// Cells whose names have no base unit, or mean something else elsewhere: how the metric is called, and what one of the cell's units is.
+const RENAMED: [(&str, &str, f64); 4] = [
+    ("http_requests", "http_request_heads", 1.0), // an exchange is counted when it has ended
     ("turn_us_max", "turn_max_seconds", 1e-6),
     ("turn_started_ns", "turn_started_seconds", 1e-9),
     ("link_mbps", "link_speed_bytes", 1e6 / 8.0), // a second; as node_network_speed_bytes
@@ -49,7 +50,7 @@ fn add(column: &ColumnValues, all: &mut BTreeMap<String, Family>) {
         let (name, help, value) = if let Some((name, label, word, help)) = split(&cell.name) {
             labels.push((label, word.to_owned()));
             (name, help, Value::Whole(cell.value))
-        } else if let Some((_, name, unit)) = UNITS.iter().find(|(cell_name, ..)| cell.name == *cell_name) {
+        } else if let Some((_, name, unit)) = RENAMED.iter().find(|(cell_name, ..)| cell.name == *cell_name) {
             (*name, cell.help.as_str(), Value::Real(cell.value as f64 * unit))
         } else {
             (cell.name.as_str(), cell.help.as_str(), Value::Whole(cell.value))

@@ -92,7 +92,7 @@ impl Family {
 const DROPPED: &str = "weirgate_metrics_series_dropped";
 const DROPPED_HELP: &str = "Series that are left out, because there are more than observability.metrics.maxSeries.";
 
-/// Leaves out what is beyond `max` series, the last families' first, and says how many. A histogram stays whole or goes whole.
+/// Leaves out what does not fit into `max` series, and says how many those are. A histogram stays whole or goes whole.
 pub(super) fn bound(families: &mut Vec<Family>, max: usize) {
     let mut room = max.saturating_sub(1); // this one's own
     let mut dropped = 0;

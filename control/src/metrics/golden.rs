@@ -57,13 +57,9 @@ fn place(of: &Of, wanted: &[Label]) -> (usize, Labels) {
         Of::Listener { listener } => (0, vec![(Label::Listener, "listener", listener.clone())]),
         Of::Route { route } => (1, vec![(Label::Route, "route", route.clone())]),
         Of::Backend { backend } => (2, vec![(Label::Backend, "backend", backend.clone())]),
-        Of::Endpoint { backend, address } => (
-            3,
-            vec![
-                (Label::Backend, "backend", backend.clone()),
-                (Label::Endpoint, "endpoint", address.to_string()),
-            ],
-        ),
+        Of::Endpoint { backend, address } => {
+            (3, vec![(Label::Backend, "backend", backend.clone()), (Label::Endpoint, "endpoint", address.to_string())])
+        }
     };
     let labels = labels.into_iter().filter(|(label, ..)| wanted.contains(label));
     (group, labels.map(|(_, name, value)| (name, value)).collect())

@@ -76,8 +76,11 @@ pub(super) fn of(input: &Input) -> Vec<Family> {
         gauge("weirgate_build_info", "What runs; always 1.").with(info, Value::Whole(1)),
         gauge("weirgate_start_time_seconds", "When the daemon started, since 1970.").maybe(Some(started.as_secs_f64())),
         gauge("weirgate_config_revision", "The revision of the configuration that is in force.").only(*revision),
-        gauge("weirgate_config_last_apply_success_timestamp_seconds", "When a revision was last put in force, since 1970.")
-            .maybe(seconds(applied)),
+        gauge(
+            "weirgate_config_last_apply_success_timestamp_seconds",
+            "When a revision was last put in force, since 1970.",
+        )
+        .maybe(seconds(applied)),
         gauge("weirgate_config_last_apply_failure_timestamp_seconds", "When a revision was last refused, since 1970.")
             .maybe(seconds(refused)),
         counter("weirgate_config_applies", "Revisions put in force or refused, since the daemon started.")
@@ -122,7 +125,8 @@ fn backends(input: &Input) -> Vec<Family> {
         *active += endpoint.active;
         *connections += endpoint.connections;
     }
-    let mut health = Family::gauge("weirgate_backend_endpoints", "Endpoints of a backend, by whether they get requests.");
+    let mut health =
+        Family::gauge("weirgate_backend_endpoints", "Endpoints of a backend, by whether they get requests.");
     let mut active = Family::gauge("weirgate_backend_active_requests", "Requests that a backend has now.");
     let mut open = Family::gauge("weirgate_backend_connections", "Connections to a backend, kept ones included.");
     for (backend, [well, ill, requests, connections]) in counts {
@@ -143,8 +147,7 @@ fn endpoints(input: &Input) -> Vec<Family> {
     let mut active = Family::gauge("weirgate_endpoint_active_requests", "Requests that an endpoint has now.");
     let mut open = Family::gauge("weirgate_endpoint_connections", "Connections to an endpoint, kept ones included.");
     for endpoint in &input.endpoints {
-        let labels: Labels =
-            vec![("backend", endpoint.backend.clone()), ("endpoint", endpoint.address.to_string())];
+        let labels: Labels = vec![("backend", endpoint.backend.clone()), ("endpoint", endpoint.address.to_string())];
         healthy.series.push((labels.clone(), Value::Whole(endpoint.healthy.into())));
         active.series.push((labels.clone(), Value::Whole(endpoint.active)));
         open.series.push((labels, Value::Whole(endpoint.connections)));
