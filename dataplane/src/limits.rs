@@ -365,5 +365,20 @@ const _: () = {
 /// Bytes of the path that a health check asks for.
 pub const HEALTH_PATH_MAX: usize = 512;
 
+/// Meters of one worker: listeners, routes, backends and endpoints that have had an exchange. A report of all of them is some three megabytes.
+pub const METERS_MAX: usize = 16_384;
+
+/// Commands of the link that wait for a worker.
+pub const DESK_COMMANDS_MAX: usize = 64;
+/// Replies of a worker that wait for the link: to each command, and what is let go of.
+pub const DESK_REPLIES_MAX: usize = 256;
+const _: () = assert!(DESK_REPLIES_MAX > 2 * DESK_COMMANDS_MAX);
+/// Exchanges that somebody watches and that wait to be told.
+pub const TAPPED_MAX: usize = 4_096;
+/// Bytes of each of a request's method, host and path that are told.
+pub const TAP_TEXT_MAX: usize = 256;
+/// Peers that may be connected to the link.
+pub const LINK_PEERS_MAX: usize = 16;
+
 /// Bytes of one message over the link: a snapshot of 100,000 routes has some thirty million.
 pub const LINK_MESSAGE_MAX: usize = 256 << 20;

@@ -7,7 +7,7 @@ use crate::{
     limits::{FRAME_ROOM, MTU_MIN},
     outbox::Outbox,
     port::Frame,
-    tcp::{ConnectionId, ConnectionOptions, Event, Listen, Tcp},
+    tcp::{ConnectionId, ConnectionOptions, Event, Listen, ListenerId, Tcp},
     time::Instant,
 };
 use serde::{Deserialize, Serialize};
@@ -67,6 +67,15 @@ impl Services {
     /// These services.
     pub fn new(listeners: Vec<ServiceListener>) -> Self {
         Self { listeners, ..Self::default() }
+    }
+
+    /// Connections that come there from now on are served so.
+    pub(crate) fn serve(&mut self, listener: ListenerId, service: Service) {
+        let place = listener.index();
+        if place >= self.served.len() {
+            self.served.resize(place + 1, None);
+        }
+        self.served[place] = Some(service);
     }
 
     fn client(&mut self, id: ConnectionId) -> Option<&mut Client> {
@@ -213,15 +222,11 @@ static PATTERN: [u8; PERIOD + CHUNK] = {
 
 impl Application for Services {
     fn start(&mut self, tcp: &mut Tcp) {
-        for listener in &self.listeners {
+        for listener in std::mem::take(&mut self.listeners) {
             let ports = listener.port..=listener.port;
             let listen = Listen { address: listener.address, ports, options: ConnectionOptions::default() };
             let id = tcp.listen(listen).expect("the snapshot was checked");
-            let place = id.index();
-            if place >= self.served.len() {
-                self.served.resize(place + 1, None);
-            }
-            self.served[place] = Some(listener.service);
+            self.serve(id, listener.service);
         }
     }
 

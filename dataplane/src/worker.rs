@@ -14,6 +14,7 @@ use crate::{
     application::Application,
     counters::{Counter, Counters, Gauge},
     drops::Drop,
+    exchange::{Gateway, Update},
     limits::{NOTICES_MAX, TURN_STALL},
     net::{ErrorMessage, Net, Notice, Output, PortIndex, Topology, protocol},
     outbox::Outbox,
@@ -83,6 +84,13 @@ impl<P: Port> Worker<P> {
     pub fn new(ports: Vec<P>, mut options: WorkerOptions) -> Self {
         let services = Services::new(std::mem::take(&mut options.services));
         Self::with(ports, options, services)
+    }
+}
+
+impl<P: Port> Worker<P, Gateway> {
+    /// Serves the next snapshot from now on; between two turns.
+    pub fn update(&mut self, now: Instant, update: Update) {
+        self.application.update(now, update, &mut self.tcp, &mut self.out);
     }
 }
 

@@ -58,14 +58,15 @@ impl Gateway {
         };
         exchange.persists &= exchange.request_done || is_short && !exchange.awaits_continue;
         exchange.persists &= !self.legs[client].peer_closed;
-        exchange.persists &= !self.http[usize::from(exchange.listener)].is_old(io.now, self.legs[client].began);
+        exchange.persists &= !self.listeners.edition(exchange.edition).is_old(io.now, self.legs[client].began);
+        exchange.persists &= !self.drains && !self.listeners.is_retired(self.legs[client].listener);
         // What is still read is bounded by its own time.
         (exchange.request_at, exchange.backend_at) = (Instant::NEVER, Instant::NEVER);
         (exchange.discards, exchange.ended) = (true, ended);
         (exchange.begun, exchange.response_done, exchange.status) = (true, true, words.status);
         exchange.response_bytes = words.body.len() as u64;
         let (version, is_head, persists) = (exchange.version, exchange.asked == Asked::Head, exchange.persists);
-        let name = self.http[usize::from(exchange.listener)].name();
+        let name = self.listeners.edition(exchange.edition).name();
         let mut staged = std::mem::take(&mut self.staged);
         let date = self.date.get(io.now);
         match write(&mut staged.sink(io.out), &words, version, is_head, persists, name, date) {

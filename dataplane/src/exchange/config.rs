@@ -1,16 +1,18 @@
 //! A snapshot's listeners and backends, compiled for one worker.
 
+use super::meters::RouteKey;
 use crate::{
     filters::Filters,
     http::{Side, forward, h1::Limits, normalize},
     net::Cidr,
-    route::{self, Backend as Share, BackendIndex, RuleIndex, Table},
-    snapshot::{BackendNames, HashOn, HttpListener, HttpTimeouts, ProxyProtocol, TcpListener},
+    route::{self, Backend as Share, BackendIndex, Numbers, RuleIndex, Table},
+    snapshot::{HashOn, HttpListener, HttpTimeouts, ProxyProtocol, TcpListener},
     time::{Duration, Instant},
 };
-use std::{hash::Hasher, net::IpAddr};
+use std::{hash::Hasher, net::IpAddr, sync::Arc};
 
-/// An HTTP listener.
+/// An HTTP listener. Clones share what does not change.
+#[derive(Clone)]
 pub(super) struct Http {
     pub(super) port: u16,
     pub(super) proxy: Option<ProxyProtocol>,
@@ -24,16 +26,18 @@ pub(super) struct Http {
     pub(super) timeouts: Timeouts,
     pub(super) table: Table,
     /// By [`route::RuleIndex`].
-    pub(super) rules: Vec<Rule>,
+    pub(super) rules: Arc<[Rule]>,
 }
 
 /// What happens to a rule's requests.
 pub(super) struct Rule {
+    pub(super) route: RouteKey,
     pub(super) filters: Filters,
     pub(super) request: Option<Duration>,
     pub(super) backend_request: Option<Duration>,
 }
 
+#[derive(Clone)]
 pub(super) struct Timeouts {
     pub(super) request_headers: Duration,
     pub(super) request_body: Duration,
@@ -43,18 +47,29 @@ pub(super) struct Timeouts {
 }
 
 impl Http {
-    /// # Panics
-    /// When the snapshot was not checked.
-    pub(super) fn compile(listener: &HttpListener, backends: &BackendNames<'_>) -> Self {
+    /// `before` is an earlier version of it, if there is one.
+    ///
+    /// # Errors
+    /// What is wrong with its rules.
+    pub(super) fn compile(
+        listener: &HttpListener,
+        _before: Option<&Self>,
+        numbers: &Numbers<'_>,
+        keys: &mut dyn FnMut(&str) -> RouteKey,
+    ) -> Result<Self, String> {
         let options = &listener.options;
         let HttpTimeouts { request_headers_ms, request_body_ms, stream_idle_ms, connection_idle_ms, connection_age_ms } =
             options.timeouts;
-        let rules = listener.rules.routes.iter().flat_map(|route| &route.rules).map(|rule| Rule {
-            filters: Filters::compile(&rule.filters).expect("the snapshot was checked"),
-            request: rule.timeouts.request_ms.map(Duration::from_ms),
-            backend_request: rule.timeouts.backend_request_ms.map(Duration::from_ms),
-        });
-        Self {
+        let table = route::compile(listener.rules.clone(), numbers)
+            .map_err(|faults| faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))?;
+        let mut rules = Vec::new();
+        for route in &listener.rules.routes {
+            let key = keys(&route.name);
+            for (n, rule) in route.rules.iter().enumerate() {
+                rules.push(Rule::compile(rule, key).map_err(|e| format!("route {:?}, rule {n}: {e}", route.name))?);
+            }
+        }
+        Ok(Self {
             port: listener.port,
             proxy: listener.proxy_protocol.clone(),
             limits: options.limits(),
@@ -71,10 +86,9 @@ impl Http {
                 connection_idle: Duration::from_ms(connection_idle_ms),
                 connection_age: connection_age_ms.map(Duration::from_ms),
             },
-            rules: rules.collect(),
-            table: route::compile(listener.rules.clone(), &|name| backends.number(name))
-                .expect("the snapshot was checked"),
-        }
+            rules: rules.into(),
+            table,
+        })
     }
 
     pub(super) fn forward(&self) -> forward::Options<'_> {
@@ -104,7 +118,23 @@ impl Http {
     }
 }
 
+impl Rule {
+    fn compile(rule: &route::Rule, route: RouteKey) -> Result<Self, String> {
+        let filters = Filters::compile(&rule.filters).map_err(|e| e.to_string())?;
+        if filters.answer.is_some() && !rule.backends.is_empty() {
+            return Err("answers by itself and has backends".into());
+        }
+        Ok(Self {
+            route,
+            filters,
+            request: rule.timeouts.request_ms.map(Duration::from_ms),
+            backend_request: rule.timeouts.backend_request_ms.map(Duration::from_ms),
+        })
+    }
+}
+
 /// A listener whose bytes are passed on.
+#[derive(Clone)]
 pub(super) struct Raw {
     pub(super) proxy: Option<ProxyProtocol>,
     pub(super) idle: Duration,
@@ -112,13 +142,17 @@ pub(super) struct Raw {
 }
 
 impl Raw {
-    pub(super) fn compile(listener: &TcpListener, backends: &BackendNames<'_>) -> Self {
-        let number = |share: &Share| backends.number(&share.backend).expect("the snapshot was checked");
-        Self {
+    /// # Errors
+    /// A backend that there is not.
+    pub(super) fn compile(listener: &TcpListener, numbers: &Numbers<'_>) -> Result<Self, String> {
+        let missing = |name: &String| format!("there is no backend {name:?}");
+        let share =
+            |Share { backend, weight }: &Share| Ok((numbers(backend).ok_or_else(|| missing(backend))?, *weight));
+        Ok(Self {
             proxy: listener.proxy_protocol.clone(),
             idle: Duration::from_ms(listener.idle_ms),
-            shares: listener.backends.iter().map(|share| (number(share), share.weight)).collect(),
-        }
+            shares: listener.backends.iter().map(share).collect::<Result<_, String>>()?,
+        })
     }
 
     /// A backend by weight.

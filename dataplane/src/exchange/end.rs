@@ -3,6 +3,7 @@
 use super::{
     Gateway,
     leg::{Io, Role},
+    meters::Metered,
     record::{Ended, Record},
 };
 use crate::{
@@ -34,13 +35,13 @@ impl Gateway {
     fn finish(&mut self, io: &mut Io<'_>, x: u32) {
         self.detach(io, x, true);
         let exchange = &self.exchanges[x as usize];
-        let (client, persists, listener) = (exchange.client as usize, exchange.persists, exchange.listener);
+        let (client, persists) = (exchange.client as usize, exchange.persists);
         let ended = exchange.ended;
         self.close_exchange(io, x, ended);
         if !persists || self.legs[client].role != Role::Client {
             return self.leave(io, client);
         }
-        let idle = self.http[usize::from(listener)].timeouts.connection_idle;
+        let idle = self.listeners.http(self.legs[client].listener).timeouts.connection_idle;
         let leg = &mut self.legs[client];
         leg.content = None;
         leg.deadline = io.now + idle;
@@ -58,7 +59,7 @@ impl Gateway {
         let Some(j) = exchange.upstream.take() else { return };
         let j = j as usize;
         let done = whole && exchange.request_done && exchange.response_done && !exchange.is_tunnel;
-        let has_proxy_header = at.is_some_and(|at| self.upstreams.proxy(at.backend).is_some());
+        let has_proxy_header = at.is_some_and(|at| self.upstreams.proxy(at.group).is_some());
         let leg = &mut self.legs[j];
         let (Role::Upstream(member), Some(id)) = (leg.role, leg.id) else { return };
         leg.exchange = None;
@@ -116,6 +117,10 @@ impl Gateway {
     /// One record, one count, and the place is free.
     fn close_exchange(&mut self, io: &mut Io<'_>, x: u32, ended: Ended) {
         io.out.counters.count_exchange(ended);
+        if self.tap.is_some() {
+            self.tap_ended(io.now, x, ended);
+        }
+        self.meter(io.now, x);
         let exchange = &mut self.exchanges[x as usize];
         let leg = &mut self.legs[exchange.client as usize];
         leg.exchange = None;
@@ -125,9 +130,9 @@ impl Gateway {
             }
             self.records.push_back(Record {
                 client: leg.address,
-                listener: exchange.listener,
+                listener: leg.listener,
                 rule: exchange.rule,
-                backend: exchange.last.map(|at| at.backend),
+                backend: exchange.last.map(|at| self.upstreams.backend(at)),
                 endpoint: exchange.last.map(|at| self.upstreams.address(at)),
                 status: exchange.status,
                 ended,
@@ -140,10 +145,28 @@ impl Gateway {
                 total: io.now.since(exchange.began),
             });
         }
+        if let Some(at) = exchange.last.take() {
+            self.upstreams.forget(at);
+        }
+        self.listeners.unpin(exchange.edition);
         let head = &mut self.heads[x as usize].0;
         head.clear();
         head.shrink_to(HTTP_WRITTEN_KEPT);
         self.free.push(x);
+    }
+
+    /// Counts one that is over.
+    #[inline]
+    fn meter(&mut self, now: Instant, x: u32) {
+        let exchange = &self.exchanges[x as usize];
+        let total = now.since(exchange.began);
+        let it = Metered::new(exchange.status, total, exchange.request_bytes, exchange.response_bytes);
+        let room = &mut self.room;
+        self.listeners.count(self.legs[exchange.client as usize].listener, it, room);
+        self.route_meters.count(exchange.route, it, room);
+        if let Some(at) = exchange.last {
+            self.upstreams.count(at, it, room);
+        }
     }
 
     /// The client has its last answer. rfc9112 9.6: our side closes first, and what it still sends is read for a while, for a reset could
@@ -167,8 +190,12 @@ impl Gateway {
     /// How long a client that has its last answer may take: to read it as long as for any answer, and once it is out of our hands not long.
     pub(super) fn lingers(&mut self, io: &Io<'_>, i: usize) {
         let leg = &mut self.legs[i];
-        let listener = usize::from(leg.listener);
-        let idle = if leg.is_raw { self.raw[listener].idle } else { self.http[listener].timeouts.stream_idle };
+        let listeners = &self.listeners;
+        let idle = if leg.is_raw {
+            listeners.raw(leg.listener).idle
+        } else {
+            listeners.http(leg.listener).timeouts.stream_idle
+        };
         leg.deadline = io.now + if leg.output.is_empty() { LINGER } else { idle };
         self.arm(i);
     }
@@ -188,18 +215,16 @@ impl Gateway {
         let leg = &self.legs[i];
         let Some(x) = leg.exchange.filter(|_| leg.role == Role::Client) else { return leg.deadline };
         let exchange = &self.exchanges[x as usize];
-        let listener = usize::from(exchange.listener);
-        let idle = if exchange.is_raw { self.raw[listener].idle } else { self.http[listener].timeouts.stream_idle };
         [exchange.request_at, exchange.backend_at, exchange.connect_at, exchange.body_at]
             .into_iter()
-            .fold(exchange.moved_at + idle, Instant::min)
+            .fold(exchange.moved_at + exchange.idle, Instant::min)
     }
 
     /// A head has begun to come, and is not whole.
     pub(super) fn head_began(&mut self, i: usize, io: &Io<'_>) {
         let leg = &mut self.legs[i];
         if leg.role == Role::Client && leg.exchange.is_none() && !leg.is_raw && leg.has_begun_head() {
-            leg.deadline = leg.deadline.min(io.now + self.http[usize::from(leg.listener)].timeouts.request_headers);
+            leg.deadline = leg.deadline.min(io.now + self.listeners.http(leg.listener).timeouts.request_headers);
             self.arm(i);
         }
     }
@@ -229,7 +254,7 @@ impl Gateway {
             // Whoever is behind us is not to blame that nothing comes; but we are not waiting for the client while its content has no room, nor
             // while it waits for a word.
             if self.client_is_held(x) || self.exchanges[x as usize].awaits_continue {
-                let again = self.http[usize::from(self.exchanges[x as usize].listener)].timeouts.request_body;
+                let again = self.listeners.edition(self.exchanges[x as usize].edition).timeouts.request_body;
                 self.exchanges[x as usize].body_at = io.now + again;
             } else {
                 // rfc9110 15.5.9 (SHOULD): the connection ends with it.

@@ -9,10 +9,11 @@
 use super::{
     Exchange, Kept,
     config::Http,
+    listeners::Edition,
+    meters::RouteKey,
     request::{self, describe},
     response,
 };
-use crate::snapshot::BackendNames;
 use crate::{
     http::{
         Refusal, Request, Response, Side, Spans, Version,
@@ -293,6 +294,10 @@ fn check_hop(side: Side, said: &Message, heard: &Message) {
     }
 }
 
+fn new_exchange() -> Exchange {
+    Exchange::new(Instant::ZERO, 0, Edition::NONE, crate::time::Duration::ZERO)
+}
+
 /// Listeners that differ in everything that can be said about how they forward.
 static LISTENERS: LazyLock<[Http; 4]> = LazyLock::new(|| {
     let options = [
@@ -306,7 +311,7 @@ static LISTENERS: LazyLock<[Http; 4]> = LazyLock::new(|| {
         let text = format!(
             r#"{{"name": "a", "port": 80, "options": {options}, "rules": {{"routes": [{{"name": "r", "rules": [{{}}]}}]}}}}"#
         );
-        Http::compile(&serde_json::from_str(&text).expect("a listener"), &BackendNames::of(&[]))
+        Http::compile(&serde_json::from_str(&text).expect("a listener"), None, &|_| None, &mut |_| RouteKey::NONE).expect("sound rules")
     })
 });
 
@@ -335,7 +340,7 @@ pub fn http_request(data: &[u8]) {
             let again = normalizer.path(http.normalize, &path).expect("it is normal");
             assert_eq!((again.bytes, again.redirect), (&path[..], false), "once is enough");
         }
-        let mut exchange = Exchange::new(Instant::ZERO, 0, 0);
+        let mut exchange = new_exchange();
         exchange.rule = Some(RuleIndex(0));
         describe(&mut exchange, request, framing);
         let host = if request.host().is_empty() { (NO_HOST, None) } else { (request.host(), request.port()) };
@@ -365,7 +370,7 @@ pub fn http_response(data: &[u8]) {
     let http = &LISTENERS[usize::from(setup.flags & 3)];
     let mut relay = Relay::default();
     let mut asked = asked(setup.acts).into_iter();
-    let mut exchange = Exchange::new(Instant::ZERO, 0, 0);
+    let mut exchange = new_exchange();
     let mut is_new = true;
     let _ = listen(Receiver::new(Side::Client, setup.limits), Side::Client, setup.acts, bytes, |heard, spans| {
         let Heard::Head(head, framing) = heard else {
@@ -377,7 +382,7 @@ pub fn http_response(data: &[u8]) {
         if std::mem::take(&mut is_new) {
             let asked = asked.next().expect("as many as the receiver expects");
             let persists = setup.flags & 8 != 0 && !matches!(asked, Asked::Connect | Asked::Upgrade);
-            exchange = Exchange { version, asked, persists, ..Exchange::new(Instant::ZERO, 0, 0) };
+            exchange = Exchange { version, asked, persists, ..new_exchange() };
         }
         let response = spans.response(head);
         let is_final = response.status() >= 200 || response.status() == 101;

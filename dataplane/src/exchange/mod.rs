@@ -19,8 +19,11 @@
 //! | connecting, sending, the answer's head | `response` |
 //! | what we answer ourselves | `answer` |
 //! | ends, timeouts, records | `end`, `record` |
+//! | what exchanges came to; who watches them; names for both | `meters`, `tap`, `report` |
 //! | endpoints, and connections to them | `upstreams` |
+//! | where we listen, and the editions of how we speak there | `listeners` |
 //! | the snapshot, compiled | `config` |
+//! | from one snapshot to the next: planned outside, taken over between turns | `plan`, `update` |
 //!
 //! **Backpressure.** Nothing is read from a leg while the other has no room: what came stays in its frames, unconsumed, and the peer's window
 //! closes. **Nothing recurses**: reading a client's leg is a loop, and what ends an exchange only marks; so hundreds of pipelined requests that
@@ -32,13 +35,22 @@ mod end;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 mod leg;
+mod listeners;
+mod meters;
+mod plan;
 mod read;
 mod record;
+mod report;
 mod request;
 mod response;
+mod tap;
+mod update;
 mod upstreams;
 
+pub use meters::MeterReport;
+pub use plan::{Planner, Update};
 pub use record::{Ended, Record};
+pub use tap::{Tapped, Tapping};
 pub use upstreams::Home;
 
 use crate::{
@@ -59,33 +71,30 @@ use crate::{
     proxy_protocol::ProxyRefusal,
     route::RuleIndex,
     services::Services,
-    snapshot::{BackendNames, Snapshot},
-    tcp::{ConnectionId, ConnectionOptions, End, Event, Listen, ListenerId, Tcp, wheel::Wheel},
+    snapshot::Snapshot,
+    tcp::{ConnectionId, End, Event, Tcp, wheel::Wheel},
     time::{Duration, Instant},
 };
 use answer::DateLine;
 use leg::{Io, Kept, Leg, Role, Staged};
+use listeners::{Edition, Listeners, Serves};
+use meters::{Room, RouteKey, RouteMeters};
+use plan::Step;
 use std::collections::VecDeque;
 use std::net::IpAddr;
+use tap::Tap;
 use upstreams::{At, Upstreams};
-
-/// What a listener is for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Served {
-    Service,
-    Http(u16),
-    Raw(u16),
-}
 
 /// Everything above TCP in a worker.
 pub struct Gateway {
     services: Services,
-    http: Vec<config::Http>,
-    raw: Vec<config::Raw>,
-    /// Where to listen, in the order in which the listeners stand in the snapshot.
-    places: Vec<(Option<IpAddr>, u16, Served)>,
-    /// By [`ListenerId`].
-    served: Vec<Option<Served>>,
+    listeners: Listeners,
+    /// Steps of the first update that have to wait for TCP.
+    unstarted: Vec<Step>,
+    /// The snapshot that is served.
+    revision: u64,
+    /// Clients are sent elsewhere with their answers.
+    drains: bool,
 
     /// By the connection's place.
     legs: Vec<Leg>,
@@ -113,6 +122,11 @@ pub struct Gateway {
 
     records: VecDeque<Record>,
     keeps_records: bool,
+    route_meters: RouteMeters,
+    room: Room,
+    tap: Option<Box<Tap>>,
+    /// Exchanges that somebody watches and that were too many.
+    missed: u64,
 }
 
 /// A request and its answer, or a connection that is passed on.
@@ -127,8 +141,12 @@ struct Exchange {
     is_raw: bool,
     /// Its bytes are not HTTP, or no longer.
     is_tunnel: bool,
-    listener: u16,
+    /// How its listener spoke when it began.
+    edition: Edition,
+    /// For how long nothing may move.
+    idle: Duration,
     rule: Option<RuleIndex>,
+    route: RouteKey,
     hash: Option<u64>,
     attempts: u8,
     /// On a connection that was kept.
@@ -196,22 +214,31 @@ impl Gateway {
     /// # Panics
     /// When the snapshot was not checked.
     pub fn new(snapshot: &Snapshot, options: GatewayOptions) -> Self {
-        let services = snapshot.services.iter().map(|s| (s.address, s.port, Served::Service));
-        let http = (0..).zip(&snapshot.http).map(|(n, l)| (l.address, l.port, Served::Http(n)));
-        let raw = (0..).zip(&snapshot.tcp).map(|(n, l)| (l.address, l.port, Served::Raw(n)));
-        let places = services.chain(http).chain(raw).collect();
-        let names = BackendNames::of(&snapshot.backends);
+        let update = Planner::default().plan(snapshot.clone()).expect("the snapshot was checked");
+        Self::planned(update, options)
+    }
+
+    /// What the first update of a planner says.
+    pub fn planned(update: Update, options: GatewayOptions) -> Self {
+        let mut upstreams = Upstreams::new(options.home, options.seed);
+        let (mut unstarted, mut room) = (Vec::new(), Room::default());
+        for step in update.steps {
+            match step {
+                Step::Backend(plan) => upstreams.put(*plan, &mut room),
+                step => unstarted.push(step),
+            }
+        }
         Self {
-            services: Services::new(snapshot.services.clone()),
-            http: snapshot.http.iter().map(|listener| config::Http::compile(listener, &names)).collect(),
-            raw: snapshot.tcp.iter().map(|listener| config::Raw::compile(listener, &names)).collect(),
-            places,
-            served: Vec::new(),
+            services: Services::default(),
+            listeners: Listeners::default(),
+            unstarted,
+            revision: update.revision,
+            drains: false,
             legs: Vec::new(),
             exchanges: Vec::new(),
             heads: Vec::new(),
             free: Vec::new(),
-            upstreams: Upstreams::new(&snapshot.backends, options.home, options.seed),
+            upstreams,
             wheel: Wheel::new(options.connections_max, Instant::ZERO),
             held: 0,
             partial_bytes: 0,
@@ -224,6 +251,10 @@ impl Gateway {
             date: DateLine::default(),
             records: VecDeque::new(),
             keeps_records: options.keeps_records,
+            route_meters: RouteMeters::default(),
+            room,
+            tap: None,
+            missed: 0,
         }
     }
 
@@ -262,32 +293,33 @@ impl Gateway {
     }
 
     /// A client has connected.
-    fn accept(&mut self, io: &mut Io<'_>, id: ConnectionId, served: Served) {
+    fn accept(&mut self, io: &mut Io<'_>, id: ConnectionId, listener: u16) {
         let Some((_, remote)) = io.tcp.ends(id) else { return };
         let i = self.place(id);
-        let (listener, proxy) = match served {
-            Served::Http(n) => (n, self.http[usize::from(n)].proxy.as_ref()),
-            Served::Raw(n) => (n, self.raw[usize::from(n)].proxy.as_ref()),
-            Served::Service => unreachable!("services have connections of their own"),
+        let is_raw = matches!(self.listeners.serves(listener), Serves::Raw(_));
+        let proxy = if is_raw {
+            self.listeners.raw(listener).proxy.as_ref()
+        } else {
+            self.listeners.http(listener).proxy.as_ref()
         };
         let is_proxy = proxy.is_some_and(|proxy| config::contains(&proxy.trusted, remote.ip()));
         let refused = proxy.is_some() && !is_proxy;
         let leg = &mut self.legs[i];
         leg.role = Role::Client;
         (leg.listener, leg.began) = (listener, io.now);
-        (leg.awaits_proxy, leg.is_raw) = (is_proxy, matches!(served, Served::Raw(_)));
+        (leg.awaits_proxy, leg.is_raw) = (is_proxy, is_raw);
+        self.listeners.enter(listener);
         if refused {
             io.out.counters.count_proxy_refusal(ProxyRefusal::Untrusted);
             return self.cut(io, i);
         }
         self.know_client(i, remote.ip(), remote.port());
-        let patience = match served {
-            Served::Http(n) => {
-                let http = &self.http[usize::from(n)];
-                self.legs[i].receiver = Receiver::new(Side::Server, http.limits);
-                http.timeouts.request_headers
-            }
-            _ => PROXY_PATIENCE,
+        let patience = if is_raw {
+            PROXY_PATIENCE
+        } else {
+            let http = self.listeners.http(listener);
+            self.legs[i].receiver = Receiver::new(Side::Server, http.limits);
+            http.timeouts.request_headers
         };
         self.legs[i].deadline = io.now + patience;
         self.arm(i);
@@ -299,7 +331,7 @@ impl Gateway {
     /// Who a client is: from its connection, or from a PROXY header.
     fn know_client(&mut self, i: usize, address: IpAddr, port: u16) {
         let leg = &mut self.legs[i];
-        let is_trusted = !leg.is_raw && self.http[usize::from(leg.listener)].trusts(address);
+        let is_trusted = !leg.is_raw && self.listeners.http(leg.listener).trusts(address);
         leg.client = Client::new(address, Scheme::Http, is_trusted);
         (leg.address, leg.port) = (address, port);
     }
@@ -339,6 +371,9 @@ impl Gateway {
         self.held -= leg.held();
         self.partial_bytes -= leg.partial.len();
         leg.clear(io.out);
+        if matches!(leg.role, Role::Client | Role::Leaving) {
+            self.listeners.leave(leg.listener, &mut self.room);
+        }
         self.wheel.disarm(i as u32);
         self.legs[i] = Leg::vacant();
     }
@@ -432,6 +467,9 @@ impl Gateway {
 
     #[inline]
     fn new_exchange(&mut self, exchange: Exchange) -> u32 {
+        if exchange.edition != Edition::NONE {
+            self.listeners.pin(exchange.edition);
+        }
         match self.free.pop() {
             Some(x) => {
                 self.exchanges[x as usize] = exchange;
@@ -448,7 +486,7 @@ impl Gateway {
 
 impl Exchange {
     #[inline]
-    fn new(now: Instant, client: usize, listener: u16) -> Self {
+    fn new(now: Instant, client: usize, edition: Edition, idle: Duration) -> Self {
         Self {
             client: client as u32,
             upstream: None,
@@ -456,8 +494,10 @@ impl Exchange {
             last: None,
             is_raw: false,
             is_tunnel: false,
-            listener,
+            edition,
+            idle,
             rule: None,
+            route: RouteKey::NONE,
             hash: None,
             attempts: 0,
             reused: false,
@@ -498,23 +538,23 @@ const PROXY_PATIENCE: Duration = Duration::from_secs(10);
 
 impl Application for Gateway {
     fn start(&mut self, tcp: &mut Tcp) {
-        self.services.start(tcp);
-        for &(address, port, served) in self.places.iter().filter(|(.., served)| *served != Served::Service) {
-            let listen = Listen { address, ports: port..=port, options: ConnectionOptions::default() };
-            let place = tcp.listen(listen).expect("the snapshot was checked").index();
-            if place >= self.served.len() {
-                self.served.resize(place + 1, None);
+        for step in std::mem::take(&mut self.unstarted) {
+            if let Step::Listen { key, at, serves } = step {
+                self.listen(tcp, key, at, serves);
             }
-            self.served[place] = Some(served);
         }
     }
 
     fn handle_event(&mut self, now: Instant, event: Event, tcp: &mut Tcp, out: &mut Outbox) {
         let id = match &event {
             Event::Accepted { id, listener } => {
-                return match self.served(*listener) {
-                    Some(served) => self.accept(&mut Io { now, tcp, out }, *id, served),
-                    None => self.services.handle_event(now, event, tcp, out),
+                return match self.listeners.accepting(*listener) {
+                    Some(of) if !matches!(self.listeners.serves(of), Serves::Service) => {
+                        self.accept(&mut Io { now, tcp, out }, *id, of);
+                    }
+                    Some(_) => self.services.handle_event(now, event, tcp, out),
+                    // Its listener went while it was being opened.
+                    None => tcp.abort(now, *id, out),
                 };
             }
             Event::Connected { id }
@@ -591,15 +631,10 @@ impl Application for Gateway {
     }
     fn stop(&mut self, out: &mut Outbox) {
         self.services.stop(out);
+        self.listeners.replaced.clear();
         for leg in &mut self.legs {
             leg.clear(out);
         }
         (self.held, self.partial_bytes) = (0, 0);
-    }
-}
-
-impl Gateway {
-    fn served(&self, listener: ListenerId) -> Option<Served> {
-        self.served.get(listener.index()).copied().flatten()
     }
 }

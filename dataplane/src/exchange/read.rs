@@ -373,7 +373,7 @@ impl Gateway {
         exchange.request_bytes += len as u64;
         exchange.moved_at = io.now;
         if exchange.body_at != Instant::NEVER && before / HTTP_BODY_STEP != exchange.request_bytes / HTTP_BODY_STEP {
-            exchange.body_at = io.now + self.http[usize::from(exchange.listener)].timeouts.request_body;
+            exchange.body_at = io.now + self.listeners.edition(exchange.edition).timeouts.request_body;
         }
     }
 
@@ -459,7 +459,7 @@ impl Gateway {
         let ended = match trailers {
             Some((bytes, from)) => {
                 let exchange = &self.exchanges[x as usize];
-                let http = &self.http[usize::from(exchange.listener)];
+                let http = self.listeners.edition(exchange.edition);
                 let fields = self.spans.trailers(bytes.get()).iter();
                 content.end(&mut sink, fields.filter(|(name, _)| http.passes_trailer(exchange.rule, name, from)))
             }
@@ -484,8 +484,10 @@ impl Gateway {
         let taken =
             frame.head().len().min(crate::limits::PROXY_HEADER_MAX + 1 - before.min(crate::limits::PROXY_HEADER_MAX));
         bytes.extend_from_slice(&frame.head()[..taken]);
-        let (is_raw, listener) = (leg.is_raw, usize::from(leg.listener));
-        let proxy = if is_raw { self.raw[listener].proxy.as_ref() } else { self.http[listener].proxy.as_ref() };
+        let (is_raw, listener) = (leg.is_raw, leg.listener);
+        let listeners = &self.listeners;
+        let proxy =
+            if is_raw { listeners.raw(listener).proxy.as_ref() } else { listeners.http(listener).proxy.as_ref() };
         match proxy_protocol::parse(&bytes, proxy.expect("it is expected").accept) {
             Ok(Parsed::Partial) if self.partial_bytes + bytes.len() > HTTP_PARTIAL_BYTES_MAX => {
                 self.refuse_proxy(io, i, frame, ProxyRefusal::Long);

@@ -19,14 +19,14 @@ use crate::{
         },
         head::{Form, Name, Scheme},
     },
-    route::{self, BackendIndex, PathFound},
+    route::{self, PathFound},
 };
 use std::sync::Arc;
 
 /// What becomes of a request.
 enum Verdict {
-    /// It goes on; its head is written.
-    Forward(BackendIndex),
+    /// It goes on to this group; its head is written.
+    Forward(u32),
     Refuse(Refusal),
     Answer(u16, Ended),
     /// To what [`Gateway::location`] holds.
@@ -79,11 +79,17 @@ impl Gateway {
             persists: false,
             version: Version::Http10,
             asked: if is_head { Asked::Head } else { Asked::Content },
-            ..Exchange::new(io.now, i, self.legs[i].listener)
+            ..self.exchange_of(io, i)
         };
         let x = self.new_exchange(exchange);
         self.legs[i].exchange = Some(x);
         x
+    }
+
+    /// A request that begins now is served as its listener speaks now, to its end.
+    fn exchange_of(&self, io: &Io<'_>, i: usize) -> Exchange {
+        let edition = self.listeners.current(self.legs[i].listener);
+        Exchange::new(io.now, i, edition, self.listeners.edition(edition).timeouts.stream_idle)
     }
 
     fn refuse(&mut self, io: &mut Io<'_>, x: u32, refusal: Refusal) {
@@ -109,13 +115,12 @@ impl Gateway {
 
     fn begin(&mut self, io: &mut Io<'_>, i: usize, bytes: &[u8], framing: Framing) {
         io.out.counters.count(Counter::HttpRequests);
-        let listener = self.legs[i].listener;
-        let x = self.new_exchange(Exchange::new(io.now, i, listener));
+        let x = self.new_exchange(self.exchange_of(io, i));
         self.legs[i].exchange = Some(x);
         let verdict = self.judge(i, x, bytes, framing);
         self.patience(io, x, framing);
         match verdict {
-            Verdict::Forward(backend) => self.dispatch(io, x, backend, false),
+            Verdict::Forward(group) => self.dispatch(io, x, group, false),
             Verdict::Refuse(refusal) => self.refuse(io, x, refusal),
             Verdict::Answer(status, ended) => self.answer(io, x, status, ended),
             Verdict::Redirect(status) => self.redirect(io, x, status),
@@ -127,7 +132,7 @@ impl Gateway {
     /// How long it may take.
     fn patience(&mut self, io: &Io<'_>, x: u32, framing: Framing) {
         let exchange = &mut self.exchanges[x as usize];
-        let http = &self.http[usize::from(exchange.listener)];
+        let http = self.listeners.edition(exchange.edition);
         if let Some(limit) = exchange.rule.and_then(|rule| http.rules[rule.0 as usize].request) {
             exchange.request_at = io.now + limit;
         }
@@ -139,7 +144,7 @@ impl Gateway {
     /// Looks at a head, and writes it as it goes on.
     fn judge(&mut self, i: usize, x: u32, bytes: &[u8], framing: Framing) -> Verdict {
         let (leg, exchange) = (&self.legs[i], &mut self.exchanges[x as usize]);
-        let http = &self.http[usize::from(leg.listener)];
+        let http = self.listeners.edition(exchange.edition);
         let admitted = admit(bytes, &mut self.spans, &leg.client, http.normalize, &mut self.normalizer);
         let request = self.spans.request(bytes);
         describe(exchange, request, framing);
@@ -147,6 +152,9 @@ impl Gateway {
             Ok(admitted) => admitted,
             Err(refusal) => return Verdict::Refuse(refusal),
         };
+        if let Some(tap) = &mut self.tap {
+            Self::tap_asked(tap, x, request, path.bytes);
+        }
         if forward::is_loop(request.fields, http.forward()) {
             // rfc5842 7.2.
             return Verdict::Answer(508, Ended::Loop);
@@ -171,7 +179,7 @@ impl Gateway {
             };
         }
         let Some(found) = http.table.find(&asked) else { return Verdict::Answer(404, Ended::NoRoute) };
-        exchange.rule = Some(found.rule);
+        (exchange.rule, exchange.route) = (Some(found.rule), http.rules[found.rule.0 as usize].route);
         let prefix = match found.path {
             PathFound::Prefix { len } => len,
             // A rule with both kinds of matches: all of an exact path is what was matched.
@@ -209,14 +217,15 @@ impl Gateway {
                 target = &self.path;
             }
         }
-        let on = self.upstreams.hash_on(backend);
+        let group = self.upstreams.group_of(backend);
+        let on = self.upstreams.hash_on(group);
         exchange.hash = on.map(|on| config::hash(on, leg.address, request.fields.iter()));
         let head = &mut self.heads[x as usize];
         head.0.clear();
         match write_head(head, exchange, http, &leg.client, request, framing, target, host, hops) {
             Ok(content) => {
                 exchange.content = Some(content);
-                Verdict::Forward(backend)
+                Verdict::Forward(group)
             }
             // What rules and we add may be too much for what may be sent.
             Err(_) => Verdict::Answer(431, Ended::Target),

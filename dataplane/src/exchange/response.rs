@@ -3,6 +3,7 @@
 use super::{
     Exchange, Gateway,
     leg::{Io, Kept, Leg, Role},
+    listeners::Edition,
     read::{Came, HeadBytes, Next, Refused},
     record::Ended,
 };
@@ -18,7 +19,6 @@ use crate::{
     },
     limits::{CONNECT_ATTEMPTS_MAX, HTTP_WITH_HEAD_MAX},
     proxy_protocol::{self, Addresses},
-    route::BackendIndex,
     snapshot::ProxyVersion,
     tcp::End,
     time::Instant,
@@ -35,16 +35,17 @@ impl Gateway {
             is_tunnel: true,
             persists: false,
             begun: true,
-            ..Exchange::new(io.now, i, listener)
+            ..Exchange::new(io.now, i, Edition::NONE, self.listeners.raw(listener).idle)
         };
         let x = self.new_exchange(exchange);
         self.legs[i].exchange = Some(x);
         let random = self.upstreams.random();
-        match self.raw[usize::from(listener)].backend(random) {
+        match self.listeners.raw(listener).backend(random) {
             Some(backend) => {
-                let hash = self.upstreams.hash_on(backend).map(|_| super::config::hash_address(address));
+                let group = self.upstreams.group_of(backend);
+                let hash = self.upstreams.hash_on(group).map(|_| super::config::hash_address(address));
                 self.exchanges[x as usize].hash = hash;
-                self.dispatch(io, x, backend, false);
+                self.dispatch(io, x, group, false);
             }
             None => self.give_up(io, x, Ended::NoBackend),
         }
@@ -54,15 +55,19 @@ impl Gateway {
     }
 
     /// Chooses an endpoint and has a connection to it. `fresh`: none that was kept.
-    pub(super) fn dispatch(&mut self, io: &mut Io<'_>, x: u32, backend: BackendIndex, fresh: bool) {
+    pub(super) fn dispatch(&mut self, io: &mut Io<'_>, x: u32, group: u32, fresh: bool) {
         let exchange = &mut self.exchanges[x as usize];
-        let Some(at) = self.upstreams.choose(io.now, backend, exchange.hash) else {
+        let Some(at) = self.upstreams.choose(io.now, group, exchange.hash) else {
             return self.fail(io, x, 503, Ended::NoEndpoint);
         };
-        (exchange.at, exchange.last) = (Some(at), Some(at));
+        self.upstreams.remember(at);
+        exchange.at = Some(at);
+        if let Some(before) = exchange.last.replace(at) {
+            self.upstreams.forget(before);
+        }
         exchange.attempts += 1;
         let rule = exchange.rule.filter(|_| !exchange.is_raw);
-        let rules = |r: crate::route::RuleIndex| &self.http[usize::from(exchange.listener)].rules[r.0 as usize];
+        let rules = |r: crate::route::RuleIndex| &self.listeners.edition(exchange.edition).rules[r.0 as usize];
         if let Some(limit) = rule.and_then(|rule| rules(rule).backend_request) {
             exchange.backend_at = io.now + limit;
         }
@@ -77,7 +82,7 @@ impl Gateway {
                 (exchange.reused, exchange.connected_at) = (true, Some(io.now));
                 self.send_request(io, x, j);
             }
-            Lease::New(member) => match self.upstreams.connect(io, at) {
+            Lease::New(member) => match self.upstreams.connect(io, self.upstreams.address(at)) {
                 Ok(id) => {
                     io.out.counters.count(Counter::UpstreamConnects);
                     let j = self.place(id);
@@ -94,7 +99,7 @@ impl Gateway {
                     let exchange = &mut self.exchanges[x as usize];
                     exchange.upstream = Some(j as u32);
                     exchange.reused = false;
-                    exchange.connect_at = io.now + self.upstreams.connect_timeout(backend);
+                    exchange.connect_at = io.now + self.upstreams.connect_timeout(group);
                     let client = exchange.client as usize;
                     self.arm(client);
                 }
@@ -121,7 +126,7 @@ impl Gateway {
         let mut staged = std::mem::take(&mut self.staged);
         let exchange = &self.exchanges[x as usize];
         let (reused, is_raw, client) = (exchange.reused, exchange.is_raw, exchange.client as usize);
-        let version = exchange.at.and_then(|at| self.upstreams.proxy(at.backend)).filter(|_| !reused);
+        let version = exchange.at.and_then(|at| self.upstreams.proxy(at.group)).filter(|_| !reused);
         let mut sink = staged.sink(io.out);
         let mut written = match version {
             Some(version) => self.proxy_header(io.tcp, client, j, version).map_or(Ok(()), |bytes| sink.put(&bytes)),
@@ -171,7 +176,7 @@ impl Gateway {
     fn tell_to_continue(&mut self, io: &mut Io<'_>, x: u32) {
         let exchange = &mut self.exchanges[x as usize];
         let client = exchange.client as usize;
-        if !exchange.awaits_continue || self.http[usize::from(exchange.listener)].forward_expect {
+        if !exchange.awaits_continue || self.listeners.edition(exchange.edition).forward_expect {
             return;
         }
         exchange.awaits_continue = false;
@@ -287,7 +292,7 @@ impl Gateway {
         let mut head = std::mem::take(&mut self.written);
         head.0.clear();
         let (http, exchange) =
-            (&self.http[usize::from(self.exchanges[x as usize].listener)], &self.exchanges[x as usize]);
+            (self.listeners.edition(self.exchanges[x as usize].edition), &self.exchanges[x as usize]);
         let response = self.spans.response(bytes.get());
         let written = write_head(&mut head, exchange, http, response, framing, self.date.get(io.now))
             .and_then(|content| self.add_content(&mut head, x, j, bytes, framing, content))
@@ -347,13 +352,14 @@ impl Gateway {
     fn decide_persistence(&mut self, io: &Io<'_>, x: u32, status: u16, framing: Framing) {
         let exchange = &mut self.exchanges[x as usize];
         let leg = &self.legs[exchange.client as usize];
-        let is_old = self.http[usize::from(exchange.listener)].is_old(io.now, leg.began);
+        let is_old = self.listeners.edition(exchange.edition).is_old(io.now, leg.began);
+        let is_unwanted = self.drains || self.listeners.is_retired(leg.listener);
         // Whoever is told no, or sent elsewhere, or told everything, while he still sends may stop sending.
         let is_early = !exchange.request_done
             && (status >= 300 || exchange.awaits_continue || matches!(framing.body, Body::None | Body::Length(0)));
         exchange.accepts_trailers &= !framing.ends_trailers;
         exchange.until_close = exchange.lasts_until_close(framing);
-        exchange.persists &= !is_old && !is_early && !exchange.until_close && !leg.peer_closed;
+        exchange.persists &= !is_old && !is_unwanted && !is_early && !exchange.until_close && !leg.peer_closed;
     }
 
     fn response_begun(&mut self, x: u32, client: usize, status: u16, framing: Framing) {
@@ -395,14 +401,14 @@ impl Gateway {
             self.upstreams.rest(io.now, at);
             if exchange.attempts < CONNECT_ATTEMPTS_MAX {
                 io.out.counters.count(Counter::UpstreamReconnects);
-                self.dispatch(io, x, at.backend, false);
+                self.dispatch(io, x, at.group, false);
             } else {
                 self.fail(io, x, 503, Ended::ConnectFailed);
             }
         } else if replays {
             // rfc9112 9.3.1: what is idempotent may be sent again on another connection. Once: this one is fresh.
             io.out.counters.count(Counter::HttpReplays);
-            self.dispatch(io, x, at.backend, true);
+            self.dispatch(io, x, at.group, true);
         } else if exchange.answered {
             self.fail(io, x, 502, Ended::BackendTruncated);
         } else {
@@ -495,20 +501,21 @@ pub(super) fn count_status(io: &mut Io<'_>, status: u16) {
 mod tests {
     use super::*;
     use crate::{
-        exchange::config::Http,
+        exchange::{config::Http, meters::RouteKey},
         http::{Spans, h1::Asked::*},
-        snapshot::BackendNames,
     };
 
     /// What the client gets of an answer's head.
     fn passed(asked: Asked, persists: bool, head: &str) -> String {
         let listener = r#"{"name": "a", "port": 80, "options": {"name": ""}}"#;
-        let http = Http::compile(&serde_json::from_str(listener).unwrap(), &BackendNames::of(&[]));
+        let http =
+            Http::compile(&serde_json::from_str(listener).unwrap(), None, &|_| None, &mut |_| RouteKey::NONE).unwrap();
         let (mut receiver, mut spans) = (Receiver::new(Side::Client, Limits::default()), Spans::new());
         receiver.expect(asked);
         let step = receiver.step(head.as_bytes(), &mut spans).unwrap();
         let Step::Head { framing, .. } = step else { panic!("{step:?}") };
-        let exchange = Exchange { asked, persists, ..Exchange::new(Instant::ZERO, 0, 0) };
+        let exchange =
+            Exchange { asked, persists, ..Exchange::new(Instant::ZERO, 0, Edition::NONE, crate::time::Duration::ZERO) };
         let mut out = Kept::default();
         let _ = write_head(&mut out, &exchange, &http, spans.response(head.as_bytes()), framing, b"").unwrap();
         String::from_utf8(out.0).unwrap().trim_end().replace("\r\n", " | ")

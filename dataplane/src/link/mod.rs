@@ -14,8 +14,12 @@
 //!
 //! * [`message`]: what is said.
 //! * [`wire`]: messages as bytes.
+//! * [`desk`]: between the link's thread and a worker.
+//! * [`server`]: the data plane's end.
 
+pub mod desk;
 pub mod message;
+pub mod server;
 pub mod wire;
 
 /// The socket's name in the run directory.

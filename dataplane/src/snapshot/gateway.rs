@@ -21,7 +21,7 @@ use crate::{
 };
 use serde::{Deserialize, Serialize};
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     net::{IpAddr, SocketAddr},
 };
 
@@ -355,9 +355,8 @@ impl Backend {
         if let Some(one) = endpoints.iter().find(|one| one.address.port() == 0) {
             return Err(format!("backend {name:?}: endpoint {}: port 0 is no port", one.address));
         }
-        if let Some((_, twice)) =
-            endpoints.iter().enumerate().find(|(i, one)| endpoints[..*i].iter().any(|e| e.address == one.address))
-        {
+        let mut seen = HashSet::new();
+        if let Some(twice) = endpoints.iter().find(|one| !seen.insert(one.address)) {
             return Err(format!("backend {name:?}: endpoint {} stands there twice", twice.address));
         }
         if self.panic_threshold > 100
@@ -402,6 +401,24 @@ impl HttpListener {
 
     /// Everything that can be checked without the other listeners; the error names it.
     pub fn check(&self, backends: &BackendNames<'_>) -> Result<(), String> {
+        self.check_options()?;
+        let fault = |e: String| format!("listener {:?}: {e}", self.name);
+        route::compile(self.rules.clone(), &|name| backends.number(name))
+            .map_err(|faults| fault(faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")))?;
+        for route in &self.rules.routes {
+            for (n, rule) in route.rules.iter().enumerate() {
+                let at = |e: String| fault(format!("route {:?}, rule {n}: {e}", route.name));
+                let filters = Filters::compile(&rule.filters).map_err(|e| at(e.to_string()))?;
+                if filters.answer.is_some() && !rule.backends.is_empty() {
+                    return Err(at("answers by itself and has backends".into()));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The same without its rules, which may be many and are checked by whoever compiles them.
+    pub(crate) fn check_options(&self) -> Result<(), String> {
         let fault = |e: String| format!("listener {:?}: {e}", self.name);
         let HttpOptions { request_line_bytes, head_bytes, fields, timeouts, name, .. } = &self.options;
         if *head_bytes > HTTP_HEAD_BYTES_MAX || *fields > HTTP_FIELDS_MAX || request_line_bytes > head_bytes {
@@ -414,17 +431,6 @@ impl HttpListener {
         }
         if !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.') {
             return Err(fault(format!("the name {name:?} is not of letters, digits, hyphens and dots")));
-        }
-        route::compile(self.rules.clone(), &|name| backends.number(name))
-            .map_err(|faults| fault(faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")))?;
-        for route in &self.rules.routes {
-            for (n, rule) in route.rules.iter().enumerate() {
-                let at = |e: String| fault(format!("route {:?}, rule {n}: {e}", route.name));
-                let filters = Filters::compile(&rule.filters).map_err(|e| at(e.to_string()))?;
-                if filters.answer.is_some() && !rule.backends.is_empty() {
-                    return Err(at("answers by itself and has backends".into()));
-                }
-            }
         }
         Ok(())
     }
@@ -453,6 +459,14 @@ fn check_shares(shares: &[Share], backends: &BackendNames<'_>) -> Result<(), Str
 
 /// Checks all of it.
 pub(super) fn check(http: &[HttpListener], tcp: &[TcpListener], backends: &[Backend]) -> Result<(), String> {
+    check_frame(tcp, backends)?;
+    let names = BackendNames::of(backends);
+    backends.iter().try_for_each(Backend::check)?;
+    http.iter().try_for_each(|listener| listener.check(&names))
+}
+
+/// What is left beside each listener's and each backend's own.
+pub(super) fn check_frame(tcp: &[TcpListener], backends: &[Backend]) -> Result<(), String> {
     if backends.len() > BACKENDS_MAX {
         return Err(format!("{} backends; there may be {BACKENDS_MAX}", backends.len()));
     }
@@ -461,9 +475,7 @@ pub(super) fn check(http: &[HttpListener], tcp: &[TcpListener], backends: &[Back
         if names.number(&backend.name) != Some(n) {
             return Err(format!("two backends are named {:?}", backend.name));
         }
-        backend.check()?;
     }
-    http.iter().try_for_each(|listener| listener.check(&names))?;
     for listener in tcp {
         if listener.idle_ms == 0 || listener.backends.iter().all(|share| share.weight == 0) {
             return Err(format!("listener {:?}: no idle time, or no backend with a weight", listener.name));

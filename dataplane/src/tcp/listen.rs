@@ -33,6 +33,10 @@ use crate::{
 };
 use std::net::IpAddr;
 
+/// Nobody's place: there are fewer.
+const LISTENER_GONE: u16 = u16::MAX;
+const _: () = assert!(TCP_LISTENERS_MAX < LISTENER_GONE as usize);
+
 /// Everybody who listens. Found by port: a word for each of the 65,536, and a short chain behind it.
 pub(super) struct Listeners {
     /// By port: the first listener's place plus one.
@@ -430,7 +434,9 @@ impl Tcp {
         hot.ts_offset = record.ts_offset;
         hot.snd_una = iss + 1;
         hot.marks.set(Marks::ANNOUNCED);
-        cold.listener = record.listener;
+        // Since the SYN its listener may have gone, and another have its place.
+        let listener = self.listeners.find(record.key.local(), record.key.local_port()).unwrap_or(LISTENER_GONE);
+        cold.listener = listener;
         // rfc6298 3 b: a segment that was sent twice gives no sample (Karn). A cookie's sending time is not known.
         if half_open.is_some() && record.repeats == 0 {
             cold.rtt.sample(Stamp::of(now).since(record.sent_at).max(1), Stamp::of(now));
@@ -441,7 +447,7 @@ impl Tcp {
         }
         out.counters.count(Counter::TcpAccepted);
         let id = self.connections.id(index);
-        self.events.push_back(Event::Accepted { id, listener: ListenerId(record.listener) });
+        self.events.push_back(Event::Accepted { id, listener: ListenerId(listener) });
         Some(index)
     }
 

@@ -93,6 +93,8 @@ pub enum Verdict {
 #[derive(Default)]
 pub struct Pool {
     endpoints: Vec<Endpoint>,
+    /// Places of endpoints that were removed.
+    vacant: Vec<u32>,
     members: Vec<Member>,
     free: Vec<u32>,
     /// When an endpoint's oldest idle connection is due, at the earliest: an endpoint stands here once while it has idle ones.
@@ -138,12 +140,35 @@ impl Pool {
 
     /// One endpoint more.
     pub fn add(&mut self, options: PoolOptions) -> EndpointIndex {
-        let idle = VecDeque::new();
-        self.endpoints.push(Endpoint { options, idle, open: 0, retired: false, is_due: false });
+        let endpoint = Endpoint { options, idle: VecDeque::new(), open: 0, retired: false, is_due: false };
+        if let Some(index) = self.vacant.pop() {
+            // An entry of its predecessor may still be in the heap; it is harmless, and says when to look again.
+            let is_due = self.endpoints[index as usize].is_due;
+            self.endpoints[index as usize] = Endpoint { is_due, ..endpoint };
+            return EndpointIndex(index);
+        }
+        self.endpoints.push(endpoint);
         EndpointIndex(self.endpoints.len() as u32 - 1)
     }
 
-    /// The endpoint is gone: its idle connections expire at once, those that are leased when they are given back. It gives no more.
+    /// What it allows from now on.
+    pub fn set_options(&mut self, endpoint: EndpointIndex, options: PoolOptions) {
+        self.endpoints[endpoint.0 as usize].options = options;
+        self.arm(endpoint.0);
+    }
+
+    /// Its place may be another's.
+    ///
+    /// # Panics
+    /// When it was not retired, or has connections.
+    pub fn remove(&mut self, endpoint: EndpointIndex) {
+        let at = &self.endpoints[endpoint.0 as usize];
+        assert!(at.retired && at.open == 0, "only what nobody uses is removed");
+        self.vacant.push(endpoint.0);
+    }
+
+    /// The endpoint is gone: its idle connections expire at once, those that are leased when they are given back. Whoever still has business there
+    /// gets a connection of its own.
     pub fn retire(&mut self, endpoint: EndpointIndex) {
         let at = &mut self.endpoints[endpoint.0 as usize];
         at.retired = true;
@@ -176,7 +201,7 @@ impl Pool {
     /// The same, but never an idle one: for a request whose idle connection has turned out to be closed, as the others may be.
     pub fn lease_new(&mut self, now: Instant, endpoint: EndpointIndex, jitter: u8) -> Lease {
         let at = &mut self.endpoints[endpoint.0 as usize];
-        if at.retired || at.open >= at.options.connections_max {
+        if at.open >= at.options.connections_max {
             return Lease::Full;
         }
         at.open += 1;

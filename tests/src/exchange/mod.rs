@@ -20,7 +20,8 @@ use std::{
 };
 use weirgate_dataplane::{
     counters::{Counter, Gauge},
-    exchange::{Gateway, GatewayOptions, Home, Record},
+    exchange::{Gateway, GatewayOptions, Home, Planner, Record},
+    link::message::Refusal,
     net::{Cidr, EthernetAddress, Interface, PortIndex, Topology},
     port::{Capabilities, Offloads, Pool, SimPort},
     route::{Backend as Share, Route, Rule, Rules},
@@ -43,6 +44,7 @@ pub struct Faults {
 /// The gateway, its peers, and the wire.
 pub struct Legs {
     gateway: Worker<SimPort, Gateway>,
+    planner: Planner,
     peers: Worker<SimPort, Ends>,
     pools: [Pool; 2],
     now: Instant,
@@ -96,13 +98,16 @@ impl Legs {
         };
         let port = |last| vec![SimPort::new(Capabilities::plain("p0", [2, 0, 0, 0, 0, last], 1_500))];
         let gateway_options = GatewayOptions { seed, connections_max: 4_096, home, keeps_records: true };
-        let gateway =
-            Worker::with(port(1), options(&[[10, 0, 0, 1]], 1, &pools[0]), Gateway::new(snapshot, gateway_options));
+        let mut planner = Planner::default();
+        let first = planner.plan(snapshot.clone()).expect("a sound snapshot");
+        let gateway = Gateway::planned(first, gateway_options);
+        let gateway = Worker::with(port(1), options(&[[10, 0, 0, 1]], 1, &pools[0]), gateway);
         let addresses = [[10, 0, 0, 2], [10, 0, 0, 11], [10, 0, 0, 12], [10, 0, 0, 13]];
         let peers = Worker::with(port(2), options(&addresses, 2, &pools[1]), Ends::new(8080));
         let random = Rng::with_seed(seed);
         Self {
             gateway,
+            planner,
             peers,
             pools,
             now: Instant::from_ns(1_000_000),
@@ -171,6 +176,31 @@ impl Legs {
     /// The gateway's worker, to look at.
     pub fn gateway(&self) -> &Worker<SimPort, Gateway> {
         &self.gateway
+    }
+
+    /// The gateway serves another snapshot from now on, or says why not.
+    pub fn serves(&mut self, snapshot: &Snapshot) -> Result<(), Refusal> {
+        let update = self.planner.plan(snapshot.clone())?;
+        self.gateway.update(self.now, update);
+        Ok(())
+    }
+
+    /// Probes have found an endpoint of a backend ill, or well.
+    pub fn finds(&mut self, backend: &str, address: SocketAddr, is_ill: bool) {
+        if let Some(update) = self.planner.plan_health(backend, address, is_ill) {
+            self.gateway.update(self.now, update);
+        }
+    }
+
+    /// The gateway sends its clients elsewhere, or no longer.
+    pub fn drains(&mut self, drains: bool) {
+        let update = self.planner.plan_drain(drains);
+        self.gateway.update(self.now, update);
+    }
+
+    /// What the gateway keeps of this snapshot and of earlier ones: editions of listeners, backends, endpoints.
+    pub fn kept(&mut self) -> (usize, usize, usize) {
+        self.gateway.application_mut().0.kept()
     }
 
     /// Exchanges that are under way.

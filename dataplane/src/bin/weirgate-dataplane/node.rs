@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   main thread        start -> wait for SIGTERM or SIGINT (port statistics each second, watchdog) -> stop
+//!   link thread        takes snapshots and questions from the control daemon, hands updates to the workers
 //!   worker thread i    core i's loop over queue i of each port; nothing shared but notices
 //! ```
 
@@ -23,8 +24,13 @@ use std::{
 };
 use weirgate_dataplane::{
     counters::Counter,
-    exchange::{Gateway, GatewayOptions, Home},
+    exchange::{Gateway, GatewayOptions, Home, Planner, Update},
     limits::TURN_STALL,
+    link::{
+        SOCKET,
+        desk::Desk,
+        server::{LinkBell, Server},
+    },
     net::Topology,
     port::{
         Port,
@@ -69,9 +75,15 @@ pub(crate) fn run(snapshot: &Snapshot, options: &Options) -> anyhow::Result<()> 
     check_affinity(snapshot, &devices)?;
     report(snapshot, &devices);
 
+    let mut planner = Planner::default();
+    let first = planner.plan(snapshot.clone()).map_err(|refusal| anyhow::anyhow!("the snapshot: {refusal}"))?;
     let bells = (0..workers_of(snapshot)).map(|_| Ok(Peer::new(Bell::new()?))).collect::<anyhow::Result<_>>()?;
-    let shared = Arc::new(Shared { stop: Arc::clone(&stop), region: region.clone(), peers: bells });
-    let starter = Starter { snapshot, options, topology, pools, shared: Arc::clone(&shared) };
+    let desks: Arc<[Desk]> = (0..workers_of(snapshot)).map(|_| Desk::default()).collect();
+    let shared =
+        Arc::new(Shared { stop: Arc::clone(&stop), region: region.clone(), peers: bells, desks: Arc::clone(&desks) });
+    let server = bind_link(&options.run_dir, planner, &shared)?;
+    let starter =
+        Starter { snapshot, options, topology, pools, shared: Arc::clone(&shared), first, link: server.bell() };
     // Declared after the devices: whatever fails from here on, the workers have ended before a device is closed.
     let mut workers = Workers { shared: Arc::clone(&shared), running: Vec::new() };
     match &options.pcap {
@@ -87,12 +99,58 @@ pub(crate) fn run(snapshot: &Snapshot, options: &Options) -> anyhow::Result<()> 
         }
     }
     region.appear().context("the counters")?;
+    let link = Link::start(server, &shared)?;
     tracing::info!("serving");
     let failed = watch(&shared, &workers.running, &devices);
+    // It waits for workers, so it ends before them.
+    drop(link);
     let ended = workers.end();
     publish_ports(&devices, &region, workers_of(snapshot));
     tracing::info!("stopped");
     failed.map_or(Ok(()), Err).and(ended)
+}
+
+fn bind_link(run_dir: &Path, planner: Planner, shared: &Arc<Shared>) -> anyhow::Result<Server> {
+    let path = run_dir.join(SOCKET);
+    let wake = {
+        let shared = Arc::clone(shared);
+        move |worker| shared.wake(worker)
+    };
+    Server::bind(&path, planner, Arc::clone(&shared.desks), wake, env!("CARGO_PKG_VERSION"))
+        .with_context(|| format!("the link's socket {} cannot be made", path.display()))
+}
+
+/// The link's thread. Ends with this.
+struct Link {
+    stop: Arc<AtomicBool>,
+    bell: LinkBell,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Link {
+    fn start(mut server: Server, shared: &Arc<Shared>) -> anyhow::Result<Self> {
+        let (stop, bell) = (Arc::new(AtomicBool::new(false)), server.bell());
+        let (stopped, shared) = (Arc::clone(&stop), Arc::clone(shared));
+        let body = move || {
+            while !stopped.load(Ordering::Relaxed) && !shared.stop.load(Ordering::Relaxed) {
+                server.turn(Duration::from_secs(1));
+            }
+        };
+        let thread = thread::Builder::new().name("link".into()).spawn(body).context("no thread for the link")?;
+        Ok(Self { stop, bell, thread: Some(thread) })
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.bell.ring();
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the link's thread ended with a panic");
+        }
+    }
 }
 
 fn workers_of(snapshot: &Snapshot) -> usize {
@@ -267,6 +325,9 @@ struct Starter<'a> {
     topology: Arc<Topology>,
     pools: Vec<Mempool>,
     shared: Arc<Shared>,
+    /// What the workers do first.
+    first: Update,
+    link: LinkBell,
 }
 
 impl Starter<'_> {
@@ -302,8 +363,8 @@ impl Starter<'_> {
             // Asleep only if every queue can wake: a frame on another would wait.
             let wakes: Option<Vec<_>> = devices.iter().map(|device| device.wake(index)).collect();
             let sleeper = wakes.map(|wakes| Sleeper::new(wakes, self.shared.peers[index].bell.clone()));
-            let gateway = Gateway::new(
-                self.snapshot,
+            let gateway = Gateway::planned(
+                self.first.clone(),
                 GatewayOptions {
                     seed: options.seed ^ 0x6761_7465,
                     connections_max: options.connections_max,
@@ -325,11 +386,11 @@ impl Starter<'_> {
         sleeper: Option<Sleeper>,
     ) -> anyhow::Result<JoinHandle<Result<(), StartError>>> {
         let polling = self.snapshot.dataplane.polling;
-        let shared = Arc::clone(&self.shared);
+        let (shared, link) = (Arc::clone(&self.shared), self.link.clone());
         let body = move || {
             let entered = WorkerThread::enter(core).inspect_err(|_| shared.stop.store(true, Ordering::Relaxed))?;
             let _ = rustix::thread::set_current_timer_slack(std::num::NonZero::new(1));
-            Loop { index, polling, clock: Clock::start(), shared: &shared, sleeper }.run(&mut worker);
+            Loop { index, polling, clock: Clock::start(), shared: &shared, sleeper, link }.run(&mut worker);
             // The worker ends before the thread is unregistered: its frames go back through the thread's cache.
             drop(worker);
             drop(entered);

@@ -15,6 +15,7 @@ use std::{
 use weirgate_dataplane::{
     exchange::Gateway,
     limits::PUBLISH_EVERY,
+    link::{desk::Desk, server::LinkBell},
     port::{
         Port,
         dpdk::{Bell, Clock, Sleeper},
@@ -40,6 +41,19 @@ pub(crate) struct Shared {
     /// Where counters go.
     pub(crate) region: Region,
     pub(crate) peers: Vec<Peer>,
+    /// By worker: what the link wants of it.
+    pub(crate) desks: Arc<[Desk]>,
+}
+
+impl Shared {
+    /// A worker looks at its desk, though it may be asleep. See [`Loop::sleep`] for the order.
+    pub(crate) fn wake(&self, worker: usize) {
+        fence(Ordering::SeqCst);
+        let peer = &self.peers[worker];
+        if peer.asleep.swap(false, Ordering::Relaxed) {
+            peer.bell.ring();
+        }
+    }
 }
 
 /// One worker as the others see it.
@@ -64,12 +78,14 @@ pub(crate) struct Loop<'a> {
     pub(crate) shared: &'a Shared,
     /// `None`: some queue cannot be waited for.
     pub(crate) sleeper: Option<Sleeper>,
+    /// Rung when there are replies.
+    pub(crate) link: LinkBell,
 }
 
 impl Loop<'_> {
     /// Turns the worker until it is told to stop.
     pub(crate) fn run<P: Port>(&self, worker: &mut Worker<P, Gateway>) {
-        let me = &self.shared.peers[self.index];
+        let (me, desk) = (&self.shared.peers[self.index], &self.shared.desks[self.index]);
         let mut now = self.clock.now();
         let mut moved_at = now;
         let mut published_at = Instant::ZERO;
@@ -86,12 +102,18 @@ impl Loop<'_> {
             if turn.moved {
                 moved_at = now;
             }
+            if worker.serve(now, self.index as u32, desk) {
+                self.link.ring();
+            }
             let idle = self.polling == Polling::Adaptive && now.since(moved_at) >= SPIN;
             if now.since(published_at) >= PUBLISH_EVERY || idle {
                 published_at = now;
                 worker.application_mut().0.set_time_of_day(now, unix_seconds());
                 worker.publish(now, self.shared.region.cells(self.index));
                 me.turns.store(turns, Ordering::Relaxed);
+                if worker.clear_desk(desk) {
+                    self.link.ring();
+                }
             }
             if idle {
                 self.sleep(worker, now, now.since(moved_at));
@@ -118,7 +140,8 @@ impl Loop<'_> {
             self.wake_others();
         }
         let longest = longest(worker, now);
-        if !turn.moved && !worker.has_notices() && longest > Duration::ZERO {
+        let is_wanted = worker.has_notices() || self.shared.desks[self.index].has_commands();
+        if !turn.moved && !is_wanted && longest > Duration::ZERO {
             if armed {
                 sleeper.wait(std::time::Duration::from_nanos(longest.as_ns()));
             } else {

@@ -133,6 +133,11 @@ impl EndpointSet {
         self.in_panic = self.healthy_count * 100 < usize::from(self.panic_threshold) * self.count;
     }
 
+    /// It has so many requests from before: it was in another set.
+    pub fn carry(&mut self, index: usize, active: u32) {
+        self.endpoints[index].active = active;
+    }
+
     /// A request goes to it.
     pub fn begin(&mut self, index: usize) {
         self.endpoints[index].active += 1;

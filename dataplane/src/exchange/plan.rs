@@ -1,0 +1,471 @@
+//! From snapshots to what workers do about them: the difference between the snapshot that is served and the next one, compiled outside of the
+//! workers, once for all of them.
+//!
+//! ```text
+//!   Snapshot ---> Planner::plan ---> Update { steps } ---> a clone for each worker ---> Gateway::update, between two turns
+//! ```
+//! Backends and listeners are told by their names. What is the same in both snapshots has no step: nobody notices. What a step replaces lives on in
+//! the worker until the last exchange that began with it is over.
+
+use super::{
+    config::{Http, Raw, hash_bytes},
+    meters::RouteKey,
+};
+use crate::{
+    link::message::Refusal,
+    route::{BackendIndex, Numbers},
+    services::Service,
+    snapshot::{Backend, HashOn, HttpListener, ProxyVersion, Snapshot, TcpListener},
+    time::Duration,
+    upstream::{
+        balance::{self, EndpointSet, Policy, PolicyKind},
+        pool::PoolOptions,
+    },
+};
+use std::{
+    collections::{HashMap, HashSet},
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+/// What tells a listener from every other that there ever was.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(super) struct ListenerKey(u32);
+
+/// The way of one worker from the last snapshot to the next. Opaque: only a [`Gateway`](super::Gateway) reads it.
+#[derive(Clone)]
+pub struct Update {
+    /// The snapshot's.
+    pub revision: u64,
+    pub(super) steps: Vec<Step>,
+}
+
+/// In this order: backends, listeners that end, listeners that begin or change, backends that are gone.
+#[derive(Clone)]
+pub(super) enum Step {
+    Backend(Box<GroupPlan>),
+    Unlisten(ListenerKey),
+    Listen {
+        key: ListenerKey,
+        at: (Option<IpAddr>, u16),
+        serves: Spec,
+    },
+    Replace {
+        key: ListenerKey,
+        serves: Spec,
+    },
+    RemoveBackend(BackendIndex),
+    Health {
+        backend: BackendIndex,
+        place: u32,
+        is_ill: bool,
+    },
+    Drain(bool),
+    /// Routes that are no longer configured.
+    ForgetRoutes(Vec<RouteKey>),
+}
+
+/// What a listener is for.
+#[derive(Clone)]
+pub(super) enum Spec {
+    Service(Service),
+    Http(Box<Http>),
+    Raw(Box<Raw>),
+}
+
+/// A backend as a worker wants it.
+#[derive(Clone)]
+pub(super) struct GroupPlan {
+    pub(super) backend: BackendIndex,
+    pub(super) set: EndpointSet,
+    pub(super) policy: Policy,
+    pub(super) members: Vec<Member>,
+    pub(super) pool: PoolOptions,
+    pub(super) connect: Duration,
+    pub(super) hash_on: Option<HashOn>,
+    pub(super) proxy: Option<ProxyVersion>,
+}
+
+/// An endpoint of a set.
+#[derive(Clone, Copy)]
+pub(super) struct Member {
+    pub(super) address: SocketAddr,
+    /// Its place in the set before, or [`NEW`].
+    pub(super) was: u32,
+    pub(super) is_ill: bool,
+}
+
+/// No place.
+pub(super) const NEW: u32 = u32::MAX;
+
+/// Plans updates. Not a worker's: it compiles, and takes its time.
+#[derive(Default)]
+pub struct Planner {
+    snapshot: Option<Snapshot>,
+    pub(super) backends: HashMap<String, Known>,
+    /// Numbers of backends that are gone.
+    vacant: Vec<BackendIndex>,
+    pub(super) listeners: HashMap<String, Listening>,
+    pub(super) routes: RouteKeys,
+    /// Something has changed since the last [`Self::tidy`], which left so many routes.
+    is_untidy: bool,
+    routes_tidied: usize,
+    keys: u32,
+    generations: u64,
+}
+
+pub(super) struct Known {
+    pub(super) number: BackendIndex,
+    /// Those whose probes fail.
+    ill: HashSet<SocketAddr>,
+}
+
+pub(super) struct Listening {
+    pub(super) key: ListenerKey,
+    kind: Kind,
+    at: (Option<IpAddr>, u16),
+    /// The last version.
+    http: Option<Box<Http>>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Service,
+    Http,
+    Raw,
+}
+
+/// What a plan changes in the planner once all of it has been made.
+#[derive(Default)]
+struct Draft {
+    steps: Vec<Step>,
+    numbers: HashMap<String, BackendIndex>,
+    keys: u32,
+    generations: u64,
+    listening: Vec<(String, Listening)>,
+    unlistened: Vec<String>,
+    removed: Vec<String>,
+}
+
+impl Planner {
+    /// What is served.
+    pub fn snapshot(&self) -> Option<&Snapshot> {
+        self.snapshot.as_ref()
+    }
+
+    /// What workers do to serve this snapshot, the first one or the next. Each of them gets a clone, in the order in which they were made.
+    ///
+    /// # Errors
+    /// Why it is not served. Then everything is as before.
+    pub fn plan(&mut self, mut to: Snapshot) -> Result<Update, Refusal> {
+        let unsound = |reason| Refusal::Unsound { reason };
+        let from = self.snapshot.take();
+        let mut routes = std::mem::take(&mut self.routes);
+        let planned = match &from {
+            Some(from) if from.dataplane != to.dataplane => Err(Refusal::Restart),
+            from => self.draft(from.as_ref(), &mut to, &mut routes).map_err(unsound),
+        };
+        self.routes = routes;
+        match planned {
+            Ok(draft) => {
+                let update = Update { revision: to.revision, steps: self.commit(draft) };
+                self.snapshot = Some(to);
+                Ok(update)
+            }
+            Err(refusal) => {
+                self.snapshot = from;
+                Err(refusal)
+            }
+        }
+    }
+
+    /// What workers do about an endpoint that has become well, or is no longer. `None`: it is not there any more, or nothing is new.
+    pub fn plan_health(&mut self, backend: &str, address: SocketAddr, is_ill: bool) -> Option<Update> {
+        let snapshot = self.snapshot.as_ref()?;
+        let known = self.backends.get_mut(backend)?;
+        let list = &snapshot.backends.iter().find(|it| it.name == backend)?.endpoints;
+        let place = list.iter().position(|it| it.address == address)? as u32;
+        let is_new = if is_ill { known.ill.insert(address) } else { known.ill.remove(&address) };
+        let step = Step::Health { backend: known.number, place, is_ill };
+        is_new.then(|| Update { revision: snapshot.revision, steps: vec![step] })
+    }
+
+    /// What workers do to send clients elsewhere, or to take them again.
+    pub fn plan_drain(&self, drains: bool) -> Update {
+        let revision = self.snapshot.as_ref().map_or(0, |snapshot| snapshot.revision);
+        Update { revision, steps: vec![Step::Drain(drains)] }
+    }
+
+    /// What can wait until nothing else is to be done: numbers of routes that are no longer configured are given back.
+    pub fn tidy(&mut self) -> Option<Update> {
+        let snapshot = self.snapshot.as_ref()?;
+        let routes = || snapshot.http.iter().flat_map(|it| &it.rules.routes);
+        if self.routes.len() == self.routes_tidied && !self.is_untidy {
+            return None;
+        }
+        self.is_untidy = false;
+        let gone = self.routes.retain(&routes().map(|it| it.name.as_str()).collect());
+        self.routes_tidied = self.routes.len();
+        (!gone.is_empty()).then(|| Update { revision: snapshot.revision, steps: vec![Step::ForgetRoutes(gone)] })
+    }
+
+    fn draft(&self, from: Option<&Snapshot>, to: &mut Snapshot, routes: &mut RouteKeys) -> Result<Draft, String> {
+        to.check_frame()?;
+        let mut draft = Draft { keys: self.keys, generations: self.generations, ..Draft::default() };
+        self.draft_backends(from, to, &mut draft)?;
+        self.draft_listeners(from, to, routes, &mut draft)?;
+        let gone = draft.removed.iter().map(|name| Step::RemoveBackend(self.backends[name].number));
+        let gone: Vec<_> = gone.collect();
+        draft.steps.extend(gone);
+        Ok(draft)
+    }
+
+    fn draft_backends(&self, from: Option<&Snapshot>, to: &Snapshot, draft: &mut Draft) -> Result<(), String> {
+        let olds = Named::of(from.map_or(&[], |from| &from.backends[..]), |it| &it.name);
+        let mut free = self.vacant.iter().rev().copied();
+        let mut next = (self.backends.len() + self.vacant.len()) as u32;
+        for (place, backend) in to.backends.iter().enumerate() {
+            let known = self.backends.get(&backend.name);
+            let old = olds.find(place, &backend.name);
+            if old == Some(backend) {
+                continue;
+            }
+            backend.check()?;
+            let number = known.map(|it| it.number).or_else(|| free.next()).unwrap_or_else(|| {
+                next += 1;
+                BackendIndex(next - 1)
+            });
+            draft.numbers.insert(backend.name.clone(), number);
+            draft.generations += 1;
+            let plan = group_of(number, draft.generations, old, backend, known.map(|it| &it.ill))?;
+            draft.steps.push(Step::Backend(Box::new(plan)));
+        }
+        let news = Named::of(&to.backends, |it| &it.name);
+        let is_gone = |(place, it): &(usize, &Backend)| news.find(*place, &it.name).is_none();
+        let gone = olds.list.iter().enumerate().filter(is_gone).map(|(_, it)| it.name.clone());
+        draft.removed = gone.collect();
+        Ok(())
+    }
+
+    fn draft_listeners(
+        &self,
+        from: Option<&Snapshot>,
+        to: &mut Snapshot,
+        routes: &mut RouteKeys,
+        draft: &mut Draft,
+    ) -> Result<(), String> {
+        let known = |name: &str| draft.numbers.get(name).copied().or_else(|| Some(self.backends.get(name)?.number));
+        let stays: HashSet<&str> = to.backends.iter().map(|it| it.name.as_str()).collect();
+        let numbers = |name: &str| stays.contains(name).then(|| known(name)).flatten();
+        let olds = from.map_or(&[][..], |from| &from.http[..]);
+        let olds = Named::of(olds, |it| &it.name);
+        let mut wanted = Vec::new();
+        for (place, listener) in to.http.iter_mut().enumerate() {
+            let listening = self.listeners.get(&listener.name).filter(|it| it.kind == Kind::Http);
+            let old = olds.find(place, &listener.name).filter(|_| listening.is_some());
+            let is_same = old.is_some_and(|old| adopt(old, listener));
+            let at = (listener.address, listener.port);
+            let before = listening.and_then(|it| it.http.as_deref());
+            let spec = if is_same {
+                None
+            } else {
+                listener.check_options()?;
+                let http = Http::compile(listener, before, &numbers, &mut |name| routes.number(name));
+                Some(Spec::Http(Box::new(http.map_err(|e| format!("listener {:?}: {e}", listener.name))?)))
+            };
+            wanted.push((listener.name.clone(), Kind::Http, at, spec));
+        }
+        wanted.extend(raw_wanted(from, to, &numbers)?);
+        wanted.extend(services_wanted(from, to));
+
+        let names: HashSet<&str> = wanted.iter().map(|(name, ..)| name.as_str()).collect();
+        let mut unlisten = Vec::new();
+        for (name, it) in &self.listeners {
+            if !names.contains(name.as_str()) {
+                unlisten.push(it.key);
+                draft.unlistened.push(name.clone());
+            }
+        }
+        let mut steps = Vec::new();
+        for (name, kind, at, spec) in wanted {
+            let before = self.listeners.get(&name);
+            let stays = before.filter(|it| (it.kind, it.at) == (kind, at));
+            let Some(serves) = spec else { continue };
+            let http = if let Spec::Http(http) = &serves { Some(http.clone()) } else { None };
+            let key = stays.map_or_else(
+                || {
+                    draft.keys += 1;
+                    ListenerKey(draft.keys)
+                },
+                |it| it.key,
+            );
+            unlisten.extend(before.filter(|_| stays.is_none()).map(|it| it.key));
+            steps.push(if stays.is_some() { Step::Replace { key, serves } } else { Step::Listen { key, at, serves } });
+            draft.listening.push((name, Listening { key, kind, at, http }));
+        }
+        draft.steps.extend(unlisten.into_iter().map(Step::Unlisten));
+        draft.steps.extend(steps);
+        Ok(())
+    }
+
+    fn commit(&mut self, draft: Draft) -> Vec<Step> {
+        self.is_untidy = true;
+        (self.keys, self.generations) = (draft.keys, draft.generations);
+        for (name, number) in draft.numbers {
+            self.vacant.retain(|it| *it != number);
+            self.backends.entry(name).or_insert_with(|| Known { number, ill: HashSet::new() });
+        }
+        for name in draft.removed {
+            if let Some(known) = self.backends.remove(&name) {
+                self.vacant.push(known.number);
+            }
+        }
+        for name in draft.unlistened {
+            self.listeners.remove(&name);
+        }
+        self.listeners.extend(draft.listening);
+        draft.steps
+    }
+}
+
+/// Numbers of routes, by name, whatever listeners they are of.
+#[derive(Default)]
+pub(super) struct RouteKeys {
+    keys: HashMap<String, RouteKey>,
+    names: Vec<String>,
+    vacant: Vec<RouteKey>,
+}
+
+impl RouteKeys {
+    pub(super) fn key(&self, name: &str) -> Option<RouteKey> {
+        self.keys.get(name).copied()
+    }
+    pub(super) fn name(&self, route: RouteKey) -> Option<&str> {
+        self.names.get(route.0 as usize).map(String::as_str).filter(|name| !name.is_empty())
+    }
+    fn len(&self) -> usize {
+        self.keys.len()
+    }
+    /// The route's number, a new one if need be.
+    fn number(&mut self, name: &str) -> RouteKey {
+        if let Some(key) = self.keys.get(name) {
+            return *key;
+        }
+        let key = self.vacant.pop().unwrap_or(RouteKey(self.names.len() as u32));
+        if key.0 as usize == self.names.len() {
+            self.names.push(String::new());
+        }
+        name.clone_into(&mut self.names[key.0 as usize]);
+        self.keys.insert(name.to_owned(), key);
+        key
+    }
+    /// Gives back the numbers of all others.
+    fn retain(&mut self, names: &HashSet<&str>) -> Vec<RouteKey> {
+        let gone: Vec<_> = self.keys.extract_if(|name, _| !names.contains(name.as_str())).map(|(_, key)| key).collect();
+        for key in &gone {
+            self.names[key.0 as usize].clear();
+        }
+        self.vacant.extend(&gone);
+        gone
+    }
+}
+
+type Wanted = (String, Kind, (Option<IpAddr>, u16), Option<Spec>);
+
+fn raw_wanted(from: Option<&Snapshot>, to: &Snapshot, numbers: &Numbers<'_>) -> Result<Vec<Wanted>, String> {
+    let olds = Named::of(from.map_or(&[][..], |from| &from.tcp[..]), |it: &TcpListener| &it.name);
+    let of = |(place, listener): (usize, &TcpListener)| {
+        let is_same = olds.find(place, &listener.name) == Some(listener);
+        let raw = Raw::compile(listener, numbers).map_err(|e| format!("listener {:?}: {e}", listener.name))?;
+        let at = (listener.address, listener.port);
+        Ok((listener.name.clone(), Kind::Raw, at, (!is_same).then(|| Spec::Raw(Box::new(raw)))))
+    };
+    to.tcp.iter().enumerate().map(of).collect()
+}
+
+fn services_wanted(from: Option<&Snapshot>, to: &Snapshot) -> Vec<Wanted> {
+    let olds = from.map_or(&[][..], |from| &from.services[..]);
+    let of = |listener: &crate::services::ServiceListener| {
+        let is_same = olds.contains(listener);
+        let at = (listener.address, listener.port);
+        (listener.name.clone(), Kind::Service, at, (!is_same).then_some(Spec::Service(listener.service)))
+    };
+    to.services.iter().map(of).collect()
+}
+
+/// Lists whose elements have names, most of which stand where they stood.
+struct Named<'a, T> {
+    list: &'a [T],
+    name: fn(&T) -> &String,
+    places: std::cell::OnceCell<HashMap<&'a str, usize>>,
+}
+
+impl<'a, T> Named<'a, T> {
+    fn of(list: &'a [T], name: fn(&T) -> &String) -> Self {
+        Self { list, name, places: std::cell::OnceCell::new() }
+    }
+    /// The one of this name, which may stand at this place.
+    fn find(&self, place: usize, name: &str) -> Option<&'a T> {
+        if let Some(it) = self.list.get(place).filter(|it| *(self.name)(it) == name) {
+            return Some(it);
+        }
+        let places = self.places.get_or_init(|| self.list.iter().map(|it| (self.name)(it).as_str()).zip(0..).collect());
+        places.get(name).map(|place| &self.list[*place])
+    }
+}
+
+/// Whether a listener is as it was. Routes that are equal become the old ones, so that the next comparison is quick.
+fn adopt(old: &HttpListener, new: &mut HttpListener) -> bool {
+    let olds = Named::of(&old.rules.routes, |it| &it.name);
+    let mut is_same = old.rules.routes.len() == new.rules.routes.len();
+    for (place, route) in new.rules.routes.iter_mut().enumerate() {
+        let before = olds.find(place, &route.name).filter(|it| Arc::ptr_eq(it, route) || *it == route);
+        match before {
+            Some(before) => {
+                is_same &= old.rules.routes.get(place).is_some_and(|it| Arc::ptr_eq(it, before));
+                *route = Arc::clone(before);
+            }
+            None => is_same = false,
+        }
+    }
+    let HttpListener { name, address, port, proxy_protocol, options, rules } = old;
+    is_same
+        && (name, address, port, proxy_protocol, options, &rules.hostname)
+            == (&new.name, &new.address, &new.port, &new.proxy_protocol, &new.options, &new.rules.hostname)
+}
+
+fn group_of(
+    number: BackendIndex,
+    generation: u64,
+    old: Option<&Backend>,
+    backend: &Backend,
+    ill: Option<&HashSet<SocketAddr>>,
+) -> Result<GroupPlan, String> {
+    let key = |address: &SocketAddr| hash_bytes(address.to_string().as_bytes());
+    let endpoints = backend.endpoints.iter().map(|e| balance::Endpoint { key: key(&e.address), weight: e.weight });
+    let set = EndpointSet::new(generation, &endpoints.collect::<Vec<_>>(), backend.panic_threshold);
+    let mut policy = Policy::new(backend.load_balancing).map_err(|e| format!("backend {:?}: {e}", backend.name))?;
+    let hashes = matches!(backend.load_balancing, PolicyKind::RingHash { .. } | PolicyKind::Maglev { .. });
+    if hashes {
+        // These tables take time, and are the same for all workers.
+        policy.prepare(&set, 0);
+    }
+    let before = old.map_or(&[][..], |old| &old.endpoints[..]);
+    let places: HashMap<_, _> = before.iter().map(|it| it.address).zip(0..).collect();
+    let is_probed = !backend.health_checks.is_empty();
+    let member = |address: SocketAddr| Member {
+        address,
+        was: places.get(&address).copied().unwrap_or(NEW),
+        is_ill: is_probed && ill.is_some_and(|ill| ill.contains(&address)),
+    };
+    Ok(GroupPlan {
+        backend: number,
+        set,
+        policy,
+        members: backend.endpoints.iter().map(|it| member(it.address)).collect(),
+        pool: backend.pool.options(),
+        connect: Duration::from_ms(backend.connect_ms),
+        hash_on: hashes.then(|| backend.hash_on.clone()),
+        proxy: backend.proxy_protocol,
+    })
+}

@@ -1,0 +1,134 @@
+//! What is told of a worker's exchanges and endpoints: numbers on the worker's side, names on the planner's.
+
+use super::{
+    Gateway, Planner,
+    leg::Role,
+    meters::{MeterReport, RouteKey, Subject, Sums},
+    plan::ListenerKey,
+    tap::{Tapped, Tapping},
+};
+use crate::{
+    link::message::{EndpointState, ExchangeRecord, Meter, Of, TapFilter},
+    route::BackendIndex,
+    tcp::ConnectionId,
+};
+use std::collections::{BTreeMap, HashMap};
+
+impl Gateway {
+    /// What exchanges came to.
+    pub fn meter_report(&self) -> MeterReport {
+        let mut meters = Vec::new();
+        meters.extend(self.listeners.meters().map(|(key, sums)| (Subject::Listener(key), *sums)));
+        meters.extend(self.route_meters.all().map(|(route, sums)| (Subject::Route(route), *sums)));
+        self.upstreams.report(&mut meters);
+        MeterReport { meters, unmetered: self.room.unmetered }
+    }
+
+    /// All endpoints, with the numbers of their backends.
+    pub fn endpoint_states(&self) -> Vec<(u32, EndpointState)> {
+        self.upstreams.states()
+    }
+
+    /// What a connection is to us, and whether an exchange is under way on it.
+    pub(crate) fn side_of(&self, id: ConnectionId) -> Option<(&'static str, bool)> {
+        let leg = self.legs.get(id.index()).filter(|leg| leg.id == Some(id))?;
+        let side = match leg.role {
+            Role::Client | Role::Leaving => "client",
+            Role::Upstream(_) => "upstream",
+            Role::Vacant => return None,
+        };
+        Some((side, leg.exchange.is_some()))
+    }
+}
+
+impl Planner {
+    fn listener_names(&self) -> HashMap<ListenerKey, &str> {
+        self.listeners.iter().map(|(name, it)| (it.key, name.as_str())).collect()
+    }
+    fn backend_names(&self) -> HashMap<BackendIndex, &str> {
+        self.backends.iter().map(|(name, it)| (it.number, name.as_str())).collect()
+    }
+
+    /// The workers' reports, added up and by name. What is no longer configured is left out. And how many exchanges found no room.
+    pub fn name_meters(&self, reports: &[MeterReport]) -> (Vec<Meter>, u64) {
+        let (listeners, backends) = (self.listener_names(), self.backend_names());
+        let mut all: BTreeMap<Of, Sums> = BTreeMap::new();
+        for (subject, sums) in reports.iter().flat_map(|report| &report.meters) {
+            let backend = |number| Some((*backends.get(&number)?).to_owned());
+            let of = match *subject {
+                Subject::Listener(key) => listeners.get(&key).map(|name| Of::Listener { listener: (*name).to_owned() }),
+                Subject::Route(route) => self.routes.name(route).map(|route| Of::Route { route: route.to_owned() }),
+                Subject::Backend(number) => backend(number).map(|backend| Of::Backend { backend }),
+                Subject::Endpoint(number, address) => backend(number).map(|backend| Of::Endpoint { backend, address }),
+            };
+            if let Some(of) = of {
+                all.entry(of).or_default().add(sums);
+            }
+        }
+        let meter = |(of, sums): (Of, Sums)| {
+            let Sums { by_class, by_duration, duration_us, request_bytes, response_bytes } = sums;
+            Meter { of, by_class, by_duration, duration_us, request_bytes, response_bytes }
+        };
+        (all.into_iter().map(meter).collect(), reports.iter().map(|report| report.unmetered).sum())
+    }
+
+    /// The workers' endpoints, added up and by name, in the snapshot's order.
+    pub fn name_endpoints(&self, all: Vec<(u32, EndpointState)>) -> Vec<EndpointState> {
+        let names = self.backend_names();
+        let mut states: BTreeMap<_, EndpointState> = BTreeMap::new();
+        for (number, state) in all {
+            let Some(&name) = names.get(&BackendIndex(number)) else { continue };
+            match states.get_mut(&(name, state.address)) {
+                Some(sum) => {
+                    sum.active += state.active;
+                    sum.connections += state.connections;
+                    if sum.healthy && !state.healthy {
+                        (sum.healthy, sum.health) = (false, state.health);
+                    }
+                }
+                None => _ = states.insert((name, state.address), EndpointState { backend: name.to_owned(), ..state }),
+            }
+        }
+        let configured = self.snapshot().map_or(&[][..], |snapshot| &snapshot.backends[..]);
+        let ordered = configured.iter().flat_map(|it| it.endpoints.iter().map(|e| (it.name.as_str(), e.address)));
+        ordered.filter_map(|key| states.remove(&key)).collect()
+    }
+
+    /// What workers tell who are asked for this. `None`: nothing that is configured.
+    pub fn plan_tap(&self, filter: &TapFilter) -> Option<Tapping> {
+        let route = filter.route.as_ref().map(|name| self.routes.key(name).ok_or(())).transpose().ok()?;
+        let backend = filter.backend.as_ref().map(|name| self.backends.get(name).map(|it| it.number).ok_or(()));
+        let backend = backend.transpose().ok()?;
+        let per_second = filter.per_second.unwrap_or(100).min(crate::limits::TAPPED_MAX as u32);
+        Some(Tapping { route, backend, status_min: filter.status_min.unwrap_or(0), per_second })
+    }
+
+    /// An exchange by names; `at_us` in microseconds of 1970.
+    pub fn name_tapped(&self, tapped: Tapped, at_us: u64) -> ExchangeRecord {
+        let listener = self.listener_names().get(&tapped.listener).map_or_else(String::new, |name| (*name).to_owned());
+        let backend =
+            tapped.backend.and_then(|number| self.backend_names().get(&number).map(|name| (*name).to_owned()));
+        ExchangeRecord {
+            at_us,
+            client: tapped.client,
+            listener,
+            route: Some(tapped.route)
+                .filter(|it| *it != RouteKey::NONE)
+                .and_then(|it| self.routes.name(it))
+                .map(Into::into),
+            rule: tapped.rule,
+            backend,
+            endpoint: tapped.endpoint,
+            method: tapped.asked.method,
+            host: tapped.asked.host,
+            path: tapped.asked.path,
+            status: tapped.status,
+            ended: tapped.ended.name().to_owned(),
+            request_bytes: tapped.request_bytes,
+            response_bytes: tapped.response_bytes,
+            attempts: tapped.attempts,
+            first_byte_us: tapped.first_byte.map(crate::time::Duration::as_us),
+            total_us: tapped.total.as_us(),
+        }
+    }
+}

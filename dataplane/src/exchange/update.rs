@@ -1,0 +1,119 @@
+//! A worker takes over the next snapshot, between two turns: what is new begins, what is gone ends with what was begun on it.
+
+use super::{
+    Gateway,
+    leg::{Io, Role},
+    listeners::{Edition, Serves},
+    plan::{ListenerKey, Spec, Step, Update},
+};
+use crate::{
+    outbox::Outbox,
+    tcp::{ConnectionOptions, Listen, Tcp},
+    time::Instant,
+};
+use std::net::IpAddr;
+
+impl Gateway {
+    /// Serves the next snapshot from now on.
+    ///
+    /// # Panics
+    /// When it was not planned for the one that is served.
+    pub fn update(&mut self, now: Instant, update: Update, tcp: &mut Tcp, out: &mut Outbox) {
+        let io = &mut Io { now, tcp, out };
+        self.revision = update.revision;
+        for step in update.steps {
+            self.take_step(io, step);
+        }
+    }
+
+    /// The snapshot that is served.
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// How much is kept of this snapshot and of earlier ones: editions of HTTP listeners, backends, endpoints.
+    pub fn kept(&mut self) -> (usize, usize, usize) {
+        self.upstreams.sweep(&mut self.room);
+        let (groups, endpoints) = self.upstreams.kept();
+        (self.listeners.editions(), groups, endpoints)
+    }
+
+    /// Something that was replaced, for somebody else to let go of: that may take longer than a turn may.
+    pub fn poll_replaced(&mut self) -> Option<Box<dyn Send>> {
+        self.listeners.replaced.pop().map(|http| http as Box<dyn Send>)
+    }
+
+    fn take_step(&mut self, io: &mut Io<'_>, step: Step) {
+        match step {
+            Step::Backend(plan) => self.upstreams.put(*plan, &mut self.room),
+            Step::RemoveBackend(backend) => self.upstreams.remove(backend, &mut self.room),
+            Step::Health { backend, place, is_ill } => self.upstreams.set_ill(backend, place, is_ill),
+            Step::Listen { key, at, serves } => self.listen(io.tcp, key, at, serves),
+            Step::Replace { key, serves } => self.replace(key, serves),
+            Step::Unlisten(key) => self.unlisten(io, key),
+            Step::Drain(drains) => self.drains = drains,
+            Step::ForgetRoutes(routes) => self.route_meters.forget(&routes, &mut self.room),
+        }
+    }
+
+    pub(super) fn listen(&mut self, tcp: &mut Tcp, key: ListenerKey, at: (Option<IpAddr>, u16), serves: Spec) {
+        let (address, port) = at;
+        let listen = Listen { address, ports: port..=port, options: ConnectionOptions::default() };
+        let place = tcp.listen(listen).expect("the snapshot was checked");
+        match serves {
+            Spec::Service(service) => {
+                self.services.serve(place, service);
+                self.listeners.add(key, place, Serves::Service);
+            }
+            Spec::Http(http) => self.listeners.add_http(key, place, http),
+            Spec::Raw(raw) => self.listeners.add(key, place, Serves::Raw(raw)),
+        }
+    }
+
+    fn replace(&mut self, key: ListenerKey, serves: Spec) {
+        let listener = self.listeners.find(key).expect("it was planned for what is served");
+        match serves {
+            Spec::Http(http) => {
+                self.listeners.replace_http(listener, http);
+                self.move_tunnels(listener);
+            }
+            Spec::Raw(raw) => self.listeners.replace_raw(listener, raw),
+            Spec::Service(service) => {
+                let place = self.listeners.tcp(listener).expect("it was found because it listens");
+                self.services.serve(place, service);
+            }
+        }
+    }
+
+    /// Tunnels may last for days. They need nothing of the edition that they began with, and must not keep it.
+    fn move_tunnels(&mut self, listener: u16) {
+        let new = self.listeners.current(listener);
+        for exchange in &mut self.exchanges {
+            let is_here = exchange.is_tunnel && exchange.edition != Edition::NONE && exchange.edition != new;
+            if is_here && self.legs[exchange.client as usize].listener == listener {
+                self.listeners.pin(new);
+                self.listeners.unpin(exchange.edition);
+                (exchange.edition, exchange.rule) = (new, None);
+            }
+        }
+    }
+
+    /// Who waits there for nothing is let go; who has a request under way gets its answer first.
+    fn unlisten(&mut self, io: &mut Io<'_>, key: ListenerKey) {
+        let listener = self.listeners.find(key).expect("it was planned for what is served");
+        let is_http = matches!(self.listeners.serves(listener), Serves::Http(_));
+        if let Some(place) = self.listeners.unlisten(listener, &mut self.room) {
+            io.tcp.unlisten(place);
+        }
+        if !is_http {
+            return;
+        }
+        for i in 0..self.legs.len() {
+            let leg = &self.legs[i];
+            let is_idle = leg.role == Role::Client && leg.exchange.is_none() && !leg.is_raw && !leg.has_begun_head();
+            if is_idle && leg.input.is_empty() && leg.listener == listener {
+                self.leave(io, i);
+            }
+        }
+    }
+}

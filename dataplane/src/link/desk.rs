@@ -1,0 +1,165 @@
+//! Between the link's thread and one worker: commands in, replies out, both bounded, neither side ever waits for the other here.
+
+use super::message::{Connection, EndpointState};
+use crate::{
+    counters::Gauge,
+    exchange::{Gateway, MeterReport, Tapped, Tapping, Update},
+    limits::{DESK_COMMANDS_MAX, DESK_REPLIES_MAX},
+    port::Port,
+    time::Instant,
+    worker::Worker,
+};
+use crossbeam_queue::ArrayQueue;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// What the link wants of a worker.
+pub enum Command {
+    /// The next snapshot. [`Reply::Applied`].
+    Update(Box<Update>),
+    /// [`Reply::Meters`].
+    Meters,
+    /// [`Reply::Endpoints`].
+    Endpoints,
+    /// At most so many. [`Reply::Connections`].
+    Connections(usize),
+    /// Tell exchanges that end, or no longer. [`Reply::Done`].
+    Tap(Option<Box<Tapping>>),
+}
+
+/// What a worker says.
+pub enum Reply {
+    /// It serves this snapshot now.
+    Applied(u64),
+    /// What exchanges came to.
+    Meters(Box<MeterReport>),
+    /// All endpoints, by the numbers of their backends.
+    Endpoints(Vec<(u32, EndpointState)>),
+    /// Some connections, and how many there are.
+    Connections(Vec<Connection>, u64),
+    /// It is done.
+    Done,
+    /// Nobody uses this any more, and to let go of it may take longer than a turn may.
+    Replaced(Box<dyn Send>),
+}
+
+/// One worker's.
+pub struct Desk {
+    commands: ArrayQueue<Command>,
+    replies: ArrayQueue<Reply>,
+    tapped: ArrayQueue<Box<Tapped>>,
+    /// Exchanges that were wanted and found no room here.
+    missed: AtomicU64,
+}
+
+impl Default for Desk {
+    fn default() -> Self {
+        Self {
+            commands: ArrayQueue::new(DESK_COMMANDS_MAX),
+            replies: ArrayQueue::new(DESK_REPLIES_MAX),
+            tapped: ArrayQueue::new(crate::limits::TAPPED_MAX),
+            missed: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Desk {
+    /// Hands a command over. It comes back if there is no room: the worker has not looked for a while.
+    pub(super) fn give(&self, command: Command) -> Result<(), Command> {
+        self.commands.push(command)
+    }
+    pub(super) fn reply(&self) -> Option<Reply> {
+        self.replies.pop()
+    }
+    pub(super) fn tapped(&self) -> Option<Box<Tapped>> {
+        self.tapped.pop()
+    }
+    /// How many were missed since this was asked last.
+    pub(super) fn take_missed(&self) -> u64 {
+        self.missed.swap(0, Ordering::Relaxed)
+    }
+
+    /// Whether the worker has something to do here.
+    #[inline]
+    pub fn has_commands(&self) -> bool {
+        !self.commands.is_empty()
+    }
+}
+
+impl<P: Port> Worker<P, Gateway> {
+    /// Does what the link wants, between two turns. Says whether there are replies.
+    #[inline]
+    pub fn serve(&mut self, now: Instant, index: u32, desk: &Desk) -> bool {
+        if !desk.has_commands() {
+            return false;
+        }
+        self.serve_all(now, index, desk);
+        true
+    }
+
+    #[cold]
+    fn serve_all(&mut self, now: Instant, index: u32, desk: &Desk) {
+        while let Some(command) = desk.commands.pop() {
+            let reply = match command {
+                Command::Update(update) => {
+                    let revision = update.revision;
+                    self.update(now, *update);
+                    Reply::Applied(revision)
+                }
+                Command::Meters => Reply::Meters(Box::new(self.application_mut().0.meter_report())),
+                Command::Endpoints => Reply::Endpoints(self.application_mut().0.endpoint_states()),
+                Command::Connections(limit) => {
+                    let (connections, total) = self.connections(now, index, limit);
+                    Reply::Connections(connections, total)
+                }
+                Command::Tap(tapping) => {
+                    self.application_mut().0.tap(tapping.map(|it| *it));
+                    Reply::Done
+                }
+            };
+            // The link gives no more than there is room to answer.
+            let _ = desk.replies.push(reply);
+        }
+        self.clear_desk(desk);
+    }
+
+    /// Some connections, and how many are open.
+    fn connections(&mut self, now: Instant, index: u32, limit: usize) -> (Vec<Connection>, u64) {
+        let (gateway, tcp, _) = self.application_mut();
+        let reports = tcp.conns(now).take(limit).map(|it| {
+            let (side, busy) = it.id.and_then(|id| gateway.side_of(id)).unwrap_or(("none", false));
+            Connection {
+                worker: index,
+                local: it.local,
+                remote: it.remote,
+                side: side.into(),
+                state: it.state.into(),
+                busy,
+                srtt_us: it.srtt_us.unwrap_or(0).into(),
+                cwnd: it.cwnd.into(),
+                in_flight: it.unacked.into(),
+                age_ms: it.age_us / 1_000,
+            }
+        });
+        (reports.collect(), self.counters().gauge(Gauge::TcpConnections))
+    }
+
+    /// Hands over what has piled up: once in a while, whether there are commands or not. Says whether the link should look.
+    pub fn clear_desk(&mut self, desk: &Desk) -> bool {
+        let gateway = self.application_mut().0;
+        let mut any = false;
+        while let Some(replaced) = gateway.poll_replaced() {
+            any = true;
+            if let Err(Reply::Replaced(it)) = desk.replies.push(Reply::Replaced(replaced)) {
+                // Nobody takes it: then this turn is longer.
+                drop(it);
+            }
+        }
+        desk.missed.fetch_add(gateway.take_missed(), Ordering::Relaxed);
+        while let Some(tapped) = gateway.poll_tapped() {
+            if desk.tapped.push(tapped).is_err() {
+                desk.missed.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        any
+    }
+}

@@ -1,0 +1,480 @@
+//! The data plane's end of the link: a thread beside the workers that plans updates, hands them over, and answers.
+//!
+//! ```text
+//!   peer ---> question ---> Planner::plan ---> Desk of each worker ---> (between two turns) ---> reply ---> bell ---> answer ---> peer
+//! ```
+//! Questions are answered one after the other, whoever asks: so a change is whole before the next one begins, and of two writers the second one's
+//! base is no longer what is served. The workers never wait for this thread, and this thread waits for them no longer than [`PATIENCE`].
+
+use super::{
+    desk::{Command, Desk, Reply},
+    message::{Answer, Ask, Event, PROTOCOL, Question, Refusal, Said, TapFilter, Welcome},
+    wire::{Inbox, decode, encode},
+};
+use crate::{
+    exchange::{Planner, Tapping, Update},
+    limits::{LINK_MESSAGE_MAX, LINK_PEERS_MAX},
+    snapshot::{Delta, Snapshot},
+};
+use rustix::{
+    event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll},
+    fd::{AsFd, OwnedFd},
+};
+use std::{
+    io::{self, ErrorKind, Read, Write},
+    os::unix::{
+        fs::PermissionsExt,
+        net::{UnixListener, UnixStream},
+    },
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+/// A worker that has not replied for so long is reported to whoever asked; it does as it was told when it is back.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How often watched exchanges are looked for.
+const WATCH: Duration = Duration::from_millis(50);
+/// Nothing to do for so long: time for what can wait.
+const IDLE: Duration = Duration::from_secs(1);
+/// What may wait for a peer beside answers: further events are missed.
+const EVENTS_WAITING_MAX: usize = 1 << 20;
+
+/// Rings for the link's thread. Clones ring the same.
+#[derive(Clone)]
+pub struct LinkBell(Arc<OwnedFd>);
+
+impl LinkBell {
+    fn new() -> io::Result<Self> {
+        Ok(Self(Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?)))
+    }
+    /// There is something to look at.
+    pub fn ring(&self) {
+        // A full counter rings too.
+        let _ = rustix::io::write(&*self.0, &1u64.to_ne_bytes());
+    }
+    fn quiet(&self) {
+        let mut count = [0; 8];
+        let _ = rustix::io::read(&*self.0, &mut count);
+    }
+}
+
+/// The link.
+pub struct Server {
+    listener: UnixListener,
+    path: PathBuf,
+    peers: Vec<Peer>,
+    planner: Planner,
+    desks: Arc<[Desk]>,
+    /// Wakes a worker that may be asleep.
+    wake: Box<dyn Fn(usize) + Send>,
+    bell: LinkBell,
+    version: String,
+    is_tapped: bool,
+    touched_at: Instant,
+}
+
+struct Peer {
+    stream: UnixStream,
+    inbox: Inbox,
+    outbox: Vec<u8>,
+    is_known: bool,
+    taps: bool,
+    watches_health: bool,
+    missed: u64,
+    is_over: bool,
+}
+
+impl Server {
+    /// Listens at `path`, which is replaced if nobody listens there. `planner` has planned what the workers serve.
+    ///
+    /// # Errors
+    /// That it cannot listen there.
+    pub fn bind(
+        path: &Path,
+        planner: Planner,
+        desks: Arc<[Desk]>,
+        wake: impl Fn(usize) + Send + 'static,
+        version: &str,
+    ) -> io::Result<Self> {
+        if UnixStream::connect(path).is_ok() {
+            return Err(io::Error::new(ErrorKind::AddrInUse, "another data plane listens there"));
+        }
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let listener = UnixListener::bind(path)?;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+        listener.set_nonblocking(true)?;
+        Ok(Self {
+            listener,
+            path: path.to_owned(),
+            peers: Vec::new(),
+            planner,
+            desks,
+            wake: Box::new(wake),
+            bell: LinkBell::new()?,
+            version: version.to_owned(),
+            is_tapped: false,
+            touched_at: now(),
+        })
+    }
+
+    /// Rings for this.
+    pub fn bell(&self) -> LinkBell {
+        self.bell.clone()
+    }
+
+    /// Waits until there is something to do, or for `patience`, and does it.
+    pub fn turn(&mut self, patience: Duration) {
+        self.wait(patience.min(if self.is_tapped { WATCH } else { IDLE }));
+        self.accept();
+        for n in 0..self.peers.len() {
+            self.hear(n);
+        }
+        self.watch();
+        self.peers.iter_mut().for_each(Peer::flush);
+        self.peers.retain(|peer| !peer.is_over);
+        if self.is_tapped && !self.peers.iter().any(|peer| peer.taps) {
+            self.tap(None);
+        }
+        if now().duration_since(self.touched_at) >= IDLE {
+            self.touched_at = now();
+            if let Some(update) = self.planner.tidy() {
+                let _ = self.hand_over(&update);
+            }
+        }
+    }
+
+    fn wait(&self, patience: Duration) {
+        let mut fds = vec![
+            PollFd::from_borrowed_fd(self.listener.as_fd(), PollFlags::IN),
+            PollFd::from_borrowed_fd(self.bell.0.as_fd(), PollFlags::IN),
+        ];
+        for peer in &self.peers {
+            let out = if peer.outbox.is_empty() { PollFlags::empty() } else { PollFlags::OUT };
+            fds.push(PollFd::from_borrowed_fd(peer.stream.as_fd(), PollFlags::IN | out));
+        }
+        let _ = poll(&mut fds, Some(&timespec(patience)));
+        self.bell.quiet();
+    }
+
+    fn accept(&mut self) {
+        while let Ok((stream, _)) = self.listener.accept() {
+            // One too many is closed at once.
+            if self.peers.len() < LINK_PEERS_MAX && stream.set_nonblocking(true).is_ok() {
+                self.peers.push(Peer::new(stream));
+            }
+        }
+    }
+
+    /// Reads what a peer says and answers it.
+    fn hear(&mut self, n: usize) {
+        self.peers[n].receive();
+        loop {
+            let question = match self.peers[n].inbox.pop() {
+                Ok(None) => return,
+                Ok(Some(content)) => decode::<Question>(content),
+                Err(reason) => Err(reason),
+            };
+            self.touched_at = now();
+            let Question { id, ask } = match question {
+                Ok(question) => question,
+                Err(reason) => {
+                    // What comes after it may be anything.
+                    self.peers[n].say(&answer(0, Answer::Refused(Refusal::Unreadable { reason })));
+                    self.peers[n].ends();
+                    return;
+                }
+            };
+            let answered = self.answer(n, ask);
+            let is_over = matches!(
+                answered,
+                Answer::Refused(Refusal::Stranger | Refusal::Protocol { .. } | Refusal::Unreadable { .. })
+            );
+            self.peers[n].say(&answer(id, answered));
+            if is_over {
+                return self.peers[n].ends();
+            }
+        }
+    }
+
+    fn answer(&mut self, n: usize, ask: Ask) -> Answer {
+        let began = now();
+        if !self.peers[n].is_known && !matches!(ask, Ask::Hello { .. }) {
+            return Answer::Refused(Refusal::Stranger);
+        }
+        let result = match ask {
+            Ask::Hello { protocol, .. } if protocol != PROTOCOL => Err(Refusal::Protocol { speaks: PROTOCOL }),
+            Ask::Hello { .. } => {
+                self.peers[n].is_known = true;
+                Ok(Answer::Welcome(self.welcome()))
+            }
+            Ask::Replace { snapshot } => self.replace(*snapshot).map(|revision| applied(revision, began)),
+            Ask::Change { delta } => self.change(*delta).map(|revision| applied(revision, began)),
+            Ask::Snapshot => Ok(Answer::Snapshot {
+                snapshot: Box::new(self.planner.snapshot().expect("something is served").clone()),
+            }),
+            Ask::Meters => self.meters(),
+            Ask::Endpoints => self.endpoints(),
+            Ask::Connections { limit } => self.connections(limit as usize),
+            Ask::Drain { drains } => {
+                let update = self.planner.plan_drain(drains);
+                self.hand_over(&update).map(|()| Answer::Done)
+            }
+            Ask::WatchHealth => {
+                self.peers[n].watches_health = true;
+                Ok(Answer::Done)
+            }
+            Ask::Tap { filter } => self.begin_tap(n, &filter),
+            Ask::Untap => {
+                self.peers[n].taps = false;
+                Ok(Answer::Done)
+            }
+        };
+        result.unwrap_or_else(Answer::Refused)
+    }
+
+    fn welcome(&self) -> Welcome {
+        let snapshot = self.planner.snapshot().expect("something is served");
+        Welcome {
+            protocol: PROTOCOL,
+            version: self.version.clone(),
+            pid: std::process::id(),
+            name: snapshot.name.clone(),
+            revision: snapshot.revision,
+            workers: self.desks.len() as u32,
+        }
+    }
+
+    fn replace(&mut self, snapshot: Snapshot) -> Result<u64, Refusal> {
+        let update = self.planner.plan(snapshot)?;
+        self.hand_over(&update).map(|()| update.revision)
+    }
+
+    fn change(&mut self, delta: Delta) -> Result<u64, Refusal> {
+        let served = self.planner.snapshot().expect("something is served");
+        if delta.base != served.revision {
+            return Err(Refusal::Revision { serves: served.revision });
+        }
+        let mut next = served.clone();
+        delta.apply(&mut next).map_err(|reason| Refusal::Unsound { reason })?;
+        self.replace(next)
+    }
+
+    /// Every worker takes an update over.
+    fn hand_over(&mut self, update: &Update) -> Result<(), Refusal> {
+        self.gather(|| Command::Update(Box::new(update.clone()))).map(|_| ())
+    }
+
+    fn meters(&mut self) -> Result<Answer, Refusal> {
+        let replies = self.gather(|| Command::Meters)?;
+        let reports = replies.into_iter().filter_map(|reply| match reply {
+            Reply::Meters(report) => Some(*report),
+            _ => None,
+        });
+        let (meters, unmetered) = self.planner.name_meters(&reports.collect::<Vec<_>>());
+        Ok(Answer::Meters { meters, unmetered })
+    }
+
+    fn endpoints(&mut self) -> Result<Answer, Refusal> {
+        let replies = self.gather(|| Command::Endpoints)?;
+        let states = replies.into_iter().filter_map(|reply| match reply {
+            Reply::Endpoints(states) => Some(states),
+            _ => None,
+        });
+        Ok(Answer::Endpoints { endpoints: self.planner.name_endpoints(states.flatten().collect()) })
+    }
+
+    fn connections(&mut self, limit: usize) -> Result<Answer, Refusal> {
+        let share = limit.min(65_536).div_ceil(self.desks.len());
+        let replies = self.gather(|| Command::Connections(share))?;
+        let (mut connections, mut total) = (Vec::new(), 0);
+        for reply in replies {
+            if let Reply::Connections(some, all) = reply {
+                connections.extend(some);
+                total += all;
+            }
+        }
+        Ok(Answer::Connections { connections, total })
+    }
+
+    fn begin_tap(&mut self, n: usize, filter: &TapFilter) -> Result<Answer, Refusal> {
+        if self.peers.iter().enumerate().any(|(other, peer)| peer.taps && other != n) {
+            return Err(Refusal::Unsound { reason: "somebody else watches; one can at a time".into() });
+        }
+        let nothing = || Refusal::Unsound { reason: "there is no such route or backend".into() };
+        let tapping = self.planner.plan_tap(filter).ok_or_else(nothing)?;
+        self.tap(Some(&tapping));
+        self.peers[n].taps = true;
+        Ok(Answer::Done)
+    }
+
+    fn tap(&mut self, tapping: Option<&Tapping>) {
+        self.is_tapped = tapping.is_some();
+        let _ = self.gather(|| Command::Tap(tapping.cloned().map(Box::new)));
+        // What was told to nobody any more.
+        for desk in self.desks.iter().filter(|_| tapping.is_none()) {
+            while desk.tapped().is_some() {}
+            desk.take_missed();
+        }
+    }
+
+    /// What workers tell by themselves.
+    fn watch(&mut self) {
+        let desks = Arc::clone(&self.desks);
+        for desk in desks.iter() {
+            while let Some(reply) = desk.reply() {
+                self.tell(reply);
+            }
+            while let Some(tapped) = desk.tapped() {
+                let record = self.planner.name_tapped(*tapped, unix_us());
+                let event = Said::Event(Event::Exchange(Box::new(record)));
+                self.peers.iter_mut().filter(|peer| peer.taps).for_each(|peer| peer.tell(&event));
+            }
+            let missed = desk.take_missed();
+            for peer in self.peers.iter_mut().filter(|peer| peer.taps) {
+                peer.missed += missed;
+                peer.tell_missed();
+            }
+        }
+    }
+
+    fn tell(&mut self, reply: Reply) {
+        // Dropped here, where it may take its time.
+        drop(reply);
+    }
+
+    /// A command to every worker, and their replies.
+    fn gather(&mut self, command: impl Fn() -> Command) -> Result<Vec<Reply>, Refusal> {
+        let desks = Arc::clone(&self.desks);
+        let stuck = |worker: usize| Refusal::Unsound {
+            reason: format!(
+                "worker {worker} has not answered for {PATIENCE:?}; it does as it was told when it is back"
+            ),
+        };
+        for (worker, desk) in desks.iter().enumerate() {
+            desk.give(command()).map_err(|_| stuck(worker))?;
+            (self.wake)(worker);
+        }
+        let mut replies = Vec::with_capacity(desks.len());
+        let until = now() + PATIENCE;
+        for (worker, desk) in desks.iter().enumerate() {
+            loop {
+                match desk.reply() {
+                    Some(reply @ Reply::Replaced(_)) => self.tell(reply),
+                    Some(reply) => break replies.push(reply),
+                    None if now() >= until => return Err(stuck(worker)),
+                    None => {
+                        let mut fds = [PollFd::from_borrowed_fd(self.bell.0.as_fd(), PollFlags::IN)];
+                        let _ = poll(&mut fds, Some(&timespec(WATCH)));
+                        self.bell.quiet();
+                    }
+                }
+            }
+        }
+        Ok(replies)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+impl Peer {
+    fn new(stream: UnixStream) -> Self {
+        Self {
+            stream,
+            inbox: Inbox::default(),
+            outbox: Vec::new(),
+            is_known: false,
+            taps: false,
+            watches_health: false,
+            missed: 0,
+            is_over: false,
+        }
+    }
+
+    fn receive(&mut self) {
+        let mut bytes = [0; 1 << 16];
+        loop {
+            match self.stream.read(&mut bytes) {
+                Ok(0) => return self.ends(),
+                Ok(len) => self.inbox.push(&bytes[..len]),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => return self.ends(),
+            }
+        }
+    }
+
+    /// Nothing more is heard of it; what was said is sent if it goes at once.
+    fn ends(&mut self) {
+        self.flush();
+        self.is_over = true;
+    }
+
+    fn say(&mut self, said: &Said) {
+        match encode(said) {
+            Ok(bytes) if self.outbox.len() + bytes.len() <= LINK_MESSAGE_MAX + EVENTS_WAITING_MAX => {
+                self.outbox.extend_from_slice(&bytes);
+                self.flush();
+            }
+            // It asks and does not read.
+            _ => self.is_over = true,
+        }
+    }
+
+    /// Something that may be missed.
+    fn tell(&mut self, event: &Said) {
+        if self.outbox.len() < EVENTS_WAITING_MAX { self.say(event) } else { self.missed += 1 }
+    }
+
+    fn tell_missed(&mut self) {
+        if self.missed > 0 && self.outbox.len() < EVENTS_WAITING_MAX {
+            let count = std::mem::take(&mut self.missed);
+            self.say(&Said::Event(Event::Missed { count }));
+        }
+    }
+
+    fn flush(&mut self) {
+        let mut sent = 0;
+        while sent < self.outbox.len() {
+            match self.stream.write(&self.outbox[sent..]) {
+                Ok(len) => sent += len,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(_) => {
+                    self.is_over = true;
+                    break;
+                }
+            }
+        }
+        self.outbox.drain(..sent);
+    }
+}
+
+fn answer(id: u64, answer: Answer) -> Said {
+    Said::Answer { id, answer }
+}
+
+fn applied(revision: u64, began: Instant) -> Answer {
+    Answer::Applied { revision, took_us: now().duration_since(began).as_micros() as u64 }
+}
+
+fn timespec(duration: Duration) -> Timespec {
+    Timespec { tv_sec: duration.as_secs() as _, tv_nsec: duration.subsec_nanos().into() }
+}
+
+// The edge: a thread of its own, that no packet waits for.
+#[allow(clippy::disallowed_methods)]
+fn now() -> Instant {
+    Instant::now()
+}
+#[allow(clippy::disallowed_methods)]
+fn unix_us() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as u64)
+}

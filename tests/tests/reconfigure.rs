@@ -1,0 +1,234 @@
+//! Another snapshot while there is traffic: what is new begins, what is gone ends with what was begun on it, and nobody is cut off.
+
+use std::sync::Arc;
+use weirgate_dataplane::{
+    exchange::Ended,
+    link::message::Refusal,
+    route::Rule,
+    snapshot::{Backend, Snapshot},
+};
+use weirgate_tests::exchange::{Talk, endpoint, gateway, over, to_backend};
+
+const GET: &str = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+
+fn rule(text: &str) -> Rule {
+    serde_json::from_str(text).expect("a rule")
+}
+
+fn with_rules(snapshot: &Snapshot, rules: Vec<Rule>) -> Snapshot {
+    let mut snapshot = snapshot.clone();
+    Arc::make_mut(&mut snapshot.http[0].rules.routes[0]).rules = rules;
+    snapshot
+}
+
+/// One request and its answer, which the client hears.
+fn is_served(talk: &mut Talk) {
+    talk.says(GET);
+    let conn = talk.endpoint();
+    talk.answers(conn, OK);
+    let heard = talk.heard(talk.client);
+    assert!(heard.starts_with("HTTP/1.1 200 OK|") && heard.ends_with("|ok"), "{heard}");
+    assert_eq!(talk.ended(), Ended::Complete);
+}
+
+#[test]
+fn a_request_finishes_on_the_snapshot_that_it_started_on() {
+    let marked = |value: &str| {
+        let mut rule = to_backend();
+        let modifier = format!(
+            r#"{{"type": "ResponseHeaderModifier", "with": {{"set": [{{"name": "x-edition", "value": "{value}"}}]}}}}"#
+        );
+        rule.filters = vec![serde_json::from_str(&modifier).expect("a filter")];
+        vec![rule]
+    };
+    let first = with_rules(&over(1), marked("1"));
+    let mut talk = Talk::new(&first);
+    talk.says(GET);
+    let conn = talk.endpoint();
+    talk.legs.serves(&with_rules(&first, marked("2"))).unwrap();
+    assert_eq!(talk.legs.kept().0, 2, "the first one is still used");
+    talk.answers(conn, OK);
+    assert!(talk.heard(talk.client).contains("|x-edition: 1|"));
+    assert_eq!(talk.legs.kept().0, 1);
+    talk.says(GET);
+    talk.answers(conn, OK);
+    assert!(talk.heard(talk.client).contains("|x-edition: 2|"));
+    talk.legs.ends_clean();
+}
+
+#[test]
+fn what_is_the_same_is_not_touched() {
+    let snapshot = over(2);
+    let mut talk = Talk::new(&snapshot);
+    is_served(&mut talk);
+    let before = talk.legs.ends().len();
+    talk.legs.serves(&Snapshot { revision: 1, ..snapshot.clone() }).unwrap();
+    talk.says(GET);
+    talk.says("");
+    assert_eq!(talk.legs.kept(), (1, 1, 2));
+    assert!(talk.legs.ends().len() <= before + 1, "connections are kept");
+    talk.legs.ends_clean();
+}
+
+#[test]
+fn endpoints_come_and_go_under_requests() {
+    let of = |endpoints: &[u8]| {
+        gateway(vec![to_backend()], Backend::new("b", &endpoints.iter().map(|&n| endpoint(n)).collect::<Vec<_>>()))
+    };
+    let mut talk = Talk::new(&of(&[0]));
+    talk.says(GET);
+    let first = talk.endpoint();
+    // The one that has the request is gone, and finishes it.
+    talk.legs.serves(&of(&[1, 2])).unwrap();
+    talk.answers(first, OK);
+    assert!(talk.heard(talk.client).ends_with("|ok"));
+    assert_eq!(talk.ended(), Ended::Complete);
+    assert!(talk.legs.ends().known(first).peer_closed, "its connection is not kept");
+    assert_eq!(talk.legs.kept(), (1, 1, 2));
+    let mut seen = std::collections::BTreeSet::new();
+    for _ in 0..2 {
+        talk.says(GET);
+        let conn = talk.endpoint();
+        seen.insert(talk.legs.ends().known(conn).local);
+        talk.answers(conn, OK);
+    }
+    assert_eq!(seen.into_iter().collect::<Vec<_>>(), [Some(endpoint(1)), Some(endpoint(2))]);
+    talk.legs.ends_clean();
+}
+
+#[test]
+fn an_endpoint_that_stays_keeps_its_connections() {
+    let of = |endpoints: &[u8]| {
+        gateway(vec![to_backend()], Backend::new("b", &endpoints.iter().map(|&n| endpoint(n)).collect::<Vec<_>>()))
+    };
+    let mut talk = Talk::new(&of(&[0]));
+    is_served(&mut talk);
+    let before = talk.legs.ends().len();
+    for endpoints in [&[0, 1][..], &[1, 0], &[0]] {
+        talk.legs.serves(&of(endpoints)).unwrap();
+    }
+    talk.says(GET);
+    assert_eq!(talk.legs.ends().len(), before, "the connection that was there");
+    talk.legs.ends_clean();
+}
+
+#[test]
+fn a_request_that_could_not_be_connected_is_tried_again_where_it_began() {
+    let mut talk = Talk::new(&over(1));
+    talk.legs.refuses();
+    talk.legs.says(talk.client, GET.as_bytes());
+    // Its backend is gone before its endpoint has refused.
+    while talk.legs.exchanges() == 0 {
+        let until = talk.legs.now() + weirgate_dataplane::time::Duration::from_ms(1);
+        talk.legs.step(until);
+    }
+    let teapot = r#"{"filters": [{"type": "DirectResponse", "with": {"statusCode": 418}}]}"#;
+    let mut without = with_rules(&over(1), vec![rule(teapot)]);
+    without.backends.clear();
+    without.tcp.clear();
+    talk.legs.serves(&without).unwrap();
+    talk.legs.runs();
+    assert_eq!(talk.ended(), Ended::ConnectFailed);
+    assert!(talk.heard(talk.client).starts_with("HTTP/1.1 503 "));
+    talk.says(GET);
+    assert!(talk.heard(talk.client).starts_with("HTTP/1.1 418 "));
+    assert_eq!(talk.legs.kept(), (1, 0, 0));
+    talk.legs.ends_clean();
+}
+
+#[test]
+fn a_listener_that_is_gone_answers_what_was_asked_and_no_more() {
+    let snapshot = over(1);
+    let mut gone = snapshot.clone();
+    gone.http.clear();
+    // One client is idle, one has asked.
+    let mut talk = Talk::new(&snapshot);
+    let idle = talk.legs.client(80);
+    talk.says(GET);
+    let conn = talk.endpoint();
+    talk.legs.serves(&gone).unwrap();
+    talk.legs.runs();
+    assert!(talk.legs.ends().known(idle).peer_closed);
+    talk.answers(conn, OK);
+    let heard = talk.heard(talk.client);
+    assert!(heard.contains("|connection: close|") && heard.ends_with("|ok"), "{heard}");
+    let late = talk.legs.client(80);
+    talk.legs.runs();
+    assert!(talk.legs.ends().known(late).ended.is_some(), "nobody listens there");
+    // It comes back, somewhere else.
+    let mut moved = snapshot.clone();
+    moved.http[0].port = 81;
+    talk.legs.serves(&moved).unwrap();
+    talk.client = talk.legs.client(81);
+    talk.says(GET);
+    talk.answers(conn, OK);
+    talk.legs.ends_clean();
+}
+
+#[test]
+fn a_client_that_drains_goes_elsewhere_with_its_answer() {
+    let mut talk = Talk::new(&over(1));
+    talk.says(GET);
+    let conn = talk.endpoint();
+    talk.legs.drains(true);
+    talk.answers(conn, OK);
+    assert!(talk.heard(talk.client).contains("|connection: close|"));
+    talk.legs.drains(false);
+    talk.client = talk.legs.client(80);
+    talk.says(GET);
+    talk.answers(conn, OK);
+    assert!(!talk.heard(talk.client).contains("connection: close"));
+    talk.legs.ends_clean();
+}
+
+#[test]
+fn whoever_is_ill_gets_nothing_until_it_is_well() {
+    let mut snapshot = over(2);
+    snapshot.backends[0].health_checks = vec![
+        serde_json::from_str(r#"{"probe": "tcp", "intervalMs": 1000, "timeoutMs": 500, "healthy": 1, "unhealthy": 1}"#)
+            .expect("a health check"),
+    ];
+    snapshot.backends[0].panic_threshold = 0;
+    let mut talk = Talk::new(&snapshot);
+    talk.legs.finds("b", endpoint(0), true);
+    // The next snapshot knows it too.
+    let mut heavier = snapshot.clone();
+    heavier.backends[0].endpoints[1].weight = 2;
+    for next in [&snapshot, &heavier] {
+        talk.legs.serves(next).unwrap();
+        for _ in 0..3 {
+            let from = talk.legs.ends().len();
+            talk.client = talk.legs.client(80);
+            talk.says(GET);
+            let asked: Vec<_> = talk.legs.ends().accepted(from).collect();
+            assert!(asked.iter().all(|conn| talk.legs.ends().known(*conn).local == Some(endpoint(1))), "{asked:?}");
+        }
+    }
+    talk.legs.ends_clean();
+}
+
+#[test]
+fn what_cannot_be_served_changes_nothing() {
+    let snapshot = over(1);
+    let mut talk = Talk::new(&snapshot);
+    let unsound = |change: &dyn Fn(&mut Snapshot)| {
+        let mut snapshot = Snapshot { revision: 9, ..snapshot.clone() };
+        change(&mut snapshot);
+        snapshot
+    };
+    let refusals = [
+        unsound(&|it| it.backends.clear()),
+        unsound(&|it| it.backends[0].endpoints[0].address.set_port(0)),
+        unsound(&|it| Arc::make_mut(&mut it.http[0].rules.routes[0]).hostnames = vec!["?".into()]),
+        unsound(&|it| it.tcp[0].port = it.http[0].port),
+    ];
+    for refused in refusals {
+        let said = talk.legs.serves(&refused).unwrap_err();
+        assert!(matches!(said, Refusal::Unsound { .. }), "{said:?}");
+    }
+    assert_eq!(talk.legs.serves(&unsound(&|it| it.dataplane.cores = vec![1])), Err(Refusal::Restart));
+    assert_eq!(talk.legs.gateway().counters().counter(weirgate_dataplane::counters::Counter::HttpRequests), 0);
+    is_served(&mut talk);
+    talk.legs.ends_clean();
+}
