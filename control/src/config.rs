@@ -1,24 +1,28 @@
-//! YAML to a snapshot. Text is read into a raw form that has a place for every field that the configuration will have; a field whose feature
-//! does not work yet is refused by name, so that nobody relies on it.
+//! YAML to a model: what the data plane takes, and what only the control daemon needs. Text becomes a tree of values with their places, which
+//! tables of fields read; a field whose feature does not work yet is refused by name, so that nobody relies on it.
 //!
 //! ```text
-//!   text ---> raw ---> dataplane
-//!                 ---> backends ---> listeners ---> routes, which name both ---> snapshot, checked as a whole
+//!   files ---> text ---> tree ---> raw ---> dataplane, control
+//!                                      ---> backends ---> listeners ---> routes, which name both ---> model, checked as a whole
+//!                                      ---> kube ------------^-------------^
 //! ```
-//! Findings do not end this: what is wrong is replaced by something plain, and no snapshot comes out in the end.
+//! Findings do not end this: what is wrong is replaced by something plain or left out and remembered as lost, and no model comes out in the end.
 
 mod backends;
 mod control;
 mod dataplane;
+mod defaults;
 mod duration;
 mod environment;
 mod files;
 mod filters;
 mod findings;
+mod fuzz;
 mod kube;
 mod listeners;
 mod model;
 mod names;
+mod print;
 mod raw;
 mod read;
 mod routes;
@@ -26,10 +30,13 @@ mod schema;
 mod size;
 mod tree;
 
+pub use defaults::defaults;
 pub use environment::Environment;
 pub use files::read;
 pub use findings::Finding;
+pub use fuzz::fuzz;
 pub use model::{Admin, Control, Discovery, DnsKind, Label, Metrics, Model};
+pub use print::print;
 pub use schema::schema;
 
 use findings::Findings;
@@ -185,9 +192,11 @@ impl<'a> Documents<'a> {
     }
 
     fn read_document(&mut self, file: &'a str, root: &Node, reader: &mut Reader<'_>) -> Option<()> {
-        let at = &Path::ROOT;
-        match kind_of(root, reader)? {
-            Kind::Config => self.sources.push(Source { file, raw: RawFile::read(root, at, reader)? }),
+        let kind = kind_of(root, reader)?;
+        let label = kube::label(root);
+        let at = &Path::ROOT.field(&label);
+        match kind {
+            Kind::Config => self.sources.push(Source { file, raw: RawFile::read(root, &Path::ROOT, reader)? }),
             Kind::Gateway => {
                 self.kube.gateways.push(Document { file, raw: RawGateway::read(root, at, reader)? });
             }

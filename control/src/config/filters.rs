@@ -87,7 +87,7 @@ fn spec_of(raw: &RawFilter, rule: &RawRule, own: &str, at: &At, findings: &mut F
                 hostname: raw.hostname.clone(),
                 port: raw.port,
                 path: path_of(raw.path.as_ref(), rule, at, findings).ok()?,
-                status_code: raw.status_code,
+                status_code: Some(raw.status_code.unwrap_or(REDIRECT_STATUS)),
             })
         }
         _ => {
@@ -95,11 +95,16 @@ fn spec_of(raw: &RawFilter, rule: &RawRule, own: &str, at: &At, findings: &mut F
             FilterSpec::DirectResponse(DirectResponse {
                 status_code: raw.status_code,
                 body: raw.body.clone().unwrap_or_default(),
-                content_type: raw.content_type.clone().unwrap_or_else(|| "text/plain; charset=utf-8".into()),
+                content_type: raw.content_type.clone().unwrap_or_else(|| CONTENT_TYPE.into()),
             })
         }
     })
 }
+
+/// The status of a redirect, if nothing is said.
+pub(super) const REDIRECT_STATUS: u16 = 302;
+/// What a direct response's content is, if nothing is said.
+pub(super) const CONTENT_TYPE: &str = "text/plain; charset=utf-8";
 
 fn modifier_of(raw: &RawHeaderModifier) -> HeaderModifierSpec {
     let fields = |list: &[RawHeader]| {

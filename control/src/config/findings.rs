@@ -63,9 +63,13 @@ pub(super) struct Findings<'a> {
 impl Findings<'_> {
     pub(super) fn add(&mut self, place: Place, message: impl Into<String>) {
         // A file that is something else altogether has one in each line.
-        if self.found.len() < FINDINGS_MAX {
+        if !self.is_full() {
             self.found.push(Finding { file: self.file.to_owned(), place, message: message.into() });
         }
+    }
+    /// Whether nothing more is told, so that nobody needs to look for what may have been meant.
+    pub(super) fn is_full(&self) -> bool {
+        self.found.len() >= FINDINGS_MAX
     }
     pub(super) fn add_at(&mut self, (line, column): (u32, u32), message: impl Into<String>) {
         self.add(Some((line.into(), column.into())), message);

@@ -10,14 +10,18 @@ use super::{
     Finding, Lost,
     backends::Backends,
     findings::{At, Findings},
-    names, place_of,
+    names::hint,
+    place_of,
     raw::{
         KubeMetadata, RawBackendRef, RawFilter, RawGateway, RawGatewaySpec, RawHttpRoute, RawKubeBackendRef,
         RawKubeFilter, RawKubeListener, RawKubeParentRef, RawKubeRule, RawListener, RawParentRef, RawReferenceGrant,
         RawRoute, RawRule, RouteKind,
     },
     read::Spanned,
+    tree::Node,
 };
+
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The group of the Gateway API.
 pub(super) const GROUP: &str = "gateway.networking.k8s.io";
@@ -45,6 +49,16 @@ pub(super) struct Converted<'a, T> {
     pub(super) raw: Spanned<T>,
 }
 
+/// What findings call a document: `Gateway[NAMESPACE/NAME]`.
+pub(super) fn label(root: &Node) -> String {
+    let kind = root.get("kind").and_then(Node::text).unwrap_or_default();
+    let metadata = |field| root.get("metadata").and_then(|it| it.get(field)).and_then(Node::text);
+    match metadata("name") {
+        Some(name) => format!("{kind}[{}/{name}]", metadata("namespace").unwrap_or("default")),
+        None => kind.into(),
+    }
+}
+
 /// The listeners of all Gateways; `classes` are the names that we answer to.
 pub(super) fn listeners<'a>(
     kube: &Kube<'a>,
@@ -52,16 +66,17 @@ pub(super) fn listeners<'a>(
     found: &mut Vec<Finding>,
 ) -> Vec<Converted<'a, RawListener>> {
     let mut all = Vec::new();
-    for (n, Document { file, raw: RawGateway { metadata, spec } }) in kube.gateways.iter().enumerate() {
+    let mut names = BTreeSet::new();
+    for Document { file, raw: RawGateway { metadata, spec } } in &kube.gateways {
         let findings = &mut Findings { file, found };
         let at = At::new(format!("Gateway[{}]", metadata.full_name()), place_of(&metadata.name));
-        if kube.gateways[..n].iter().any(|other| other.raw.metadata.full_name() == metadata.full_name()) {
+        if !names.insert(metadata.full_name()) {
             findings.say(&at, "a second Gateway of this name in its namespace");
             continue;
         }
         let class = &spec.class;
         if !classes.contains(&class.value.as_str()) {
-            let hint = names::hint(&class.value, classes.iter().copied());
+            let hint = hint(&class.value, classes.iter().copied());
             let message = format!("{:?} is none of {}, whose Gateways are ours{hint}", class.value, classes.join(", "));
             findings.say(&at.said("spec.gatewayClassName", class), message);
         }
@@ -134,11 +149,19 @@ pub(super) fn routes<'a>(
     found: &mut Vec<Finding>,
 ) -> Vec<Converted<'a, RawRoute>> {
     let mut all = Vec::new();
+    let gateways = kube.gateways.iter().map(|it| (it.raw.metadata.full_name(), &it.raw)).collect();
     for Document { file, raw } in &kube.routes {
         let name = &raw.metadata.name;
         let path = format!("HTTPRoute[{}].spec", raw.metadata.full_name());
         let at = At::new(&path, place_of(name));
-        let mut to = Resolver { kube, lost, backends, of: &raw.metadata, findings: Findings { file, found } };
+        let mut to = Resolver {
+            gateways: &gateways,
+            kube,
+            lost,
+            backends,
+            of: &raw.metadata,
+            findings: Findings { file, found },
+        };
         let route = RawRoute {
             kind: name.with(RouteKind("HTTPRoute".into())),
             name: name.with(raw.metadata.full_name()),
@@ -153,6 +176,8 @@ pub(super) fn routes<'a>(
 
 /// Finds what an HTTPRoute refers to.
 struct Resolver<'a> {
+    /// By their namespaces and names.
+    gateways: &'a BTreeMap<String, &'a RawGateway>,
     kube: &'a Kube<'a>,
     lost: &'a Lost,
     backends: &'a Backends<'a>,
@@ -184,11 +209,9 @@ impl Resolver<'_> {
         }
         let namespace = raw.namespace.as_deref().unwrap_or(&self.of.namespace);
         let full_name = format!("{namespace}/{}", raw.name);
-        let gateway = self.kube.gateways.iter().find(|it| it.raw.metadata.full_name() == full_name);
-        let Some(RawGateway { metadata, spec }) = gateway.map(|it| &it.raw) else {
-            if !self.lost.anything {
-                let all: Vec<_> = self.kube.gateways.iter().map(|it| it.raw.metadata.full_name()).collect();
-                let hint = names::hint(&full_name, all.iter().map(String::as_str));
+        let Some(RawGateway { metadata, spec }) = self.gateways.get(&full_name) else {
+            if !self.lost.anything && !self.findings.is_full() {
+                let hint = hint(&full_name, self.gateways.keys().map(String::as_str));
                 self.findings.say(at, format!("there is no Gateway {full_name:?}{hint}"));
             }
             return Vec::new();
@@ -200,7 +223,7 @@ impl Resolver<'_> {
         let named: Vec<_> = spec.listeners.iter().filter(named).collect();
         if named.is_empty() && !self.lost.any_of("RawKubeListener") {
             let all = spec.listeners.iter().map(|it| it.value.name.value.as_str());
-            let hint = names::hint(raw.section_name.as_deref().unwrap_or_default(), all);
+            let hint = hint(raw.section_name.as_deref().unwrap_or_default(), all);
             self.findings.say(at, format!("Gateway {full_name:?} has no such listener{hint}"));
         }
         // Of one that is named, what does not fit is told further on; of several, those that fit are taken.

@@ -216,7 +216,7 @@ impl Read for bool {
         }
     }
     fn schema(to: &mut Schemas) -> serde_json::Value {
-        to.or_variable(json!({ "type": "boolean" }))
+        to.or_variable(&json!({ "type": "boolean" }))
     }
 }
 
@@ -239,7 +239,7 @@ macro_rules! number {
                 number
             }
             fn schema(to: &mut Schemas) -> serde_json::Value {
-                to.or_variable(json!({ "type": "integer", "minimum": <$type>::MIN, "maximum": <$type>::MAX }))
+                to.or_variable(&json!({ "type": "integer", "minimum": <$type>::MIN, "maximum": <$type>::MAX }))
             }
         }
     )* };
@@ -381,7 +381,7 @@ macro_rules! text {
                 <String as $crate::config::read::Read>::read(node, at, to).map(Self)
             }
             fn schema(to: &mut $crate::config::schema::Schemas) -> serde_json::Value {
-                to.text(stringify!($name), concat!($($about,)*), serde_json::json!($schema))
+                to.text(stringify!($name), concat!($($about,)*), &serde_json::json!($schema))
             }
         }
     )* };

@@ -89,6 +89,9 @@ fn parents_of(
     for said in &raw.parent_refs {
         let at = at.said("parentRefs", said);
         let name = &said.value.name;
+        if findings.is_full() {
+            break;
+        }
         let Some(kind) = findings.keep(&at, listeners.find(name)) else { continue };
         if kind != Kind::Refused && parents.iter().any(|(other, _)| *other == kind && kind != Kind::Service) {
             findings.say(&at, format!("listener {name:?} stands there twice"));
@@ -197,7 +200,9 @@ fn shares_of(
     findings: &mut Findings<'_>,
 ) -> Vec<Share> {
     let share = |said: &Spanned<RawBackendRef>| {
-        findings.keep(&at.said("backendRefs", said), backends.find(&said.value.name));
+        if !findings.is_full() {
+            findings.keep(&at.said("backendRefs", said), backends.find(&said.value.name));
+        }
         Share { backend: said.value.name.clone(), weight: said.value.weight.unwrap_or(1) }
     };
     refs.iter().map(share).collect()

@@ -1,7 +1,10 @@
 //! The published JSON schema, made of the same tables that the configuration is read with, so that editors complete what works and mark what
 //! does not.
 
-use super::{raw::RawFile, read::Read};
+use super::{
+    raw::{RawFile, RawGateway, RawHttpRoute, RawReferenceGrant},
+    read::Read,
+};
 use serde_json::{Map, Value, json};
 
 /// What is defined so far, by name.
@@ -16,11 +19,16 @@ pub(super) type Field = (&'static str, &'static str, &'static str, Value);
 /// The schema of a configuration's documents, as it is published.
 pub fn schema() -> String {
     let mut to = Schemas::default();
-    let whole = RawFile::schema(&mut to);
+    let documents = [
+        RawFile::schema(&mut to),
+        RawGateway::schema(&mut to),
+        RawHttpRoute::schema(&mut to),
+        RawReferenceGrant::schema(&mut to),
+    ];
     let schema = json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Weirgate configuration",
-        "oneOf": [whole],
+        "oneOf": documents,
         "$defs": to.defined,
     });
     serde_json::to_string_pretty(&schema).expect("string keys only") + "\n"
@@ -53,14 +61,14 @@ impl Schemas {
     }
 
     /// Text of a certain form, defined once.
-    pub(super) fn text(&mut self, name: &str, about: &str, schema: Value) -> Value {
+    pub(super) fn text(&mut self, name: &str, about: &str, schema: &Value) -> Value {
         let schema = self.or_variable(schema);
         self.defined.entry(name).or_insert_with(|| described(schema, about));
         reference(name)
     }
 
     /// This, or a variable's value in its place.
-    pub(super) fn or_variable(&mut self, schema: Value) -> Value {
+    pub(super) fn or_variable(&mut self, schema: &Value) -> Value {
         let about = "A variable of the environment; its value is read in its place.";
         let variable = json!({ "type": "string", "pattern": "\\$\\{[A-Za-z_][A-Za-z0-9_]*\\}", "description": about });
         self.defined.entry("Variable").or_insert(variable);

@@ -5,9 +5,13 @@ use weirgate_dataplane::{
 };
 
 mod backends;
+mod control;
 mod examples;
+mod kube;
 mod listeners;
+mod reading;
 mod routes;
+mod whole;
 
 const SMALL: &str = "\
 apiVersion: weirgate/v1

@@ -166,11 +166,7 @@ impl Builder {
                 let Some(node) = self.anchors.get(&anchor) else {
                     return Err(Fault { place: at, what: "an alias within what it stands for".into() });
                 };
-                self.aliased += node.size();
-                if self.aliased > ALIASED_MAX {
-                    let what = format!("aliases stand for more than {ALIASED_MAX} values");
-                    return Err(Fault { place: at, what });
-                }
+                self.aliased = copied(self.aliased, node, at)?;
                 let node = Node { place: at, ..node.clone() };
                 self.put(node, 0, findings)?;
             }
@@ -207,7 +203,7 @@ impl Builder {
     fn put(&mut self, node: Node, anchor: usize, findings: &mut Findings<'_>) -> Result<(), Fault> {
         if anchor > 0 {
             // A copy is made here and for each alias; both count.
-            self.aliased += node.size();
+            self.aliased = copied(self.aliased, &node, node.place)?;
             self.anchors.insert(anchor, node.clone());
         }
         let Some(open) = self.open.last_mut() else {
@@ -234,6 +230,13 @@ impl Builder {
         }
         Ok(())
     }
+}
+
+/// Nodes that aliases stand for, with a copy of this one.
+fn copied(so_far: usize, node: &Node, place: (u32, u32)) -> Result<usize, Fault> {
+    let all = so_far + node.size();
+    let what = || format!("aliases stand for more than {ALIASED_MAX} values");
+    if all > ALIASED_MAX { Err(Fault { place, what: what() }) } else { Ok(all) }
 }
 
 /// The fields that `<<` brings: of several mappings the first one's count.

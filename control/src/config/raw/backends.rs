@@ -133,7 +133,7 @@ raw! {
     RawHttpProbe {
         /// What is asked for.
         required path "path": String,
-        /// The Host field; the endpoint's address and port if it is not said.
+        /// The Host field. Without it, the endpoint's address and port.
         optional host "host": String,
         /// GET.
         optional method "method": Spanned<ProbeMethod>,
