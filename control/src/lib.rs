@@ -1,11 +1,15 @@
 //! Around the data plane: its configuration (text -> model -> snapshot) and what an operator sees of it.
 //!
+//! * [`admin`]: HTTP over a Unix socket, through which the daemon is asked and told.
+//! * [`cli`]: the verbs of `weirgate`.
 //! * [`config`]: YAML to a [`Snapshot`](weirgate_dataplane::snapshot::Snapshot). The data plane never reads YAML.
 //! * [`discovery`]: endpoints from the DNS and from watched files.
 //! * [`explain`]: what becomes of a request, with each rule's reason.
 //! * [`metrics`]: what Prometheus reads.
 //! * [`stat`]: the counters that a running data plane publishes, as a table or JSON.
 
+pub mod admin;
+pub mod cli;
 pub mod config;
 pub mod discovery;
 pub mod explain;
