@@ -54,7 +54,7 @@ pub(super) async fn run(path: PathBuf, watch: Arc<Watch>, found: Arc<Found>) {
                 good = parsed.is_ok();
                 match parsed {
                     Ok(endpoints) => {
-                        if !found.found(endpoints).await {
+                        if !found.found(endpoints, None).await {
                             return;
                         }
                     }
