@@ -57,18 +57,12 @@ pub(super) async fn run(asks: Asks, resolver: Arc<Resolver>, found: Arc<Found>, 
     loop {
         let look = timeout(LOOK_MAX, look(&asks, &resolver, &mut known)).await;
         let wait = match look.unwrap_or_else(|_| Err(Missing::Failed("too slow".into()))) {
-            Ok(look) => {
-                if !found.found(look.endpoints).await {
+            Ok(Look { endpoints, ttl, partly }) => {
+                let whole = partly.is_none();
+                if !found.found(endpoints, partly).await {
                     return;
                 }
-                let wait = pace.after_answer(look.ttl, asks.refresh);
-                match look.partly {
-                    None => wait,
-                    Some(error) => {
-                        found.failed(error);
-                        wait.min(pace.after_failure())
-                    }
-                }
+                if whole { pace.after_answer(ttl, asks.refresh) } else { pace.after_part(ttl, asks.refresh) }
             }
             Err(Missing::Empty(error) | Missing::Failed(error)) => {
                 found.failed(error);
@@ -186,7 +180,7 @@ impl News {
         let mut shares: BTreeMap<SocketAddr, f64> = BTreeMap::new();
         for target in targets {
             let Some(Known { v4, v6 }) = self.fresh.get(&target.name) else { continue };
-            let (usable, not): (BTreeSet<IpAddr>, BTreeSet<IpAddr>) = v4.iter().chain(v6).partition(|ip| is_usable(ip));
+            let (usable, not): (BTreeSet<IpAddr>, BTreeSet<IpAddr>) = v4.iter().chain(v6).partition(is_usable);
             unusable = unusable.or(not.first().copied());
             // A target's weight is the target's, however many addresses it has.
             let share = f64::from(target.weight) / (usable.len().max(1) as f64);

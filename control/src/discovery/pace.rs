@@ -23,8 +23,12 @@ impl Pace {
     /// After a good answer: up to a tenth before it runs out, or before `refresh`, if that is sooner.
     pub(super) fn after_answer(&mut self, ttl: Duration, refresh: Option<Duration>) -> Duration {
         self.failures = 0;
-        let whole = ttl.clamp(TTL_MIN, TTL_MAX).min(refresh.unwrap_or(TTL_MAX));
-        self.spread(whole, 10)
+        self.spread(holds(ttl, refresh), 10)
+    }
+
+    /// After one that is good in part: as after a bad one, unless the good part runs out before.
+    pub(super) fn after_part(&mut self, ttl: Duration, refresh: Option<Duration>) -> Duration {
+        self.after_failure().min(holds(ttl, refresh))
     }
 
     /// After a bad one: soon, then less and less often.
@@ -38,6 +42,10 @@ impl Pace {
     fn spread(&mut self, whole: Duration, part: u32) -> Duration {
         whole - (whole / part).mul_f64(self.random.f64())
     }
+}
+
+fn holds(ttl: Duration, refresh: Option<Duration>) -> Duration {
+    ttl.clamp(TTL_MIN, TTL_MAX).min(refresh.unwrap_or(TTL_MAX))
 }
 
 #[cfg(test)]
@@ -69,6 +77,8 @@ mod tests {
             let wait = pace.after_failure();
             assert!((most / 2..=most).contains(&wait), "{wait:?}, at most {most:?}");
         }
+        assert!(pace.after_part(SECOND * 300, None) >= SECOND * 15, "half an answer is no better");
+        assert!(pace.after_part(SECOND * 5, None) <= SECOND * 5);
         pace.after_answer(SECOND, None);
         assert!(pace.after_failure() <= SECOND);
         (0..100).for_each(|_| assert!(pace.after_failure() <= RETRY_MAX));

@@ -33,8 +33,8 @@ impl Found {
         Self { backend: source.backend().to_owned(), kind, source: name, updates, state: Mutex::default() }
     }
 
-    /// A good answer. Tells it if it differs from the last; says whether anybody still listens.
-    pub(super) async fn found(&self, endpoints: Vec<Endpoint>) -> bool {
+    /// A good answer, but for what is said beside it. Tells it if it differs from the last; says whether anybody still listens.
+    pub(super) async fn found(&self, endpoints: Vec<Endpoint>, partly: Option<String>) -> bool {
         // A place in the queue first: once the state has changed, the update must not get lost with a task that is ended.
         let Ok(place) = self.updates.reserve().await else { return false };
         let mut state = self.state();
@@ -43,12 +43,16 @@ impl Found {
         }
         state.answers += 1;
         state.answered = Some(Instant::now());
-        if state.error.take().is_some() {
-            info!(backend = self.backend, source = self.source, "discovery works again");
-        }
         if state.endpoints.as_ref() != Some(&endpoints) {
             state.endpoints = Some(endpoints.clone());
             place.send(EndpointUpdate { backend: self.backend.clone(), endpoints });
+        }
+        match partly {
+            Some(error) => self.note(&mut state, error),
+            None if state.error.take().is_some() => {
+                info!(backend = self.backend, source = self.source, "discovery works again");
+            }
+            None => {}
         }
         true
     }
@@ -58,9 +62,13 @@ impl Found {
         self.state().answered = Some(Instant::now());
     }
 
-    /// A bad answer, or one that is good in part only. Said once for as long as it stays the same.
+    /// A bad answer.
     pub(super) fn failed(&self, error: String) {
-        let mut state = self.state();
+        self.note(&mut self.state(), error);
+    }
+
+    /// Said once for as long as it stays the same.
+    fn note(&self, state: &mut State, error: String) {
         state.failures += 1;
         if state.error.as_ref() != Some(&error) {
             let kept = state.endpoints.as_ref().map_or(0, Vec::len);
