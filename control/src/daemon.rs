@@ -75,6 +75,7 @@ pub async fn run(options: Options) -> ExitCode {
 }
 
 async fn serve(options: Options, logs: Logs) -> Result<(), String> {
+    view::note_start();
     let mut signals = Signals::new().map_err(|error| format!("signals cannot be taken: {error}"))?;
     let (store, repaired) = Store::open(&options.state_dir, options.history, Box::new(Real)).map_err(|error| {
         let next = error.next();

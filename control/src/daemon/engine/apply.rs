@@ -493,7 +493,7 @@ fn check_base(state: &State, change: &Change) -> Result<(), ErrorBody> {
     Err(fail(
         Code::Conflict,
         error,
-        "weirgate apply --confirmed keeps it, weirgate rollback goes back; then apply again",
+        "weirgate confirm keeps it, weirgate rollback goes back; then apply again",
     ))
 }
 
