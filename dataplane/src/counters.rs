@@ -155,6 +155,10 @@ named! {
         UpstreamIdleEnds = "upstream_idle_ends",
         /// Connections passed on as they are.
         TcpProxied = "tcp_proxied",
+        /// Probes of endpoints that were begun.
+        HealthProbes = "health_probes",
+        /// Of these: endpoints that were found ill.
+        HealthProbesFailed = "health_probes_failed",
     }
 }
 

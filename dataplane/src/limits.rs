@@ -362,8 +362,17 @@ const _: () = {
     );
 };
 
+/// Probes of endpoints that begin or end in one turn.
+pub const PROBES_AT_ONCE: usize = 32;
+/// Bytes of an answer to a probe that are read.
+pub const HEALTH_ANSWER_MAX: usize = 16 << 10;
 /// Bytes of the path that a health check asks for.
 pub const HEALTH_PATH_MAX: usize = 512;
+
+/// A table with so many rules is not made anew because of a few changed routes, but gets a layer with these over it.
+pub const HTTP_LAYERS_FROM: usize = 1_024;
+/// So few.
+pub const HTTP_LAYER_ROUTES_MAX: usize = 256;
 
 /// Meters of one worker: listeners, routes, backends and endpoints that have had an exchange. A report of all of them is some three megabytes.
 pub const METERS_MAX: usize = 16_384;

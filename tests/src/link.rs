@@ -43,7 +43,13 @@ impl Plane {
         let mut server = Server::bind(path, planner, Arc::clone(&desks), |_| {}, "0").expect("a socket");
         let mut ends = Vec::new();
         for index in 0..workers {
-            let options = GatewayOptions { seed: 1, connections_max: 64, home: Home::default(), keeps_records: false };
+            let options = GatewayOptions {
+                seed: 1,
+                connections_max: 64,
+                home: Home::default(),
+                keeps_records: false,
+                probes: index == 0,
+            };
             let gateway = Gateway::planned(first.clone(), options);
             let (desks, bell) = (Arc::clone(&desks), server.bell());
             ends.push(until_stopped(move |stop| {

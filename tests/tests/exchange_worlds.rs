@@ -2,12 +2,15 @@
 //! ends, each answer is that of its request, and nothing is left behind. One seed is one run.
 
 use fastrand::Rng;
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
 use weirgate_dataplane::{
     counters::Counter,
     exchange::Ended,
     route::{Rule, RuleTimeouts},
-    snapshot::{Backend, Snapshot},
+    snapshot::{Backend, Endpoint, Snapshot},
     time::Duration,
     upstream::balance::PolicyKind,
 };
@@ -73,6 +76,12 @@ const MOODS: [&str; 10] =
 
 struct Run {
     legs: Legs,
+    /// What is served.
+    snapshot: Snapshot,
+    /// How often another one is served, in hundredths of the rounds.
+    changes: u8,
+    /// Nothing goes wrong but that: then nothing at all may.
+    is_calm: bool,
     random: Rng,
     clients: Vec<Client>,
     /// By connection of an endpoint: bytes read, and whether it is spoilt.
@@ -99,11 +108,18 @@ fn plan(random: &mut Rng) -> Snapshot {
 }
 
 impl Run {
-    fn new(seed: u64) -> Self {
+    fn new(seed: u64, is_calm: bool) -> Self {
         let mut random = Rng::with_seed(seed);
-        let snapshot = plan(&mut random);
+        let mut snapshot = plan(&mut random);
+        if is_calm {
+            // Somebody has to wait for nothing but an answer.
+            snapshot.backends[0].pool.connections_max = 1_000;
+            let rule = &mut Arc::make_mut(&mut snapshot.http[0].rules.routes[0]).rules[0];
+            rule.timeouts = RuleTimeouts::default();
+        }
+        let changes = if is_calm { 60 } else { [0, 0, 5, 50][random.usize(0..4)] };
         let mut legs = Legs::new(&snapshot, seed);
-        if random.bool() {
+        if !is_calm && random.bool() {
             legs.faults = Faults { lost: random.u16(0..30), doubled: random.u16(0..20), late: random.u16(0..60) };
         }
         let clients = (0..random.usize(1..=6)).map(|_| Client {
@@ -113,11 +129,15 @@ impl Run {
             left: random.u32(1..=8),
         });
         let clients = clients.collect();
-        Self { legs, random, clients, served: BTreeMap::new(), answered: 0, cut: 0 }
+        let served = BTreeMap::new();
+        Self { legs, snapshot, changes, is_calm, random, clients, served, answered: 0, cut: 0 }
     }
 
     /// Everybody does what there is to do. `false`: nobody has anything.
     fn round(&mut self) -> bool {
+        if self.random.u8(0..100) < self.changes {
+            self.change();
+        }
         for n in 0..self.clients.len() {
             self.ask(n);
         }
@@ -132,6 +152,35 @@ impl Run {
         self.clients.iter().any(|client| client.left > 0 || !client.asked.is_empty())
     }
 
+    /// Another snapshot, or other news.
+    fn change(&mut self) {
+        let random = &mut self.random;
+        let snapshot = &mut self.snapshot;
+        snapshot.revision += 1;
+        let backend = &mut snapshot.backends[0];
+        match random.u8(0..8) {
+            0..3 => {
+                let weight = random.u32(1..4);
+                let mut endpoints: Vec<_> = (0..3).map(|n| Endpoint { address: endpoint(n), weight }).collect();
+                random.shuffle(&mut endpoints);
+                endpoints.truncate(random.usize(1..=3));
+                backend.endpoints = endpoints;
+            }
+            3 => backend.load_balancing = PolicyKind::LeastRequest { choices: random.u8(2..4) },
+            4 => backend.pool.idle_ms = random.u64(1..=2_000),
+            5 => snapshot.http[0].options.forwarded ^= true,
+            6 => {
+                let route = Arc::make_mut(&mut snapshot.http[0].rules.routes[0]);
+                route.rules[0].name = Some(format!("r{}", snapshot.revision));
+            }
+            _ => {
+                let found = (endpoint(random.u8(0..3)), random.bool());
+                return self.legs.finds("b", found.0, found.1);
+            }
+        }
+        self.legs.serves(&self.snapshot).expect("a sound snapshot");
+    }
+
     /// A request or several.
     fn ask(&mut self, n: usize) {
         let random = &mut self.random;
@@ -139,7 +188,7 @@ impl Run {
         while client.left > 0 && (client.asked.is_empty() || random.u8(0..4) == 0) {
             client.left -= 1;
             let name = format!("c{n}-{}", client.left);
-            let mood = MOODS[random.usize(0..MOODS.len())];
+            let mood = MOODS[random.usize(0..if self.is_calm { 5 } else { MOODS.len() })];
             let len = [0, 1, 200, 600, 3_000, 40_000][random.usize(0..6)];
             let answer = [0, 1, 300, 511, 1_500, 60_000][random.usize(0..6)];
             let body = content(&name, len);
@@ -166,7 +215,7 @@ impl Run {
             self.legs.says(client.conn, &bytes);
             client.asked.push_back(Asked { name, is_head, answer });
         }
-        if random.u8(0..100) == 0 {
+        if !self.is_calm && random.u8(0..100) == 0 {
             self.legs.resets(client.conn);
             self.cut += client.asked.len() as u32;
             client.asked.clear();
@@ -254,6 +303,7 @@ impl Run {
                 assert_eq!(body, if *is_head { Vec::new() } else { content(name, *answer) }, "{name}");
             } else {
                 let status = head.split(' ').nth(1).expect("a status");
+                assert!(!self.is_calm, "{}: {head}", asked.name);
                 assert!(["408", "502", "503", "504"].contains(&status), "{}: {head}", asked.name);
             }
         }
@@ -273,13 +323,20 @@ impl Run {
         }
         let requests = self.legs.gateway().counters().counter(Counter::HttpRequests);
         let under_way = self.legs.exchanges() as u64;
+        assert!(!self.is_calm || self.cut == 0, "nobody was cut off");
         assert_eq!(records + under_way, requests, "each request has one record");
+        let kept = (1, 1, self.snapshot.backends[0].endpoints.len());
+        let until = self.legs.now() + Duration::from_secs(400);
+        while self.legs.kept() != kept && self.legs.now() < until {
+            self.legs.settles(Duration::from_secs(10));
+        }
+        assert_eq!(self.legs.kept(), kept, "nothing is kept of earlier snapshots");
         self.legs.ends_clean();
     }
 }
 
-fn run(seed: u64) {
-    let mut run = Run::new(seed);
+fn run(seed: u64, is_calm: bool) {
+    let mut run = Run::new(seed, is_calm);
     for _ in 0..4_000 {
         if !run.round() {
             return run.finish();
@@ -290,12 +347,21 @@ fn run(seed: u64) {
 
 #[test]
 fn whatever_happens_each_request_ends_once() {
+    runs(2_000, false);
+}
+
+#[test]
+fn whatever_is_reconfigured_no_request_fails() {
+    runs(500, true);
+}
+
+fn runs(count: u64, is_calm: bool) {
     // One seed: WEIRGATE_SEED=n. More of them: WEIRGATE_SEEDS=n.
     let said = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
-    let seeds = said("WEIRGATE_SEED").map_or(0..said("WEIRGATE_SEEDS").unwrap_or(2_000), |seed| seed..seed + 1);
+    let seeds = said("WEIRGATE_SEED").map_or(0..said("WEIRGATE_SEEDS").unwrap_or(count), |seed| seed..seed + 1);
     let middle = seeds.start + (seeds.end - seeds.start) / 2;
     let guarded = |seed| {
-        if std::panic::catch_unwind(|| run(seed)).is_err() {
+        if std::panic::catch_unwind(|| run(seed, is_calm)).is_err() {
             panic!("seed {seed}: run it alone with WEIRGATE_SEED={seed}");
         }
     };

@@ -269,7 +269,7 @@ async fn rollback(app: App, request: Request) -> Outcome {
 
 async fn diff(app: App, request: Request) -> Outcome {
     let api::DiffQuery { from, to } = query(&request)?;
-    let nothing = || fail(Code::NotReady, "no revision is in force", "weirgate status");
+    let nothing = || fail(Code::NotReady, "no revision is in force", "weirgate check");
     let to = to.or(app.engine.state().number()).ok_or_else(nothing)?;
     let before = app.engine.with_store(move |store| store.heads().map(|it| it.revision).find(|&it| it < to)).await;
     let to = app.engine.revision(to).await?;

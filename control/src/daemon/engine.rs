@@ -329,7 +329,7 @@ impl From<LinkError> for ErrorBody {
         match &error {
             LinkError::Absent(_) => fail(Code::NoDataplane, error.to_string(), NO_DATAPLANE),
             LinkError::Lost(_) => {
-                let next = "the daemon connects again and puts the revision in force that was; weirgate status";
+                let next = "the daemon connects again and puts the revision in force that was; weirgate check";
                 fail(Code::NoDataplane, error.to_string(), next)
             }
             LinkError::Refused(_) => fail(
@@ -341,7 +341,7 @@ impl From<LinkError> for ErrorBody {
     }
 }
 
-const NO_DATAPLANE: &str = "is it running? weirgate status; journalctl -u weirgate-control";
+const NO_DATAPLANE: &str = "is it running? weirgate check; journalctl -u weirgate-control";
 
 impl From<config::Finding> for Finding {
     fn from(it: config::Finding) -> Self {

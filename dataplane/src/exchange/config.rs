@@ -9,7 +9,11 @@ use crate::{
     snapshot::{HashOn, HttpListener, HttpTimeouts, ProxyProtocol, TcpListener},
     time::{Duration, Instant},
 };
-use std::{hash::Hasher, net::IpAddr, sync::Arc};
+use std::{
+    hash::Hasher,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 /// An HTTP listener. Clones share what does not change.
 #[derive(Clone)]
@@ -25,8 +29,8 @@ pub(super) struct Http {
     pub(super) forward_expect: bool,
     pub(super) timeouts: Timeouts,
     pub(super) table: Table,
-    /// By [`route::RuleIndex`].
-    pub(super) rules: Arc<[Rule]>,
+    /// By [`route::RuleIndex`]: those of the table's base, and those of the layer over it.
+    rules: [Arc<[Rule]>; 2],
 }
 
 /// What happens to a rule's requests.
@@ -53,22 +57,26 @@ impl Http {
     /// What is wrong with its rules.
     pub(super) fn compile(
         listener: &HttpListener,
-        _before: Option<&Self>,
+        before: Option<&Self>,
         numbers: &Numbers<'_>,
         keys: &mut dyn FnMut(&str) -> RouteKey,
     ) -> Result<Self, String> {
         let options = &listener.options;
         let HttpTimeouts { request_headers_ms, request_body_ms, stream_idle_ms, connection_idle_ms, connection_age_ms } =
             options.timeouts;
-        let table = route::compile(listener.rules.clone(), numbers)
-            .map_err(|faults| faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))?;
-        let mut rules = Vec::new();
-        for route in &listener.rules.routes {
-            let key = keys(&route.name);
-            for (n, rule) in route.rules.iter().enumerate() {
-                rules.push(Rule::compile(rule, key).map_err(|e| format!("route {:?}, rule {n}: {e}", route.name))?);
+        let said = |faults: Vec<route::Fault>| faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+        let changed = before.and_then(|it| Some((it, it.table.changed(&listener.rules, numbers)?)));
+        let (table, rules) = match changed {
+            Some((before, table)) => {
+                let table = table.map_err(said)?;
+                let over = rules_of(table.routes_over(), keys)?;
+                (table, [Arc::clone(&before.rules[0]), over])
             }
-        }
+            None => {
+                let table = route::compile(listener.rules.clone(), numbers).map_err(said)?;
+                (table, [rules_of(&listener.rules.routes, keys)?, Arc::new([])])
+            }
+        };
         Ok(Self {
             port: listener.port,
             proxy: listener.proxy_protocol.clone(),
@@ -86,9 +94,16 @@ impl Http {
                 connection_idle: Duration::from_ms(connection_idle_ms),
                 connection_age: connection_age_ms.map(Duration::from_ms),
             },
-            rules: rules.into(),
+            rules,
             table,
         })
+    }
+
+    #[inline]
+    pub(super) fn rule(&self, rule: RuleIndex) -> &Rule {
+        let [base, over] = &self.rules;
+        let place = rule.0 as usize;
+        base.get(place).unwrap_or_else(|| &over[place - base.len()])
     }
 
     pub(super) fn forward(&self) -> forward::Options<'_> {
@@ -99,7 +114,7 @@ impl Http {
     }
     /// Whether a field may stand behind content, too: what this listener and this rule let go on in front of it. `name` is in lower case.
     pub(super) fn passes_trailer(&self, rule: Option<RuleIndex>, name: &[u8], from: Side) -> bool {
-        let filters = rule.map(|rule| &self.rules[rule.0 as usize].filters);
+        let filters = rule.map(|rule| &self.rule(rule).filters);
         let modifier = filters.and_then(|filters| match from {
             Side::Server => filters.request_headers.as_ref(),
             Side::Client => filters.response_headers.as_ref(),
@@ -116,6 +131,17 @@ impl Http {
     pub(super) fn trusts(&self, address: IpAddr) -> bool {
         contains(&self.trusted, address)
     }
+}
+
+fn rules_of(routes: &[Arc<route::Route>], keys: &mut dyn FnMut(&str) -> RouteKey) -> Result<Arc<[Rule]>, String> {
+    let mut rules = Vec::new();
+    for route in routes {
+        let key = keys(&route.name);
+        for (n, rule) in route.rules.iter().enumerate() {
+            rules.push(Rule::compile(rule, key).map_err(|e| format!("route {:?}, rule {n}: {e}", route.name))?);
+        }
+    }
+    Ok(rules.into())
 }
 
 impl Rule {
@@ -209,6 +235,17 @@ pub(super) fn hash_bytes(bytes: &[u8]) -> u64 {
     let mut hasher = siphasher::sip::SipHasher13::new_with_keys(0x7765_6972, 0x6761_7465);
     hasher.write(bytes);
     hasher.finish()
+}
+
+/// An endpoint's: not its text, for there may be many.
+pub(super) fn hash_endpoint(address: SocketAddr) -> u64 {
+    let mut bytes = arrayvec::ArrayVec::<u8, 18>::new();
+    match address.ip() {
+        IpAddr::V4(v4) => bytes.extend(v4.octets()),
+        IpAddr::V6(v6) => bytes.extend(v6.octets()),
+    }
+    bytes.extend(address.port().to_be_bytes());
+    hash_bytes(&bytes)
 }
 
 pub(super) fn hash_address(address: IpAddr) -> u64 {

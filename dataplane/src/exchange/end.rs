@@ -238,7 +238,7 @@ impl Gateway {
             (Role::Client, None) if !leg.has_begun_head() || leg.is_raw => self.leave(io, i),
             (Role::Client, None) => self.head_timed_out(io, i),
             (Role::Leaving, _) => self.linger_over(io, i, id),
-            (Role::Upstream(_) | Role::Vacant, _) => {}
+            (Role::Upstream(_) | Role::Probe(_) | Role::Vacant, _) => {}
         }
     }
 

@@ -92,6 +92,8 @@ pub(super) enum Role {
     Leaving,
     /// An endpoint.
     Upstream(MemberId),
+    /// An endpoint that is asked whether it is well, by this probe.
+    Probe(u32),
 }
 
 /// One connection.

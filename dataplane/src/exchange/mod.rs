@@ -21,6 +21,7 @@
 //! | ends, timeouts, records | `end`, `record` |
 //! | what exchanges came to; who watches them; names for both | `meters`, `tap`, `report` |
 //! | endpoints, and connections to them | `upstreams` |
+//! | endpoints are asked whether they are well | `health` |
 //! | where we listen, and the editions of how we speak there | `listeners` |
 //! | the snapshot, compiled | `config` |
 //! | from one snapshot to the next: planned outside, taken over between turns | `plan`, `update` |
@@ -34,6 +35,7 @@ mod config;
 mod end;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
+mod health;
 mod leg;
 mod listeners;
 mod meters;
@@ -47,6 +49,7 @@ mod tap;
 mod update;
 mod upstreams;
 
+pub use health::{Found, HealthChange};
 pub use meters::MeterReport;
 pub use plan::{Planner, Update};
 pub use record::{Ended, Record};
@@ -76,6 +79,7 @@ use crate::{
     time::{Duration, Instant},
 };
 use answer::DateLine;
+use health::Health;
 use leg::{Io, Kept, Leg, Role, Staged};
 use listeners::{Edition, Listeners, Serves};
 use meters::{Room, RouteKey, RouteMeters};
@@ -122,6 +126,7 @@ pub struct Gateway {
 
     records: VecDeque<Record>,
     keeps_records: bool,
+    health: Health,
     route_meters: RouteMeters,
     room: Room,
     tap: Option<Box<Tap>>,
@@ -206,6 +211,8 @@ pub struct GatewayOptions {
     pub home: Home,
     /// Whether [`Gateway::poll_record`] gives what has ended.
     pub keeps_records: bool,
+    /// Whether this worker probes endpoints: one of them does.
+    pub probes: bool,
 }
 
 impl Gateway {
@@ -221,10 +228,15 @@ impl Gateway {
     /// What the first update of a planner says.
     pub fn planned(update: Update, options: GatewayOptions) -> Self {
         let mut upstreams = Upstreams::new(options.home, options.seed);
+        let mut health = Health::new(options.probes, options.seed);
         let (mut unstarted, mut room) = (Vec::new(), Room::default());
         for step in update.steps {
             match step {
-                Step::Backend(plan) => upstreams.put(*plan, &mut room),
+                Step::Backend(plan) => {
+                    let members = plan.members.iter().map(|it| (it.address, it.is_ill));
+                    health.put(Instant::ZERO, plan.backend, &plan.checks, members);
+                    upstreams.put(*plan, &mut room);
+                }
                 step => unstarted.push(step),
             }
         }
@@ -251,6 +263,7 @@ impl Gateway {
             date: DateLine::default(),
             records: VecDeque::new(),
             keeps_records: options.keeps_records,
+            health,
             route_meters: RouteMeters::default(),
             room,
             tap: None,
@@ -341,6 +354,7 @@ impl Gateway {
         match (leg.role, leg.exchange) {
             _ if leg.is_cut => io.out.drop(frame, Drop::ExchangeOver),
             (Role::Leaving, _) => self.spend(io, i, frame),
+            (Role::Probe(place), _) => self.probe_received(io, i, place, frame),
             (Role::Client, _) | (Role::Upstream(_), Some(_)) => {
                 let before = leg.input.len();
                 leg.input.push_or_append(frame, io.out);
@@ -394,6 +408,13 @@ impl Gateway {
             }
             // Our side of one that leaves is closed already, or will be behind what is still to be sent.
             (Role::Leaving | Role::Vacant, _) => {}
+            (Role::Probe(place), _) => {
+                let id = self.legs[i].id;
+                self.probe_closed(io, i, place, End::Graceful);
+                if let Some(id) = id {
+                    io.tcp.release(id, io.out);
+                }
+            }
         }
     }
 
@@ -435,6 +456,7 @@ impl Gateway {
                     self.upstream_closed(io, x, connected, reason);
                 }
             }
+            Role::Probe(place) => self.probe_closed(io, i, place, reason),
             Role::Vacant => {}
         }
     }
@@ -612,6 +634,7 @@ impl Application for Gateway {
                 self.arm(i);
             }
         }
+        self.handle_probes(io);
         while let Some(member) = self.upstreams.pool.poll_expired(now) {
             let i = self.upstreams.leg(member) as usize;
             self.upstreams.pool.ended(member);
@@ -624,7 +647,7 @@ impl Application for Gateway {
     }
 
     fn next_deadline(&self) -> Instant {
-        self.wheel.next_deadline().min(self.upstreams.pool.next_deadline())
+        self.wheel.next_deadline().min(self.upstreams.pool.next_deadline()).min(self.health.next_deadline())
     }
     fn held(&self) -> usize {
         self.services.held() + self.held

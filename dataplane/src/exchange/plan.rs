@@ -8,14 +8,14 @@
 //! the worker until the last exchange that began with it is over.
 
 use super::{
-    config::{Http, Raw, hash_bytes},
+    config::{Http, Raw, hash_endpoint},
     meters::RouteKey,
 };
 use crate::{
     link::message::Refusal,
     route::{BackendIndex, Numbers},
     services::Service,
-    snapshot::{Backend, HashOn, HttpListener, ProxyVersion, Snapshot, TcpListener},
+    snapshot::{Backend, Endpoint, HashOn, HealthCheck, HttpListener, ProxyVersion, Snapshot, TcpListener},
     time::Duration,
     upstream::{
         balance::{self, EndpointSet, Policy, PolicyKind},
@@ -84,6 +84,7 @@ pub(super) struct GroupPlan {
     pub(super) connect: Duration,
     pub(super) hash_on: Option<HashOn>,
     pub(super) proxy: Option<ProxyVersion>,
+    pub(super) checks: Arc<[HealthCheck]>,
 }
 
 /// An endpoint of a set.
@@ -144,6 +145,8 @@ struct Draft {
     generations: u64,
     listening: Vec<(String, Listening)>,
     unlistened: Vec<String>,
+    /// Backends that are not probed: whoever was ill there is not known to be.
+    unprobed: Vec<String>,
     removed: Vec<String>,
 }
 
@@ -198,15 +201,37 @@ impl Planner {
 
     /// What can wait until nothing else is to be done: numbers of routes that are no longer configured are given back.
     pub fn tidy(&mut self) -> Option<Update> {
-        let snapshot = self.snapshot.as_ref()?;
-        let routes = || snapshot.http.iter().flat_map(|it| &it.rules.routes);
         if self.routes.len() == self.routes_tidied && !self.is_untidy {
             return None;
         }
         self.is_untidy = false;
-        let gone = self.routes.retain(&routes().map(|it| it.name.as_str()).collect());
+        let mut steps = self.fold();
+        let routes = self.snapshot.iter().flat_map(|it| &it.http).flat_map(|it| &it.rules.routes);
+        let gone = self.routes.retain(&routes.map(|it| it.name.as_str()).collect());
         self.routes_tidied = self.routes.len();
-        (!gone.is_empty()).then(|| Update { revision: snapshot.revision, steps: vec![Step::ForgetRoutes(gone)] })
+        if !gone.is_empty() {
+            steps.push(Step::ForgetRoutes(gone));
+        }
+        let revision = self.snapshot.as_ref()?.revision;
+        (!steps.is_empty()).then_some(Update { revision, steps })
+    }
+
+    /// Tables of two layers become tables of one.
+    fn fold(&mut self) -> Vec<Step> {
+        let Some(snapshot) = &self.snapshot else { return Vec::new() };
+        let numbers = |name: &str| Some(self.backends.get(name)?.number);
+        let mut steps = Vec::new();
+        for listener in &snapshot.http {
+            let Some(listening) = self.listeners.get_mut(&listener.name) else { continue };
+            if !listening.http.as_ref().is_some_and(|http| http.table.has_layers()) {
+                continue;
+            }
+            let http = Http::compile(listener, None, &numbers, &mut |name| self.routes.number(name));
+            let http = Box::new(http.expect("it was compiled before"));
+            steps.push(Step::Replace { key: listening.key, serves: Spec::Http(http.clone()) });
+            listening.http = Some(http);
+        }
+        steps
     }
 
     fn draft(&self, from: Option<&Snapshot>, to: &mut Snapshot, routes: &mut RouteKeys) -> Result<Draft, String> {
@@ -236,6 +261,9 @@ impl Planner {
                 BackendIndex(next - 1)
             });
             draft.numbers.insert(backend.name.clone(), number);
+            if backend.health_checks.is_empty() {
+                draft.unprobed.push(backend.name.clone());
+            }
             draft.generations += 1;
             let plan = group_of(number, draft.generations, old, backend, known.map(|it| &it.ill))?;
             draft.steps.push(Step::Backend(Box::new(plan)));
@@ -314,6 +342,11 @@ impl Planner {
         for (name, number) in draft.numbers {
             self.vacant.retain(|it| *it != number);
             self.backends.entry(name).or_insert_with(|| Known { number, ill: HashSet::new() });
+        }
+        for name in draft.unprobed {
+            if let Some(known) = self.backends.get_mut(&name) {
+                known.ill.clear();
+            }
         }
         for name in draft.removed {
             if let Some(known) = self.backends.remove(&name) {
@@ -419,6 +452,9 @@ fn adopt(old: &HttpListener, new: &mut HttpListener) -> bool {
     let olds = Named::of(&old.rules.routes, |it| &it.name);
     let mut is_same = old.rules.routes.len() == new.rules.routes.len();
     for (place, route) in new.rules.routes.iter_mut().enumerate() {
+        if old.rules.routes.get(place).is_some_and(|it| Arc::ptr_eq(it, route)) {
+            continue;
+        }
         let before = olds.find(place, &route.name).filter(|it| Arc::ptr_eq(it, route) || *it == route);
         match before {
             Some(before) => {
@@ -441,8 +477,8 @@ fn group_of(
     backend: &Backend,
     ill: Option<&HashSet<SocketAddr>>,
 ) -> Result<GroupPlan, String> {
-    let key = |address: &SocketAddr| hash_bytes(address.to_string().as_bytes());
-    let endpoints = backend.endpoints.iter().map(|e| balance::Endpoint { key: key(&e.address), weight: e.weight });
+    let endpoint = |e: &Endpoint| balance::Endpoint { key: hash_endpoint(e.address), weight: e.weight };
+    let endpoints = backend.endpoints.iter().map(endpoint);
     let set = EndpointSet::new(generation, &endpoints.collect::<Vec<_>>(), backend.panic_threshold);
     let mut policy = Policy::new(backend.load_balancing).map_err(|e| format!("backend {:?}: {e}", backend.name))?;
     let hashes = matches!(backend.load_balancing, PolicyKind::RingHash { .. } | PolicyKind::Maglev { .. });
@@ -451,21 +487,30 @@ fn group_of(
         policy.prepare(&set, 0);
     }
     let before = old.map_or(&[][..], |old| &old.endpoints[..]);
-    let places: HashMap<_, _> = before.iter().map(|it| it.address).zip(0..).collect();
+    // Most stand where they stood.
+    let places = std::cell::OnceCell::<HashMap<_, u32>>::new();
+    let was = |place: usize, address: SocketAddr| match before.get(place) {
+        Some(it) if it.address == address => place as u32,
+        _ => {
+            let places = places.get_or_init(|| before.iter().map(|it| it.address).zip(0..).collect());
+            places.get(&address).copied().unwrap_or(NEW)
+        }
+    };
     let is_probed = !backend.health_checks.is_empty();
-    let member = |address: SocketAddr| Member {
+    let member = |(place, address): (usize, SocketAddr)| Member {
         address,
-        was: places.get(&address).copied().unwrap_or(NEW),
+        was: was(place, address),
         is_ill: is_probed && ill.is_some_and(|ill| ill.contains(&address)),
     };
     Ok(GroupPlan {
         backend: number,
         set,
         policy,
-        members: backend.endpoints.iter().map(|it| member(it.address)).collect(),
+        members: backend.endpoints.iter().map(|it| it.address).enumerate().map(member).collect(),
         pool: backend.pool.options(),
         connect: Duration::from_ms(backend.connect_ms),
         hash_on: hashes.then(|| backend.hash_on.clone()),
         proxy: backend.proxy_protocol,
+        checks: backend.health_checks.clone().into(),
     })
 }

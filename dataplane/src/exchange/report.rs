@@ -1,7 +1,7 @@
 //! What is told of a worker's exchanges and endpoints: numbers on the worker's side, names on the planner's.
 
 use super::{
-    Gateway, Planner,
+    Gateway, HealthChange, Planner,
     leg::Role,
     meters::{MeterReport, RouteKey, Subject, Sums},
     plan::ListenerKey,
@@ -35,6 +35,7 @@ impl Gateway {
         let side = match leg.role {
             Role::Client | Role::Leaving => "client",
             Role::Upstream(_) => "upstream",
+            Role::Probe(_) => "probe",
             Role::Vacant => return None,
         };
         Some((side, leg.exchange.is_some()))
@@ -101,6 +102,11 @@ impl Planner {
         let backend = backend.transpose().ok()?;
         let per_second = filter.per_second.unwrap_or(100).min(crate::limits::TAPPED_MAX as u32);
         Some(Tapping { route, backend, status_min: filter.status_min.unwrap_or(0), per_second })
+    }
+
+    /// Of an endpoint whose health has changed: its backend's name.
+    pub fn name_health(&self, change: &HealthChange) -> Option<String> {
+        self.backend_names().get(&change.backend).map(|name| (*name).to_owned())
     }
 
     /// An exchange by names; `at_us` in microseconds of 1970.

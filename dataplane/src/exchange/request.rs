@@ -133,7 +133,7 @@ impl Gateway {
     fn patience(&mut self, io: &Io<'_>, x: u32, framing: Framing) {
         let exchange = &mut self.exchanges[x as usize];
         let http = self.listeners.edition(exchange.edition);
-        if let Some(limit) = exchange.rule.and_then(|rule| http.rules[rule.0 as usize].request) {
+        if let Some(limit) = exchange.rule.and_then(|rule| http.rule(rule).request) {
             exchange.request_at = io.now + limit;
         }
         if matches!(framing.body, Body::Length(1..) | Body::Chunked) {
@@ -179,14 +179,14 @@ impl Gateway {
             };
         }
         let Some(found) = http.table.find(&asked) else { return Verdict::Answer(404, Ended::NoRoute) };
-        (exchange.rule, exchange.route) = (Some(found.rule), http.rules[found.rule.0 as usize].route);
+        (exchange.rule, exchange.route) = (Some(found.rule), http.rule(found.rule).route);
         let prefix = match found.path {
             PathFound::Prefix { len } => len,
             // A rule with both kinds of matches: all of an exact path is what was matched.
             PathFound::Exact => path.bytes.len(),
             PathFound::Pattern => 0,
         };
-        let filters = &http.rules[found.rule.0 as usize].filters;
+        let filters = &http.rule(found.rule).filters;
         match &filters.answer {
             Some(Answer::Redirect(to)) => {
                 redirect.prefix = prefix;
@@ -266,7 +266,7 @@ pub(super) fn write_head(
     hops: Option<u16>,
 ) -> Result<Content, WriteError> {
     let rule = exchange.rule.expect("a rule was found");
-    let filters = &http.rules[rule.0 as usize].filters;
+    let filters = &http.rule(rule).filters;
     let port = (request.form() == Form::Authority).then(|| config::Digits::of(request.port().unwrap_or(80)));
     let port = port.as_ref().map_or(&b""[..], config::Digits::get);
     let target: &[&[u8]] = match (request.form(), request.query()) {

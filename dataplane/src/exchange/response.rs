@@ -67,7 +67,7 @@ impl Gateway {
         }
         exchange.attempts += 1;
         let rule = exchange.rule.filter(|_| !exchange.is_raw);
-        let rules = |r: crate::route::RuleIndex| &self.listeners.edition(exchange.edition).rules[r.0 as usize];
+        let rules = |r: crate::route::RuleIndex| self.listeners.edition(exchange.edition).rule(r);
         if let Some(limit) = rule.and_then(|rule| rules(rule).backend_request) {
             exchange.backend_at = io.now + limit;
         }
@@ -114,6 +114,9 @@ impl Gateway {
 
     pub(super) fn connected(&mut self, io: &mut Io<'_>, j: usize) {
         self.legs[j].connected = true;
+        if let Role::Probe(place) = self.legs[j].role {
+            return self.probe_connected(io, j, place);
+        }
         let Some(x) = self.legs[j].exchange else { return };
         let exchange = &mut self.exchanges[x as usize];
         (exchange.connected_at, exchange.connect_at, exchange.moved_at) = (Some(io.now), Instant::NEVER, io.now);
@@ -458,7 +461,7 @@ pub(super) fn write_head(
 ) -> Result<Content, WriteError> {
     let status = response.status();
     let mut head = Head::response(sink, status, exchange.version)?;
-    let modifier = exchange.rule.and_then(|rule| http.rules[rule.0 as usize].filters.response_headers.as_ref());
+    let modifier = exchange.rule.and_then(|rule| http.rule(rule).filters.response_headers.as_ref());
     match modifier.filter(|_| status >= 200) {
         None => head.pass(response.fields)?,
         Some(modifier) => {

@@ -45,8 +45,17 @@ impl Gateway {
 
     fn take_step(&mut self, io: &mut Io<'_>, step: Step) {
         match step {
-            Step::Backend(plan) => self.upstreams.put(*plan, &mut self.room),
-            Step::RemoveBackend(backend) => self.upstreams.remove(backend, &mut self.room),
+            Step::Backend(plan) => {
+                let members = plan.members.iter().map(|it| (it.address, it.is_ill));
+                let ended = self.health.put(io.now, plan.backend, &plan.checks, members);
+                self.end_probes(io, &ended);
+                self.upstreams.put(*plan, &mut self.room);
+            }
+            Step::RemoveBackend(backend) => {
+                let ended = self.health.remove(backend);
+                self.end_probes(io, &ended);
+                self.upstreams.remove(backend, &mut self.room);
+            }
             Step::Health { backend, place, is_ill } => self.upstreams.set_ill(backend, place, is_ill),
             Step::Listen { key, at, serves } => self.listen(io.tcp, key, at, serves),
             Step::Replace { key, serves } => self.replace(key, serves),

@@ -266,7 +266,7 @@ impl Upstreams {
         for &endpoint in &before {
             self.endpoints[endpoint as usize].place = NEW;
         }
-        let GroupPlan { backend, mut set, mut policy, members, pool, connect, hash_on, proxy } = plan;
+        let GroupPlan { backend, mut set, mut policy, members, pool, connect, hash_on, proxy, checks: _ } = plan;
         let mut endpoints = Vec::with_capacity(members.len());
         for (place, member) in (0..).zip(&members) {
             let endpoint = match member.was {

@@ -3,7 +3,7 @@
 use super::message::{Connection, EndpointState};
 use crate::{
     counters::Gauge,
-    exchange::{Gateway, MeterReport, Tapped, Tapping, Update},
+    exchange::{Gateway, HealthChange, MeterReport, Tapped, Tapping, Update},
     limits::{DESK_COMMANDS_MAX, DESK_REPLIES_MAX},
     port::Port,
     time::Instant,
@@ -38,6 +38,8 @@ pub enum Reply {
     Connections(Vec<Connection>, u64),
     /// It is done.
     Done,
+    /// An endpoint has become well, or is no longer. Unasked.
+    Health(HealthChange),
     /// Nobody uses this any more, and to let go of it may take longer than a turn may.
     Replaced(Box<dyn Send>),
 }
@@ -154,9 +156,21 @@ impl<P: Port> Worker<P, Gateway> {
                 drop(it);
             }
         }
+        while desk.replies.len() < desk.replies.capacity() - DESK_COMMANDS_MAX
+            && let Some(change) = gateway.poll_health()
+        {
+            any = true;
+            let _ = desk.replies.push(Reply::Health(change));
+        }
         desk.missed.fetch_add(gateway.take_missed(), Ordering::Relaxed);
         while let Some(tapped) = gateway.poll_tapped() {
             if desk.tapped.push(tapped).is_err() {
+                while desk.replies.len() < desk.replies.capacity() - DESK_COMMANDS_MAX
+                    && let Some(change) = gateway.poll_health()
+                {
+                    any = true;
+                    let _ = desk.replies.push(Reply::Health(change));
+                }
                 desk.missed.fetch_add(1, Ordering::Relaxed);
             }
         }

@@ -12,7 +12,7 @@ use super::{
     wire::{Inbox, decode, encode},
 };
 use crate::{
-    exchange::{Planner, Tapping, Update},
+    exchange::{HealthChange, Planner, Tapping, Update},
     limits::{LINK_MESSAGE_MAX, LINK_PEERS_MAX},
     snapshot::{Delta, Snapshot},
 };
@@ -71,6 +71,7 @@ pub struct Server {
     bell: LinkBell,
     version: String,
     is_tapped: bool,
+    changes: Vec<HealthChange>,
     touched_at: Instant,
 }
 
@@ -117,6 +118,7 @@ impl Server {
             bell: LinkBell::new()?,
             version: version.to_owned(),
             is_tapped: false,
+            changes: Vec::new(),
             touched_at: now(),
         })
     }
@@ -134,6 +136,7 @@ impl Server {
             self.hear(n);
         }
         self.watch();
+        self.tell_health();
         self.peers.iter_mut().for_each(Peer::flush);
         self.peers.retain(|peer| !peer.is_over);
         if self.is_tapped && !self.peers.iter().any(|peer| peer.taps) {
@@ -342,8 +345,25 @@ impl Server {
     }
 
     fn tell(&mut self, reply: Reply) {
-        // Dropped here, where it may take its time.
-        drop(reply);
+        match reply {
+            Reply::Health(change) => self.changes.push(change),
+            // Dropped here, where it may take its time.
+            reply => drop(reply),
+        }
+    }
+
+    /// What one worker's probes have found, all of them hear, and whoever wants to know.
+    fn tell_health(&mut self) {
+        for change in std::mem::take(&mut self.changes) {
+            let Some(backend) = self.planner.name_health(&change) else { continue };
+            let HealthChange { address, is_ill, found, .. } = change;
+            if let Some(update) = self.planner.plan_health(&backend, address, is_ill) {
+                let _ = self.hand_over(&update);
+            }
+            let (healthy, reason) = (!is_ill, found.name().to_owned());
+            let event = Said::Event(Event::Health { backend, address, healthy, reason });
+            self.peers.iter_mut().filter(|peer| peer.watches_health).for_each(|peer| peer.tell(&event));
+        }
     }
 
     /// A command to every worker, and their replies.
@@ -363,7 +383,7 @@ impl Server {
         for (worker, desk) in desks.iter().enumerate() {
             loop {
                 match desk.reply() {
-                    Some(reply @ Reply::Replaced(_)) => self.tell(reply),
+                    Some(reply @ (Reply::Replaced(_) | Reply::Health(_))) => self.tell(reply),
                     Some(reply) => break replies.push(reply),
                     None if now() >= until => return Err(stuck(worker)),
                     None => {

@@ -9,9 +9,10 @@ use super::{
     conditions::{Condition, Wanted},
     hosts::{HostIndex, HostMap, Hostname},
     index::Index,
+    layers,
     patterns::{PatternIndex, Patterns},
     rules::{Backend, BackendIndex, HeaderKind, Match, PathKind, QueryKind, Route, Rule, RuleIndex, Rules},
-    table::{Candidate, Compiled, HostPaths, PathEntry, Paths, RuleTarget, Share, Span, Table, Text, path_hash},
+    table::{Candidate, Compiled, HostPaths, Layer, PathEntry, Paths, RuleTarget, Share, Span, Table, Text, path_hash},
 };
 use crate::limits::{HTTP_PATH_PATTERNS_MAX, HTTP_PLACES_MAX, HTTP_RULES_MAX, HTTP_SAME_PATH_MAX};
 use ahash::RandomState;
@@ -30,11 +31,22 @@ pub type Numbers<'a> = dyn Fn(&str) -> Option<BackendIndex> + 'a;
 ///
 /// Everything that is wrong, each thing with its route, rule and field.
 pub fn compile(rules: Rules, numbers: &Numbers<'_>) -> Result<Table, Vec<Fault>> {
+    let order = (0..rules.routes.len() as u64).map(layers::order).collect();
+    Ok(Table { base: compile_layer(rules, order, 0, numbers)?, over: None })
+}
+
+/// The same for one layer: `order` of each route, and how many rules there are in the layers below.
+pub(super) fn compile_layer(
+    rules: Rules,
+    order: Box<[u64]>,
+    below: u32,
+    numbers: &Numbers<'_>,
+) -> Result<Layer, Vec<Fault>> {
     // Only the operator's names are kept in tables, never a client's: their hashes need no secret, and two runs are alike.
     let hash = RandomState::with_seeds(0x6c1b, 0x9e37, 0x79b9, 0x7f4a);
     let mut compiler = Compiler::new(hash, numbers);
     compiler.add_all(&rules);
-    if compiler.faults.found.is_empty() { compiler.finish(rules) } else { Err(compiler.faults.found) }
+    if compiler.faults.found.is_empty() { compiler.finish(rules, order, below) } else { Err(compiler.faults.found) }
 }
 
 struct Compiler<'a> {
@@ -206,7 +218,8 @@ impl<'a> Compiler<'a> {
         let headers = (self.conditions.len() - conditions) as u8;
         self.add_queries(at, it)?;
         let queries = (self.conditions.len() - conditions) as u8 - headers;
-        Some((path, Candidate { rule, pattern, method, conditions: conditions as u32, headers, queries }))
+        let (conditions, path_len) = (conditions as u32, path.len.min(u16::MAX.into()) as u16);
+        Some((path, Candidate { rule, pattern, method, conditions, headers, queries, path_len }))
     }
 
     fn add_headers(&mut self, at: usize, it: &Match) -> Option<()> {
@@ -258,9 +271,9 @@ impl<'a> Compiler<'a> {
         new
     }
 
-    fn finish(self, rules: Rules) -> Result<Table, Vec<Fault>> {
+    fn finish(self, rules: Rules, order: Box<[u64]>, below: u32) -> Result<Layer, Vec<Fault>> {
         let Self { mut faults, hash, listener, patterns, bytes, conditions, targets, matches, shares, .. } = self;
-        let mut sorter = Sorter::new(&bytes, self.hosts.len());
+        let mut sorter = Sorter::new(&bytes, &self.hosts);
         let mut places = self.places;
         places.sort_by(|a, b| sorter.order(a, b));
         let crowded = |group: &[Place], allowed: usize, what: &str| {
@@ -286,6 +299,7 @@ impl<'a> Compiler<'a> {
         let Sorter { hosts, candidates, .. } = sorter;
         let compiled = Compiled {
             rules,
+            order,
             listener,
             hosts: HostMap::new(&hash, self.hosts.iter().zip(hosts)),
             candidates: candidates.into(),
@@ -298,7 +312,7 @@ impl<'a> Compiler<'a> {
             hash,
             bytes: bytes.into(),
         };
-        Ok(Table { compiled: Arc::new(compiled), patterns: patterns.finish() })
+        Ok(Layer { compiled: Arc::new(compiled), patterns: patterns.finish(), below, masked: None })
     }
 }
 
@@ -310,9 +324,12 @@ struct Sorter<'a> {
 }
 
 impl<'a> Sorter<'a> {
-    fn new(bytes: &'a [u8], hosts: usize) -> Self {
-        let nothing = |host| HostPaths { host, patterns: Span::default(), depths: 0, has_exact: false };
-        let hosts = (0..hosts as u32).map(|host| nothing(HostIndex(host))).collect();
+    fn new(bytes: &'a [u8], hosts: &[Hostname]) -> Self {
+        let nothing = |(host, name): (u32, &Hostname)| {
+            let (host, specificity) = (HostIndex(host), name.specificity());
+            HostPaths { host, specificity, patterns: Span::default(), depths: 0, has_exact: false }
+        };
+        let hosts = (0..).zip(hosts).map(nothing).collect();
         Self { bytes, hosts, candidates: Vec::new() }
     }
 

@@ -6,10 +6,10 @@ use super::{
     check::rule_name,
     hosts::Hostname,
     rules::{HeaderMatch, Match, PathKind, PathMatch, QueryMatch, RuleIndex},
-    table::{Candidate, Lack, Table},
+    table::{Candidate, Lack, Layer, Table},
 };
 use serde::Serialize;
-use std::fmt;
+use std::{cmp::Reverse, fmt};
 
 /// What is said of one rule.
 #[derive(Clone, PartialEq, Debug, Serialize)]
@@ -89,7 +89,7 @@ struct Rank {
     method: bool,
     headers: u8,
     queries: u8,
-    order: std::cmp::Reverse<RuleIndex>,
+    order: Reverse<(u64, RuleIndex)>,
 }
 
 impl Rank {
@@ -122,14 +122,14 @@ impl Table {
     where
         F: Iterator<Item = (&'a [u8], &'a [u8])> + Clone,
     {
-        let all = || (0..self.compiled.rules_targets.len() as u32).map(RuleIndex);
-        let judged: Vec<_> = all().map(|rule| self.judge(rule, request)).collect();
+        let all = self.in_order();
+        let judged: Vec<_> = all.iter().map(|rule| self.judge(*rule, request)).collect();
         let best = judged.iter().filter_map(|judged| judged.as_ref().ok()).max().copied();
-        let explained = all().zip(judged).map(|(index, judged)| {
+        let explained = all.into_iter().zip(judged).map(|(index, judged)| {
             let verdict = match (judged, best) {
                 (Err(mismatch), _) => Verdict::Unmatched(mismatch),
                 (Ok(rank), Some(best)) if rank != best => {
-                    Verdict::Behind { chosen: best.order.0, by: best.before(&rank) }
+                    Verdict::Behind { chosen: best.order.0.1, by: best.before(&rank) }
                 }
                 (Ok(_), _) => Verdict::Chosen,
             };
@@ -142,7 +142,6 @@ impl Table {
     /// The route's name, and the rule's: its number if it has none.
     pub fn name(&self, rule: RuleIndex) -> (&str, String) {
         let (route, number) = self.place(rule);
-        let route = &self.rules().routes[route];
         (&route.name, rule_name(&route.rules[number], number))
     }
 
@@ -151,12 +150,13 @@ impl Table {
     where
         F: Iterator<Item = (&'a [u8], &'a [u8])> + Clone,
     {
-        let target = &self.compiled.rules_targets[rule.0 as usize];
+        let (layer, local) = self.layer(rule);
+        let target = &layer.compiled.rules_targets[local.0 as usize];
         let (route, number) = self.place(rule);
-        let route = &self.rules().routes[route];
-        if !self.compiled.listener.covers(request.host) {
-            return Err(Mismatch::Listener(self.rules().hostname.clone().unwrap_or_default()));
+        if !layer.compiled.listener.covers(request.host) {
+            return Err(Mismatch::Listener(layer.compiled.rules.hostname.clone().unwrap_or_default()));
         }
+        let order = Reverse((layer.order(local), rule));
         let covering = route.hostnames.iter().map(|name| Hostname::new(name)).filter(|name| name.covers(request.host));
         let hostname = covering.map(|name| name.specificity()).max();
         let any = route.hostnames.is_empty().then(|| Hostname::Any.specificity());
@@ -167,14 +167,14 @@ impl Table {
         let matches = if matches.is_empty() { &every_request[..] } else { matches };
         let mut best: Option<Rank> = None;
         let mut furthest: Option<(Reached, Mismatch)> = None;
-        for (it, candidate) in matches.iter().zip(&self.compiled.matches[target.matches.range()]) {
-            let lack = if self.path_fits(&it.path, candidate, request.path) {
-                self.lack(candidate, request).map(|lack| (Reached::Then(lack), mismatch(it, lack)))
+        for (it, candidate) in matches.iter().zip(&layer.compiled.matches[target.matches.range()]) {
+            let lack = if layer.path_fits(&it.path, candidate, request.path) {
+                layer.lack(candidate, request).map(|lack| (Reached::Then(lack), mismatch(it, lack)))
             } else {
                 Some((Reached::Path, Mismatch::Path(it.path.clone())))
             };
             match lack {
-                None => best = best.max(Some(rank(hostname, it, candidate))),
+                None => best = best.max(Some(rank(hostname, it, candidate, order))),
                 Some(lack) if furthest.as_ref().is_none_or(|(reached, _)| lack.0 > *reached) => furthest = Some(lack),
                 Some(_) => {}
             }
@@ -186,6 +186,20 @@ impl Table {
         }
     }
 
+    /// Rules that count, in the order of their routes.
+    fn in_order(&self) -> Vec<RuleIndex> {
+        let layers = std::iter::once(&self.base).chain(&self.over);
+        let rules = layers.flat_map(|layer| {
+            let all = (0..layer.compiled.rules_targets.len() as u32).map(RuleIndex);
+            all.filter(|rule| !layer.is_masked(*rule)).map(|rule| (layer.order(rule), RuleIndex(layer.below + rule.0)))
+        });
+        let mut rules: Vec<_> = rules.collect();
+        rules.sort_unstable();
+        rules.into_iter().map(|(_, rule)| rule).collect()
+    }
+}
+
+impl Layer {
     fn path_fits(&self, wanted: &PathMatch, candidate: &Candidate, path: &[u8]) -> bool {
         let value = wanted.value.as_bytes();
         match wanted.kind {
@@ -199,7 +213,7 @@ impl Table {
     }
 }
 
-fn rank(hostname: (u8, usize), it: &Match, candidate: &Candidate) -> Rank {
+fn rank(hostname: (u8, usize), it: &Match, candidate: &Candidate, order: Reverse<(u64, RuleIndex)>) -> Rank {
     let (path_type, path_length) = match it.path.kind {
         PathKind::Exact => (2, it.path.value.len()),
         PathKind::RegularExpression => (1, it.path.value.len()),
@@ -212,7 +226,7 @@ fn rank(hostname: (u8, usize), it: &Match, candidate: &Candidate) -> Rank {
         method: it.method.is_some(),
         headers: candidate.headers,
         queries: candidate.queries,
-        order: std::cmp::Reverse(candidate.rule),
+        order,
     }
 }
 

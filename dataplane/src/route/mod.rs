@@ -32,6 +32,7 @@ mod explain;
 pub(crate) mod fuzz;
 mod hosts;
 mod index;
+mod layers;
 mod patterns;
 #[cfg(any(test, fuzzing))]
 mod reference;

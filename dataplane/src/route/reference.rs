@@ -32,7 +32,11 @@ pub(super) fn check(table: &Table, rules: &Rules, asked: &Asked) {
     let fields: Vec<_> = asked.fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect();
     let request = request(asked.method, asked.host, &asked.target, &fields);
     let found = table.find(&request).map(|found| found.rule);
-    assert_eq!(found.map(|rule| table.place(rule)), naive(rules, asked), "{asked:?}");
+    let place = |rule| {
+        let (route, number) = table.place(rule);
+        (rules.routes.iter().position(|it| it.name == route.name).expect("one of them"), number)
+    };
+    assert_eq!(found.map(place), naive(rules, asked), "{asked:?}");
     for explained in table.explain(&request) {
         match explained.verdict {
             Verdict::Chosen => assert_eq!(Some(explained.index), found),
@@ -40,7 +44,7 @@ pub(super) fn check(table: &Table, rules: &Rules, asked: &Asked) {
             Verdict::Unmatched(_) => assert_ne!(Some(explained.index), found),
         }
         // The rule alone: matching is its own affair.
-        let (route, rule) = table.place(explained.index);
+        let (route, rule) = place(explained.index);
         let rule = rules.routes[route].rules[rule].clone();
         let alone = Arc::new(Route { rules: vec![rule], ..(*rules.routes[route]).clone() });
         let alone = Rules { routes: vec![alone], hostname: rules.hostname.clone() };

@@ -9,7 +9,7 @@ use super::{
     hosts::{HostIndex, HostMap, Hostname},
     index::Index,
     patterns::PatternIndex,
-    rules::{BackendIndex, RuleIndex, Rules},
+    rules::{BackendIndex, Route, RuleIndex, Rules},
 };
 use crate::limits::{HTTP_PATH_MATCH_MAX, HTTP_PREFIX_SEGMENTS_MAX};
 use ahash::RandomState;
@@ -23,16 +23,32 @@ use std::{
 
 /// The routes of one listener, compiled. Clones share everything but what patterns need while they run: give each worker a clone of its own, and
 /// no worker waits for another.
+///
+/// Most tables are one layer. Where a few routes of many were changed, a second layer lies over the first and holds just these, and the first one's
+/// rules of the same routes are masked: see [`Self::changed`](super::layers).
 #[derive(Clone, Debug)]
 pub struct Table {
+    pub(super) base: Layer,
+    pub(super) over: Option<Layer>,
+}
+
+/// A set of routes that was compiled together.
+#[derive(Clone, Debug)]
+pub(super) struct Layer {
     pub(super) compiled: Arc<Compiled>,
     pub(super) patterns: Box<[Regex]>,
+    /// Rules in the layers below.
+    pub(super) below: u32,
+    /// Bit n of word n / 64: rule n is another's now.
+    pub(super) masked: Option<Arc<[u64]>>,
 }
 
 #[derive(Debug)]
 pub(super) struct Compiled {
     /// As they were given.
     pub(super) rules: Rules,
+    /// By route: what is equal in everything else goes by that.
+    pub(super) order: Box<[u64]>,
     /// The listener's name.
     pub(super) listener: Hostname,
     pub(super) hash: RandomState,
@@ -77,6 +93,7 @@ impl Span {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct HostPaths {
     pub(super) host: HostIndex,
+    pub(super) specificity: (u8, usize),
     /// Candidates with patterns, in order of precedence.
     pub(super) patterns: Span,
     /// Bit n: some prefix has n segments.
@@ -115,6 +132,8 @@ pub(super) struct Candidate {
     pub(super) conditions: u32,
     pub(super) headers: u8,
     pub(super) queries: u8,
+    /// Bytes of the path, of a prefix without a slash at its end, or of the pattern.
+    pub(super) path_len: u16,
 }
 
 /// Where a rule is and where its requests go.
@@ -169,7 +188,52 @@ pub(super) enum Lack {
 
 impl Table {
     /// The rule that this request takes.
+    #[inline]
     pub fn find<'a, F>(&self, request: &Request<'a, F>) -> Option<Found>
+    where
+        F: Iterator<Item = (&'a [u8], &'a [u8])> + Clone,
+    {
+        match &self.over {
+            None => self.base.find(request, |layer, _, candidate, path| layer.found(candidate, path)),
+            Some(over) => self.find_in_layers(over, request),
+        }
+    }
+
+    /// A backend of the rule by weight. `random` is uniform over all its values; whoever keeps it keeps the backend. `None` if the rule
+    /// gives none any weight.
+    pub fn backend(&self, rule: RuleIndex, random: u64) -> Option<BackendIndex> {
+        let (layer, rule) = self.layer(rule);
+        let shares = &layer.compiled.shares[layer.compiled.rules_targets[rule.0 as usize].shares.range()];
+        let sum = shares.last()?.below;
+        let drawn = ((u128::from(random) * u128::from(sum)) >> 64) as u64;
+        Some(shares[shares.partition_point(|share| share.below <= drawn)].backend)
+    }
+
+    /// The route and the rule's number in it.
+    pub fn place(&self, rule: RuleIndex) -> (&Arc<Route>, usize) {
+        let (layer, rule) = self.layer(rule);
+        let (route, rule) = layer.compiled.rules_targets[rule.0 as usize].place;
+        (&layer.compiled.rules.routes[route as usize], rule as usize)
+    }
+
+    /// A rule's layer, and its number there.
+    #[inline]
+    pub(super) fn layer(&self, rule: RuleIndex) -> (&Layer, RuleIndex) {
+        match &self.over {
+            Some(over) if rule.0 >= over.below => (over, RuleIndex(rule.0 - over.below)),
+            _ => (&self.base, rule),
+        }
+    }
+}
+
+impl Layer {
+    /// What `of` makes of the candidate that this request takes here.
+    #[inline]
+    pub(super) fn find<'a, F, T>(
+        &self,
+        request: &Request<'a, F>,
+        of: impl Fn(&Self, &HostPaths, &Candidate, PathFound) -> T,
+    ) -> Option<T>
     where
         F: Iterator<Item = (&'a [u8], &'a [u8])> + Clone,
     {
@@ -179,35 +243,35 @@ impl Table {
         }
         compiled.hosts.find_map(request.host, |host| {
             let found = self.exact(host, request).or_else(|| self.pattern(host, request));
-            found.or_else(|| self.prefix(host, request))
+            let (candidate, path) = found.or_else(|| self.prefix(host, request))?;
+            Some(of(self, host, candidate, path))
         })
     }
 
-    /// A backend of the rule by weight. `random` is uniform over all its values; whoever keeps it keeps the backend. `None` if the rule
-    /// gives none any weight.
-    pub fn backend(&self, rule: RuleIndex, random: u64) -> Option<BackendIndex> {
-        let shares = &self.compiled.shares[self.compiled.rules_targets[rule.0 as usize].shares.range()];
-        let sum = shares.last()?.below;
-        let drawn = ((u128::from(random) * u128::from(sum)) >> 64) as u64;
-        Some(shares[shares.partition_point(|share| share.below <= drawn)].backend)
+    #[inline]
+    fn found(&self, candidate: &Candidate, path: PathFound) -> Found {
+        Found { rule: RuleIndex(self.below + candidate.rule.0), path }
     }
 
-    /// The route's number and the rule's number in it, as they were given.
-    pub fn place(&self, rule: RuleIndex) -> (usize, usize) {
-        let (route, rule) = self.compiled.rules_targets[rule.0 as usize].place;
-        (route as usize, rule as usize)
+    /// Whether a rule counts, and the request has all that it asks for beside host and path.
+    #[inline]
+    fn takes<'a, F>(&self, candidate: &Candidate, request: &Request<'a, F>) -> bool
+    where
+        F: Iterator<Item = (&'a [u8], &'a [u8])> + Clone,
+    {
+        !self.is_masked(candidate.rule) && self.lack(candidate, request).is_none()
     }
 
-    /// What was compiled.
-    pub fn rules(&self) -> &Rules {
-        &self.compiled.rules
+    #[inline]
+    pub(super) fn is_masked(&self, rule: RuleIndex) -> bool {
+        self.masked.as_ref().is_some_and(|masked| masked[rule.0 as usize / 64] >> (rule.0 % 64) & 1 != 0)
     }
 
     pub(super) fn terms(&self) -> Terms<'_> {
         Terms { bytes: &self.compiled.bytes, patterns: &self.patterns }
     }
 
-    fn exact<'a, F>(&self, host: &HostPaths, request: &Request<'a, F>) -> Option<Found>
+    fn exact<'a, F>(&self, host: &HostPaths, request: &Request<'a, F>) -> Option<(&Candidate, PathFound)>
     where
         F: Iterator<Item = (&'a [u8], &'a [u8])> + Clone,
     {
@@ -218,20 +282,20 @@ impl Table {
         self.first_of(entry, request, PathFound::Exact)
     }
 
-    fn pattern<'a, F>(&self, host: &HostPaths, request: &Request<'a, F>) -> Option<Found>
+    fn pattern<'a, F>(&self, host: &HostPaths, request: &Request<'a, F>) -> Option<(&Candidate, PathFound)>
     where
         F: Iterator<Item = (&'a [u8], &'a [u8])> + Clone,
     {
         let candidates = &self.compiled.candidates[host.patterns.range()];
         let found = candidates.iter().find(|candidate| {
             // The pattern last: it costs the most.
-            self.lack(candidate, request).is_none()
+            self.takes(candidate, request)
                 && candidate.pattern.is_some_and(|pattern| self.terms().is_like(pattern, request.path))
         })?;
-        Some(Found { rule: found.rule, path: PathFound::Pattern })
+        Some((found, PathFound::Pattern))
     }
 
-    fn prefix<'a, F>(&self, host: &HostPaths, request: &Request<'a, F>) -> Option<Found>
+    fn prefix<'a, F>(&self, host: &HostPaths, request: &Request<'a, F>) -> Option<(&Candidate, PathFound)>
     where
         F: Iterator<Item = (&'a [u8], &'a [u8])> + Clone,
     {
@@ -252,14 +316,18 @@ impl Table {
         None
     }
 
-    fn first_of<'a, F>(&self, entry: &PathEntry, request: &Request<'a, F>, path: PathFound) -> Option<Found>
+    fn first_of<'t, 'a, F>(
+        &'t self,
+        entry: &'t PathEntry,
+        request: &Request<'a, F>,
+        path: PathFound,
+    ) -> Option<(&'t Candidate, PathFound)>
     where
         F: Iterator<Item = (&'a [u8], &'a [u8])> + Clone,
     {
         let others = &self.compiled.candidates[entry.others.range()];
         let mut candidates = iter::once(&entry.first).chain(others);
-        let found = candidates.find(|candidate| self.lack(candidate, request).is_none())?;
-        Some(Found { rule: found.rule, path })
+        Some((candidates.find(|candidate| self.takes(candidate, request))?, path))
     }
 
     /// The first thing that the request lacks beside host and path.

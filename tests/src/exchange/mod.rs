@@ -97,7 +97,7 @@ impl Legs {
             }
         };
         let port = |last| vec![SimPort::new(Capabilities::plain("p0", [2, 0, 0, 0, 0, last], 1_500))];
-        let gateway_options = GatewayOptions { seed, connections_max: 4_096, home, keeps_records: true };
+        let gateway_options = GatewayOptions { seed, connections_max: 4_096, home, keeps_records: true, probes: true };
         let mut planner = Planner::default();
         let first = planner.plan(snapshot.clone()).expect("a sound snapshot");
         let gateway = Gateway::planned(first, gateway_options);
@@ -190,6 +190,17 @@ impl Legs {
         if let Some(update) = self.planner.plan_health(backend, address, is_ill) {
             self.gateway.update(self.now, update);
         }
+    }
+
+    /// What probes have found goes the way that it goes in a data plane.
+    pub fn tells_health(&mut self) -> Vec<(SocketAddr, bool)> {
+        let mut told = Vec::new();
+        while let Some(change) = self.gateway.application_mut().0.poll_health() {
+            let backend = self.planner.name_health(&change).expect("a backend of the snapshot");
+            told.push((change.address, change.is_ill));
+            self.finds(&backend, change.address, change.is_ill);
+        }
+        told
     }
 
     /// The gateway sends its clients elsewhere, or no longer.

@@ -370,6 +370,7 @@ impl Starter<'_> {
                     connections_max: options.connections_max,
                     home: home(devices, index, cores.len()),
                     keeps_records: false,
+                    probes: index == 0,
                 },
             );
             let thread = self.spawn(*core, index, Worker::with(ports, options, gateway), sleeper)?;

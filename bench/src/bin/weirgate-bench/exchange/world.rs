@@ -197,8 +197,10 @@ fn millis(now: Instant) -> u32 {
 fn worker(pool: Pool, connections_max: usize) -> Worker<SimPort, Gateway> {
     let offloads = Offloads { ipv4_checksum: true, l4_checksum: true, ..Offloads::default() };
     let home = Home::default();
-    let gateway =
-        Gateway::new(&http::snapshot(), GatewayOptions { seed: SEED, connections_max, home, keeps_records: false });
+    let gateway = Gateway::new(
+        &http::snapshot(),
+        GatewayOptions { seed: SEED, connections_max, home, keeps_records: false, probes: false },
+    );
     let options = WorkerOptions {
         index: 0,
         pool,
