@@ -331,8 +331,8 @@ impl Engine {
         self.publish(|state| {
             state.revision = Some(Arc::clone(&revision));
             state.unconfirmed = unconfirmed;
-            state.boot = changes.served.clone().or(state.boot.take());
         });
+        self.publish_served(changes);
         tracing::info!(revision = number, took_us = told, restart, "in force");
         applied.revision = number;
         applied.difference.to = Some(number);
@@ -490,11 +490,7 @@ fn check_base(state: &State, change: &Change) -> Result<(), ErrorBody> {
         return Ok(());
     }
     let error = format!("revision {} waits to be confirmed", kept.revision);
-    Err(fail(
-        Code::Conflict,
-        error,
-        "weirgate confirm keeps it, weirgate rollback goes back; then apply again",
-    ))
+    Err(fail(Code::Conflict, error, "weirgate confirm keeps it, weirgate rollback goes back; then apply again"))
 }
 
 /// What only the daemon needs, of what is in force.
