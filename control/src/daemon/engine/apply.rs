@@ -332,6 +332,10 @@ impl Engine {
             state.revision = Some(Arc::clone(&revision));
             state.unconfirmed = unconfirmed;
         });
+        if changes.served.is_none() {
+            self.publish(|state| state.boot = None);
+            self.boot_last();
+        }
         self.publish_served(changes);
         tracing::info!(revision = number, took_us = told, restart, "in force");
         applied.revision = number;
