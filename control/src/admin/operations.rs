@@ -97,6 +97,7 @@ pub fn operations() -> Vec<Operation> {
     let mut all = vec![
         operation!(GET api::HEALTHZ, "Whether the daemon lives" => healthz),
         operation!(GET api::READYZ, "Whether requests should come here" => readyz),
+        operation!(GET api::METRICS, "Metrics in Prometheus' text format" => elsewhere),
         operation!(GET api::OPENAPI, "This description", gives serde_json::Value => description),
         operation!(GET api::STATUS, "How the daemon is", gives api::Status => status),
         operation!(POST api::APPLY, "Put a configuration in force", body ApplyRequest, gives Applied => apply),
@@ -128,7 +129,8 @@ pub fn operations() -> Vec<Operation> {
 }
 
 pub(super) fn router() -> Router<App> {
-    operations().into_iter().fold(Router::new(), |router, Operation { method, path, run, .. }| {
+    let own = operations().into_iter().filter(|it| it.path != api::METRICS);
+    own.fold(Router::new(), |router, Operation { method, path, run, .. }| {
         let filter = MethodFilter::try_from(method).expect("one of the usual methods");
         let handle = move |State(app): State<App>, request: Request| async move { respond(run(app, request).await) };
         router.route(path, on(filter, handle))
@@ -227,6 +229,11 @@ fn both(field: Option<u64>, content: Option<u64>) -> Result<Option<u64>, ErrorBo
         }
         _ => Ok(field.or(content)),
     }
+}
+
+/// What others serve is described with the rest.
+async fn elsewhere(_: App, _: Request) -> Outcome {
+    Err(fail(Code::NotFound, "this is served elsewhere", ""))
 }
 
 async fn healthz(_: App, _: Request) -> Outcome {

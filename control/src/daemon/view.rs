@@ -39,6 +39,11 @@ pub fn in_force(state: &State) -> Result<(u64, Arc<Revision>), ErrorBody> {
 
 static STARTED: LazyLock<u64> = LazyLock::new(clock::now_ms);
 
+/// When the daemon was started, in milliseconds of 1970.
+pub fn started_ms() -> u64 {
+    *STARTED
+}
+
 /// Remembers when the daemon was started.
 pub fn note_start() {
     LazyLock::force(&STARTED);

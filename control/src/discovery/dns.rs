@@ -186,7 +186,7 @@ impl News {
         let mut shares: BTreeMap<SocketAddr, f64> = BTreeMap::new();
         for target in targets {
             let Some(Known { v4, v6 }) = self.fresh.get(&target.name) else { continue };
-            let (usable, not): (BTreeSet<IpAddr>, BTreeSet<IpAddr>) = v4.iter().chain(v6).partition(|ip| is_usable(ip));
+            let (usable, not): (BTreeSet<IpAddr>, BTreeSet<IpAddr>) = v4.iter().chain(v6).partition(is_usable);
             unusable = unusable.or(not.first().copied());
             // A target's weight is the target's, however many addresses it has.
             let share = f64::from(target.weight) / (usable.len().max(1) as f64);

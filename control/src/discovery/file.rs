@@ -38,7 +38,7 @@ type Stamp = (u64, u64, u64, i64, i64, i64, i64);
 
 pub(super) async fn run(path: PathBuf, watch: Arc<Watch>, found: Arc<Found>) {
     let watching = watch.directory(path.parent().unwrap_or(Path::new("/")));
-    let mut last = None;
+    let (mut last, mut good) = (None, false);
     loop {
         let watched = watching.renew();
         // Asked for before the file is looked at, so that no change falls between.
@@ -46,10 +46,13 @@ pub(super) async fn run(path: PathBuf, watch: Arc<Watch>, found: Arc<Found>) {
         let mut changed = std::pin::pin!(changed);
         changed.as_mut().enable();
         match look(&path, last).await {
+            Ok(None) if good => found.confirmed(),
             Ok(None) => {}
             Ok(Some((stamp, text))) => {
                 last = Some(stamp);
-                match parse(&path, &text) {
+                let parsed = parse(&path, &text);
+                good = parsed.is_ok();
+                match parsed {
                     Ok(endpoints) => {
                         if !found.found(endpoints).await {
                             return;
@@ -59,7 +62,7 @@ pub(super) async fn run(path: PathBuf, watch: Arc<Watch>, found: Arc<Found>) {
                 }
             }
             Err(error) => {
-                last = None;
+                (last, good) = (None, false);
                 found.failed(format!("{} cannot be read: {error}", path.display()));
             }
         }

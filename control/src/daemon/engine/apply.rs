@@ -331,6 +331,8 @@ impl Engine {
         self.publish(|state| {
             state.revision = Some(Arc::clone(&revision));
             state.unconfirmed = unconfirmed;
+            state.tally.applies += 1;
+            state.tally.applied_ms = Some(clock::now_ms());
         });
         if changes.served.is_none() {
             self.publish(|state| state.boot = None);
