@@ -13,13 +13,14 @@
 //! * [`store`]: the state directory. [`overlay`]: what lies over a revision. [`difference`]: what differs between two.
 //! * [`engine`]: what is in force, and how that changes.
 //! * [`link`]: the socket to the data plane. [`supervise`]: its process.
-//! * [`files`]: the configuration's files, watched. [`view`]: what is in force, for those who look.
+//! * [`files`]: the configuration's files, watched. [`view`], [`gather`]: what is in force, for those who look and for Prometheus.
 
 pub mod audit;
 pub mod clock;
 pub mod difference;
 pub mod engine;
 pub mod files;
+pub mod gather;
 pub mod link;
 pub mod logs;
 pub mod options;
@@ -34,17 +35,22 @@ pub mod who;
 use crate::{
     admin::{
         api::{ChangeSource, Finding},
-        server::Server,
+        server::{Server, serve_metrics},
     },
     discovery::{self, Discovery},
 };
-use axum::Router;
 use engine::{Engine, Settings};
 use files::FileSource;
 use logs::Logs;
 use options::Options;
 use sd_notify::NotifyState;
-use std::{env, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
+use std::{
+    env,
+    path::PathBuf,
+    process::ExitCode,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 use store::{Real, Store};
 use supervise::{Fate, Start, Supervisor};
 use tokio::{
@@ -75,6 +81,7 @@ pub async fn run(options: Options) -> ExitCode {
 }
 
 async fn serve(options: Options, logs: Logs) -> Result<(), String> {
+    view::note_start();
     let mut signals = Signals::new().map_err(|error| format!("signals cannot be taken: {error}"))?;
     let (store, repaired) = Store::open(&options.state_dir, options.history, Box::new(Real)).map_err(|error| {
         let next = error.next();
@@ -95,9 +102,14 @@ async fn serve(options: Options, logs: Logs) -> Result<(), String> {
     engine.await_confirmation();
     let (updates, taken) = mpsc::channel(UPDATES);
     tokio::spawn(Arc::clone(&engine).take_endpoints(taken));
-    tokio::spawn(discover(Arc::clone(&engine), updates));
+    let options_of_discovery =
+        discovery::Options { seed: u64::from(std::process::id()), ..discovery::Options::default() };
+    let discovery = Arc::new(Mutex::new(Discovery::new(options_of_discovery, updates)));
+    tokio::spawn(discover(Arc::clone(&engine), Arc::clone(&discovery)));
+    let metrics = gather::router(&engine, &discovery);
+    tokio::spawn(serve_metrics(Arc::clone(&engine), metrics.clone()));
     // The socket is there from the first moment, so that whoever starts this can ask how it goes.
-    let mut server = Server::new(Arc::clone(&engine), options.allow_tcp_writes, Router::new());
+    let mut server = Server::new(Arc::clone(&engine), options.allow_tcp_writes, metrics);
     server.bind().await?;
     tokio::spawn(server.run());
 
@@ -163,16 +175,14 @@ async fn begin(engine: &Arc<Engine>, files: &mut FileSource) {
 }
 
 /// Keeps discovery at what is in force.
-async fn discover(engine: Arc<Engine>, updates: mpsc::Sender<discovery::EndpointUpdate>) {
-    let options = discovery::Options { seed: u64::from(std::process::id()), ..discovery::Options::default() };
-    let mut discovery = Discovery::new(options, updates);
+async fn discover(engine: Arc<Engine>, discovery: Arc<Mutex<Discovery>>) {
     let mut state = engine.watch();
     let mut last = None;
     loop {
         let sources =
             state.borrow_and_update().control().map(|control| control.discoveries.clone()).unwrap_or_default();
         if last.as_ref() != Some(&sources) {
-            discovery.set(&sources);
+            discovery.lock().expect("nobody panics with it").set(&sources);
             last = Some(sources);
         }
         if state.changed().await.is_err() {

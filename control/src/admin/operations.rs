@@ -97,6 +97,7 @@ pub fn operations() -> Vec<Operation> {
     let mut all = vec![
         operation!(GET api::HEALTHZ, "Whether the daemon lives" => healthz),
         operation!(GET api::READYZ, "Whether requests should come here" => readyz),
+        operation!(GET api::METRICS, "Metrics in Prometheus' text format" => elsewhere),
         operation!(GET api::OPENAPI, "This description", gives serde_json::Value => description),
         operation!(GET api::STATUS, "How the daemon is", gives api::Status => status),
         operation!(POST api::APPLY, "Put a configuration in force", body ApplyRequest, gives Applied => apply),
@@ -128,7 +129,8 @@ pub fn operations() -> Vec<Operation> {
 }
 
 pub(super) fn router() -> Router<App> {
-    operations().into_iter().fold(Router::new(), |router, Operation { method, path, run, .. }| {
+    let own = operations().into_iter().filter(|it| it.path != api::METRICS);
+    own.fold(Router::new(), |router, Operation { method, path, run, .. }| {
         let filter = MethodFilter::try_from(method).expect("one of the usual methods");
         let handle = move |State(app): State<App>, request: Request| async move { respond(run(app, request).await) };
         router.route(path, on(filter, handle))
@@ -229,6 +231,11 @@ fn both(field: Option<u64>, content: Option<u64>) -> Result<Option<u64>, ErrorBo
     }
 }
 
+/// What others serve is described with the rest.
+async fn elsewhere(_: App, _: Request) -> Outcome {
+    Err(fail(Code::NotFound, "this is served elsewhere", ""))
+}
+
 async fn healthz(_: App, _: Request) -> Outcome {
     Ok("ok\n".into_response())
 }
@@ -269,7 +276,7 @@ async fn rollback(app: App, request: Request) -> Outcome {
 
 async fn diff(app: App, request: Request) -> Outcome {
     let api::DiffQuery { from, to } = query(&request)?;
-    let nothing = || fail(Code::NotReady, "no revision is in force", "weirgate status");
+    let nothing = || fail(Code::NotReady, "no revision is in force", "weirgate check");
     let to = to.or(app.engine.state().number()).ok_or_else(nothing)?;
     let before = app.engine.with_store(move |store| store.heads().map(|it| it.revision).find(|&it| it < to)).await;
     let to = app.engine.revision(to).await?;

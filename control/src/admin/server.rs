@@ -35,6 +35,8 @@ use tokio::{
 
 /// Connections at a time; others wait in the kernel's queue.
 const CONNECTIONS: usize = 64;
+/// Readers of metrics at a time.
+const READERS: usize = 16;
 /// For a request's head.
 const HEAD_TIME: Duration = Duration::from_secs(10);
 /// For a whole connection that is no stream: a change may wait for a data plane that drains and starts.
@@ -178,6 +180,39 @@ where
 
 async fn until(state: &mut watch::Receiver<State>, condition: impl Fn(&State) -> bool) {
     _ = state.wait_for(condition).await;
+}
+
+/// Serves metrics where the configuration wants them, besides the admin API; for ever. Whoever reaches that address may read them.
+pub async fn serve_metrics(engine: Arc<Engine>, metrics: Router) {
+    let mut state = engine.watch();
+    let slots = Arc::new(Semaphore::new(READERS));
+    let address_of = |state: &State| state.control().and_then(|control| control.metrics.address);
+    loop {
+        let address = address_of(&state.borrow_and_update());
+        let mut listener = None;
+        if let Some(address) = address {
+            match TcpListener::bind(address).await {
+                Ok(bound) => listener = Some((address, bound)),
+                Err(error) => tracing::error!(%error, "metrics cannot be served at {address}"),
+            }
+        }
+        loop {
+            let slot = Arc::clone(&slots).acquire_owned().await.expect("nobody closes it");
+            tokio::select! {
+                accepted = accept_tcp(listener.as_ref()) => match accepted {
+                    Ok((stream, peer)) => {
+                        let app = TowerToHyperService::new(metrics.clone());
+                        tokio::spawn(async move {
+                            converse(stream, peer, app).await;
+                            drop(slot);
+                        });
+                    }
+                    Err(error) => refused(&error).await,
+                },
+                () = until(&mut state, |state| address_of(state) != address) => break,
+            }
+        }
+    }
 }
 
 /// Where it listens by what is in force. While nothing is, beside the data plane's socket.

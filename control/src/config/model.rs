@@ -80,7 +80,7 @@ pub struct Admin {
     pub socket: PathBuf,
     /// Users whose processes may connect to it.
     pub allowed_uids: Vec<u32>,
-    /// The audit log: an absolute path; `None`: there is none.
+    /// The audit log: an absolute path; `None`: `audit.jsonl` in the state directory.
     pub audit: Option<PathBuf>,
     /// Where it listens besides. Not a loopback address only if that was asked for with `allowRemote`.
     pub tcp: Option<SocketAddr>,

@@ -59,6 +59,21 @@ pub struct State {
     pub boot: Option<Arc<Snapshot>>,
     /// The files, and what came of them.
     pub files: Files,
+    /// How changes went.
+    pub tally: Tally,
+}
+
+/// How changes went since the daemon started.
+#[derive(Clone, Default)]
+pub struct Tally {
+    /// Put in force.
+    pub applies: u64,
+    /// Not put in force.
+    pub refusals: u64,
+    /// When the last was put in force, in milliseconds of 1970.
+    pub applied_ms: Option<u64>,
+    /// When the last was refused.
+    pub refused_ms: Option<u64>,
 }
 
 /// The configuration's files, as they were read last.
@@ -284,6 +299,12 @@ impl Engine {
         let whole = async move {
             engine.note(&who, action, None, Outcome::Begun, detail.as_deref()).await?;
             let result = work.await;
+            if result.is_err() && ["apply", "rollback", "expire"].contains(&action) {
+                engine.publish(|state| {
+                    state.tally.refusals += 1;
+                    state.tally.refused_ms = Some(clock::now_ms());
+                });
+            }
             engine.note_end(&who, action, &result, revision).await;
             result
         };
@@ -329,7 +350,7 @@ impl From<LinkError> for ErrorBody {
         match &error {
             LinkError::Absent(_) => fail(Code::NoDataplane, error.to_string(), NO_DATAPLANE),
             LinkError::Lost(_) => {
-                let next = "the daemon connects again and puts the revision in force that was; weirgate status";
+                let next = "the daemon connects again and puts the revision in force that was; weirgate check";
                 fail(Code::NoDataplane, error.to_string(), next)
             }
             LinkError::Refused(_) => fail(
@@ -341,7 +362,7 @@ impl From<LinkError> for ErrorBody {
     }
 }
 
-const NO_DATAPLANE: &str = "is it running? weirgate status; journalctl -u weirgate-control";
+const NO_DATAPLANE: &str = "is it running? weirgate check; journalctl -u weirgate-control";
 
 impl From<config::Finding> for Finding {
     fn from(it: config::Finding) -> Self {

@@ -45,7 +45,7 @@ impl FileSource {
     pub async fn load(&mut self, source: ChangeSource, may_restart: bool) -> Result<bool, ErrorBody> {
         let files = match self.read().await {
             Ok(files) => files,
-            Err(error) => return Err(self.refuse(error, None)),
+            Err(error) => return Err(self.refuse(error, None, source)),
         };
         let digest = digest_of(&files);
         // SIGHUP is somebody's wish: then they count even if something else was put in force since.
@@ -66,14 +66,14 @@ impl FileSource {
                 }
                 Ok(applied.changed)
             }
-            Err(error) => Err(self.refuse(error, Some(digest))),
+            Err(error) => Err(self.refuse(error, Some(digest), source)),
         }
     }
 
-    fn refuse(&mut self, error: ErrorBody, digest: Option<String>) -> ErrorBody {
+    fn refuse(&mut self, error: ErrorBody, digest: Option<String>, source: ChangeSource) -> ErrorBody {
         self.waits = matches!(error.code, Code::Conflict | Code::NoDataplane);
-        // The same content is told once.
-        if digest.is_none() || self.seen != digest {
+        // The same content is told once, and whenever somebody asks for it.
+        if source == ChangeSource::Signal || digest.is_none() || self.seen != digest {
             for finding in &error.findings {
                 tracing::error!("{}", notice(finding));
             }

@@ -68,7 +68,7 @@ mod tests {
         // Only where the configuration leaves it to discovery.
         assert_eq!(overlay.over(&body).unwrap(), body.snapshot);
         let path = "/x".into();
-        body.control.discoveries.push(crate::config::Discovery::File { backend: name, path });
+        body.control.discoveries.push(Discovery::File { backend: name, path });
         let weights = |s: &Snapshot| s.backends[0].endpoints.iter().map(|it| it.weight).collect::<Vec<_>>();
         assert_eq!(weights(&overlay.over(&body).unwrap()), [3, 0]);
         assert!(Overlay::default().over(&body).unwrap().backends[0].endpoints.is_empty());

@@ -53,6 +53,7 @@ pub(crate) fn body(path: &str) -> Body {
 mod applying;
 pub(crate) mod stand_in;
 mod supervising;
+mod watching;
 
 use super::{
     engine::{Engine, Settings},

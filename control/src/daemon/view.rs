@@ -32,12 +32,17 @@ pub fn in_force(state: &State) -> Result<(u64, Arc<Revision>), ErrorBody> {
     match &state.revision {
         Some(revision) => Ok((revision.head.revision, Arc::clone(revision))),
         None => {
-            Err(fail(Code::NotReady, "no revision is in force", "weirgate status says what is wrong with the files"))
+            Err(fail(Code::NotReady, "no revision is in force", "weirgate check says what is wrong with the files"))
         }
     }
 }
 
 static STARTED: LazyLock<u64> = LazyLock::new(clock::now_ms);
+
+/// When the daemon was started, in milliseconds of 1970.
+pub fn started_ms() -> u64 {
+    *STARTED
+}
 
 /// Remembers when the daemon was started.
 pub fn note_start() {
@@ -229,7 +234,7 @@ pub async fn counters(engine: &Engine) -> Result<Counters, ErrorBody> {
         fail(
             Code::NoDataplane,
             format!("no counters in {}: {error}", dir.display()),
-            "is the data plane running, with this --run-dir? weirgate status",
+            "is the data plane running, with this --run-dir? weirgate check",
         )
     })?;
     let columns = columns.into_iter().map(|column| CounterColumn {

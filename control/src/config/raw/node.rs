@@ -9,9 +9,9 @@ raw! {
         optional socket "socket": Spanned<UnixSocket>,
         /// Users whose processes may connect to it; [0] if it is not said.
         optional allowed_uids "allowedUids": Vec<u32>,
-        /// The audit log, an absolute path. Without it there is none.
+        /// The audit log, an absolute path. Without it, audit.jsonl in the daemon's state directory.
         optional audit "audit": Spanned<String>,
-        /// An address and port where it listens besides. Whoever reaches it may do everything.
+        /// An address and port where it listens besides. Whoever reaches it may look at everything; change it only if weirgate-control was started with --allow-tcp-writes.
         optional tcp "tcp": Spanned<AddressAndPort>,
         /// Whether that may be another address than a loopback one; false if it is not said.
         optional allow_remote "allowRemote": bool,

@@ -331,8 +331,14 @@ impl Engine {
         self.publish(|state| {
             state.revision = Some(Arc::clone(&revision));
             state.unconfirmed = unconfirmed;
-            state.boot = changes.served.clone().or(state.boot.take());
+            state.tally.applies += 1;
+            state.tally.applied_ms = Some(clock::now_ms());
         });
+        if changes.served.is_none() {
+            self.publish(|state| state.boot = None);
+            self.boot_last();
+        }
+        self.publish_served(changes);
         tracing::info!(revision = number, took_us = told, restart, "in force");
         applied.revision = number;
         applied.difference.to = Some(number);
@@ -490,11 +496,7 @@ fn check_base(state: &State, change: &Change) -> Result<(), ErrorBody> {
         return Ok(());
     }
     let error = format!("revision {} waits to be confirmed", kept.revision);
-    Err(fail(
-        Code::Conflict,
-        error,
-        "weirgate apply --confirmed keeps it, weirgate rollback goes back; then apply again",
-    ))
+    Err(fail(Code::Conflict, error, "weirgate confirm keeps it, weirgate rollback goes back; then apply again"))
 }
 
 /// What only the daemon needs, of what is in force.

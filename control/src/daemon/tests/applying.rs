@@ -24,6 +24,7 @@ async fn a_change_is_numbered_accepted_kept_and_audited() {
     let inside = world.stand_in.inside();
     assert_eq!((inside.replaced, inside.changed), (1, 1), "everything first, then what differs");
     assert_eq!(inside.snapshot.unwrap().revision, 2_000_000);
+    assert_eq!(world.engine.state().dataplane.serves, Some(2_000_000));
     // The same once more is no change.
     let again = world.apply("c").await.unwrap();
     assert_eq!((again.revision, again.changed), (2, false));

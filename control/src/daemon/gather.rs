@@ -1,0 +1,66 @@
+//! What metrics are made of, gathered when they are read.
+
+use super::{
+    engine::{Engine, State, Tally},
+    view,
+};
+use crate::{
+    config::Metrics,
+    discovery::Discovery,
+    metrics::{self, Bounds, DaemonState, Input},
+    stat::Statistics,
+};
+use axum::Router;
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+use weirgate_dataplane::link::message::{Answer, Ask};
+
+/// `GET /metrics` of this daemon.
+pub fn router(engine: &Arc<Engine>, discovery: &Arc<Mutex<Discovery>>) -> Router {
+    let (engine, discovery) = (Arc::clone(engine), Arc::clone(discovery));
+    metrics::router(move || {
+        let (engine, discovery) = (Arc::clone(&engine), Arc::clone(&discovery));
+        async move { gather(&engine, &discovery).await }
+    })
+}
+
+async fn gather(engine: &Engine, discovery: &Mutex<Discovery>) -> (Input, Metrics) {
+    let state = engine.state();
+    let options = state.control().map(|control| control.metrics.clone()).unwrap_or_default();
+    let dir = engine.settings.run_dir.clone();
+    let statistics = tokio::task::spawn_blocking(move || Statistics::read(&dir).ok().filter(Statistics::is_alive));
+    let mut input = Input {
+        daemon: daemon(&state),
+        bounds: state.boot.as_deref().map(Bounds::of),
+        statistics: statistics.await.ok().flatten(),
+        discoveries: discovery.lock().expect("nobody panics with it").status(),
+        ..Input::default()
+    };
+    if let Some(link) = &state.link {
+        if let Ok(Answer::Meters { meters, unmetered }) = link.ask(Ask::Meters).await {
+            (input.meters, input.unmetered) = (meters, unmetered);
+        }
+        if let Ok(Answer::Endpoints { endpoints }) = link.ask(Ask::Endpoints).await {
+            input.endpoints = endpoints;
+        }
+    }
+    (input, options)
+}
+
+fn daemon(state: &State) -> DaemonState {
+    let Tally { applies, refusals, applied_ms, refused_ms } = state.tally.clone();
+    DaemonState {
+        version: env!("CARGO_PKG_VERSION").into(),
+        started: Duration::from_millis(view::started_ms()),
+        revision: state.number().unwrap_or(0),
+        applied: applied_ms.map(Duration::from_millis),
+        refused: refused_ms.map(Duration::from_millis),
+        applies,
+        refusals,
+        dataplane_up: state.link.is_some(),
+        dataplane_restarts: state.dataplane.restarts,
+        draining: state.draining,
+    }
+}
