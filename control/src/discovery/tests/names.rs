@@ -23,8 +23,7 @@ struct World {
 async fn world(options: Options) -> World {
     let server = Server::start().await;
     let (sender, updates) = mpsc::channel(8);
-    let options =
-        Options { nameservers: vec![server.address], timeout: Duration::from_millis(300), retries: 0, ..options };
+    let options = Options { nameservers: vec![server.address], timeout: Duration::from_secs(3), retries: 0, ..options };
     World { server, discovery: Discovery::new(options, sender), updates }
 }
 
