@@ -106,8 +106,9 @@ impl FileSource {
         let mut watcher = watcher(events);
         loop {
             let wanted = self.watched().await;
-            if let Some(watcher) = &mut watcher {
-                watcher.set(&wanted);
+            // What changed before somebody looked there is seen now.
+            if watcher.as_mut().is_some_and(|watcher| watcher.set(&wanted)) {
+                _ = self.load(ChangeSource::Watch, false).await;
             }
             tokio::select! {
                 Some(()) = changed.recv() => {
@@ -180,8 +181,9 @@ struct Watched {
 }
 
 impl Watched {
-    /// From now on these.
-    fn set(&mut self, wanted: &BTreeSet<PathBuf>) {
+    /// From now on these. Says whether any is new.
+    fn set(&mut self, wanted: &BTreeSet<PathBuf>) -> bool {
+        let mut any_new = false;
         for gone in self.paths.difference(wanted) {
             _ = self.watcher.unwatch(gone);
         }
@@ -191,9 +193,10 @@ impl Watched {
                 continue;
             }
             match self.watcher.watch(new, RecursiveMode::NonRecursive) {
-                Ok(()) => _ = self.paths.insert(new.clone()),
+                Ok(()) => any_new |= self.paths.insert(new.clone()),
                 Err(error) => tracing::error!(%error, "{} cannot be watched", new.display()),
             }
         }
+        any_new
     }
 }
