@@ -51,7 +51,10 @@ fn filter_of(raw: &RawFilter, rule: &RawRule, at: &At, findings: &mut Findings<'
     }
     let field_at = at.field(own);
     let Some(spec) = spec_of(raw, rule, own, &field_at, findings) else {
-        if !raw.fields().iter().any(|(field, said)| *field == own && said.is_some()) {
+        let is_said = raw.fields().iter().any(|(field, said)| *field == own && said.is_some());
+        // One that could not be read is there, and has been found.
+        let is_found = findings.found.iter().any(|it| it.message.starts_with(&field_at.path));
+        if !is_said && !is_found {
             findings.say(&field_at, format!("missing: it says what {kind} does"));
         }
         return None;
@@ -151,5 +154,7 @@ fn has_prefix(rule: &RawRule) -> bool {
         kind.map_or("PathPrefix", |said| &*said.value).to_owned()
     };
     let kinds: Vec<_> = rule.matches.iter().map(kind).collect();
-    kinds.is_empty() || kinds.iter().any(|k| k == "PathPrefix") && kinds.iter().all(|k| k != "RegularExpression")
+    // A type that there is not was found, and may have been meant as one.
+    let may_be_prefix = |kind: &String| kind != "Exact" && kind != "RegularExpression";
+    kinds.is_empty() || kinds.iter().any(may_be_prefix) && kinds.iter().all(|k| k != "RegularExpression")
 }

@@ -15,6 +15,11 @@ pub(super) fn hint<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>
     }
 }
 
+/// The same for a name that was meant.
+pub(super) fn hint_of(name: &str) -> String {
+    format!("; did you mean {name:?}?")
+}
+
 /// Characters to add, remove, replace or exchange with their neighbours until one is the other.
 fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();

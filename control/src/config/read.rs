@@ -133,7 +133,13 @@ impl Reader<'_> {
     }
 
     pub(super) fn missing<T>(&mut self, node: &Node, at: &Path<'_>, field: &str) -> Option<T> {
-        self.findings.add_at(node.place, format!("{} is missing", at.field(field)));
+        // Whoever misspelt it was told what was meant.
+        let meant = names::hint_of(field);
+        let is_misspelt = |(key, _): &(super::tree::Key, Node)| names::hint(&key.name, [field]) == meant;
+        let is_told = matches!(&node.value, Value::Map(fields) if fields.iter().any(is_misspelt));
+        if !is_told {
+            self.findings.add_at(node.place, format!("{} is missing", at.field(field)));
+        }
         None
     }
 

@@ -151,9 +151,9 @@ fn an_ill_endpoint(lab: &Lab) -> Result<(), Failed> {
         wait_for(&format!("endpoint 2 to be {}", if wanted { "healthy" } else { "ill" }), || {
             let said = done(lab, &["get", "endpoints", "-o", "json"])?;
             let all: serde_json::Value = serde_json::from_str(&said)?;
-            let list = all.as_array().or_else(|| all["endpoints"].as_array()).ok_or("endpoints")?;
+            let list = all["endpoints"].as_array().ok_or("endpoints")?;
             let it = list.iter().find(|it| it["backend"] == "some" && it["address"] == "10.77.0.12:8080");
-            Ok(it.is_some_and(|it| it["healthy"] == wanted))
+            Ok(it.is_some_and(|it| it["live"]["healthy"] == wanted))
         })
     };
     is_healthy(true)?;
@@ -250,7 +250,7 @@ fn dataplane_is_killed(lab: &Lab) -> Result<(), Failed> {
     let before = lab.pid()?;
     let number = |said: &str| -> Result<u64, Failed> {
         let all: serde_json::Value = serde_json::from_str(said)?;
-        let list = all.as_array().or_else(|| all["revisions"].as_array()).ok_or("revisions")?;
+        let list = all["revisions"].as_array().ok_or("revisions")?;
         Ok(list.first().and_then(|it| it["revision"].as_u64()).ok_or("a number")?)
     };
     let revision = number(&done(lab, &["history", "-o", "json"])?)?;
