@@ -111,3 +111,30 @@ fn probes_end_with_what_they_are_for() {
     assert_eq!(talk.legs.ends().accepted(seen).count(), 1, "the request has an endpoint");
     talk.legs.ends_clean();
 }
+
+#[test]
+fn a_change_in_flight_leaves_nobody_ill_for_ever() {
+    let mut talk = Talk::new(&probed(HTTP));
+    let mut seen = talk.legs.ends().len();
+    assert_eq!(a_second(&mut talk, &mut seen, |n| if n == 0 { ILL } else { OK }), [(0, true)]);
+    // It is well, by a probe whose word comes late: after a change of the checks.
+    let mut often = probed(HTTP);
+    often.backends[0].health_checks[0].timeout_ms = 400;
+    talk.legs.serves(&often).unwrap();
+    talk.legs.finds("b", endpoint(0), true);
+    talk.legs.finds("b", endpoint(1), true);
+    let mut told = Vec::new();
+    for _ in 0..4 {
+        told.extend(a_second(&mut talk, &mut seen, |_| OK));
+    }
+    told.sort_unstable();
+    assert_eq!(told, [(0, false), (1, false)], "what probes say is what is told in the end");
+    // Nobody is ill where nobody asks.
+    talk.legs.serves(&over(2)).unwrap();
+    talk.legs.finds("b", endpoint(0), true);
+    talk.legs.finds("b", endpoint(1), true);
+    talk.client = talk.legs.client(80);
+    let from = talk.legs.ends().len();
+    talk.says("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+    assert_eq!(talk.legs.ends().accepted(from).count(), 1);
+}

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use weirgate_dataplane::{
     exchange::Ended,
     link::message::Refusal,
-    route::Rule,
-    snapshot::{Backend, Snapshot},
+    route::{Backend as Share, Route, Rule},
+    snapshot::{Backend, Delta, ProxyVersion, Snapshot},
+    time::Duration,
 };
 use weirgate_tests::exchange::{Talk, endpoint, gateway, over, to_backend};
 
@@ -120,7 +121,7 @@ fn a_request_that_could_not_be_connected_is_tried_again_where_it_began() {
     talk.legs.says(talk.client, GET.as_bytes());
     // Its backend is gone before its endpoint has refused.
     while talk.legs.exchanges() == 0 {
-        let until = talk.legs.now() + weirgate_dataplane::time::Duration::from_ms(1);
+        let until = talk.legs.now() + Duration::from_ms(1);
         talk.legs.step(until);
     }
     let teapot = r#"{"filters": [{"type": "DirectResponse", "with": {"statusCode": 418}}]}"#;
@@ -231,4 +232,183 @@ fn what_cannot_be_served_changes_nothing() {
     assert_eq!(talk.legs.gateway().counters().counter(weirgate_dataplane::counters::Counter::HttpRequests), 0);
     is_served(&mut talk);
     talk.legs.ends_clean();
+}
+
+/// Another edition of the listener, whatever it is about.
+fn renamed(snapshot: &Snapshot, name: &str) -> Snapshot {
+    let mut rules = snapshot.http[0].rules.routes[0].rules.clone();
+    rules[0].name = Some(name.into());
+    with_rules(snapshot, rules)
+}
+
+#[test]
+fn tunnels_that_are_over_are_not_moved_to_another_edition() {
+    let snapshot = over(1);
+    let mut talk = Talk::new(&snapshot);
+    talk.says("GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n");
+    let conn = talk.endpoint();
+    talk.answers(conn, "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n");
+    // While it lasts it keeps nothing of what it began with.
+    talk.legs.serves(&renamed(&snapshot, "one")).unwrap();
+    assert_eq!(talk.legs.kept().0, 1);
+    talk.legs.resets(talk.client);
+    talk.legs.settles(Duration::from_secs(20));
+    for name in ["two", "three"] {
+        talk.legs.serves(&renamed(&snapshot, name)).unwrap();
+        assert_eq!(talk.legs.kept().0, 1);
+    }
+    talk.client = talk.legs.client(80);
+    is_served_in_the_end(&mut talk);
+    talk.legs.ends_clean();
+}
+
+fn is_served_in_the_end(talk: &mut Talk) {
+    let from = talk.legs.ends().len();
+    talk.says(GET);
+    let conn = talk.legs.ends().accepted(from).last().expect("a connection to an endpoint");
+    talk.answers(conn, OK);
+    assert!(talk.heard(talk.client).ends_with("|ok"));
+}
+
+#[test]
+fn a_request_on_a_listener_and_backend_that_are_gone_is_refused() {
+    let snapshot = over(1);
+    let mut gone = snapshot.clone();
+    gone.http.clear();
+    gone.tcp.clear();
+    gone.backends.clear();
+    let mut talk = Talk::new(&snapshot);
+    talk.says(GET);
+    let conn = talk.endpoint();
+    // The answer's head has said that the connection persists.
+    talk.answers(conn, "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\no");
+    talk.legs.serves(&gone).unwrap();
+    talk.answers(conn, "k");
+    assert!(talk.heard(talk.client).ends_with("|ok"));
+    talk.says(GET);
+    let heard = talk.heard(talk.client);
+    assert!(heard.starts_with("HTTP/1.1 503 ") && heard.contains("|connection: close|"), "{heard}");
+    talk.legs.ends_clean();
+}
+
+#[test]
+fn a_proxy_header_is_read_as_it_was_asked_for() {
+    let mut snapshot = over(1);
+    let proxy = r#"{"accept": "Any", "trusted": ["10.0.0.0/8"]}"#;
+    snapshot.http[0].proxy_protocol = serde_json::from_str(proxy).expect("a PROXY protocol");
+    let mut talk = Talk::new(&snapshot);
+    talk.legs.serves(&over(1)).unwrap();
+    talk.says("PROXY TCP4 192.0.2.7 10.0.0.1 9 80\r\n");
+    talk.says(GET);
+    let conn = talk.endpoint();
+    assert!(String::from_utf8_lossy(&talk.legs.ends().known(conn).heard).contains("x-forwarded-for: 192.0.2.7"));
+    talk.legs.ends_clean();
+}
+
+#[test]
+fn an_endpoint_that_is_gone_does_not_rest() {
+    let snapshot = over(1);
+    let teapot = r#"{"filters": [{"type": "DirectResponse", "with": {"statusCode": 418}}]}"#;
+    let mut without = with_rules(&snapshot, vec![rule(teapot)]);
+    without.backends.clear();
+    without.tcp.clear();
+    let mut talk = Talk::new(&snapshot);
+    talk.legs.refuses();
+    talk.legs.says(talk.client, GET.as_bytes());
+    while talk.legs.exchanges() == 0 {
+        let until = talk.legs.now() + Duration::from_ms(1);
+        talk.legs.step(until);
+    }
+    talk.legs.serves(&without).unwrap();
+    talk.legs.runs();
+    let mut other = Backend::new("other", &[endpoint(1)]);
+    other.connect_ms = 7;
+    talk.legs.serves(&Snapshot { backends: vec![other], ..without.clone() }).unwrap();
+    talk.legs.settles(Duration::from_secs(3));
+    assert_eq!(talk.legs.kept(), (1, 1, 1));
+    // Whoever chooses next looks at who may be chosen again.
+    talk.legs.serves(&snapshot).unwrap();
+    talk.client = talk.legs.client(80);
+    talk.says(GET);
+    talk.legs.ends_clean();
+}
+
+#[test]
+fn a_backend_that_rules_name_does_not_go() {
+    let snapshot = over(1);
+    let mut talk = Talk::new(&snapshot);
+    let mut without = Snapshot { revision: 1, ..snapshot.clone() };
+    without.backends.clear();
+    without.tcp.clear();
+    let mut next = snapshot.clone();
+    Delta::between(&snapshot, &without).apply(&mut next).unwrap();
+    let said = talk.legs.serves(&next).unwrap_err();
+    assert!(said.to_string().contains("there is no backend \"b\""), "{said}");
+    is_served(&mut talk);
+    talk.legs.ends_clean();
+}
+
+/// Many routes, so that changes are layers; two of them matter.
+fn many(routes: &[(usize, &str)], backends: &[(&str, u8)]) -> Snapshot {
+    let mut snapshot = over(1);
+    let to = |name: &str| Rule { backends: vec![Share { backend: name.into(), weight: 1 }], ..Rule::default() };
+    let one = |n: usize, name: &str| {
+        Arc::new(Route { name: format!("r{n}"), hostnames: vec![format!("h{n}.x")], rules: vec![to(name)] })
+    };
+    snapshot.http[0].rules.routes = (0..1_200).filter(|n| ![7, 8].contains(n)).map(|n| one(n, "b")).collect();
+    for (at, (n, name)) in routes.iter().enumerate() {
+        snapshot.http[0].rules.routes.insert(7 + at, one(*n, name));
+    }
+    snapshot.backends.extend(backends.iter().map(|(name, n)| Backend::new(name, &[endpoint(*n)])));
+    snapshot
+}
+
+#[test]
+fn a_route_that_comes_back_goes_where_it_went() {
+    let whole = many(&[(7, "seven"), (8, "eight")], &[("seven", 1), ("eight", 2)]);
+    let mut talk = Talk::new(&whole);
+    let mut next = whole.clone();
+    // Gone, and back in another order; and another backend has come in between.
+    for other in [many(&[], &[]), many(&[], &[("new", 0)]), whole.clone()] {
+        let delta = Delta::between(&next, &other);
+        delta.apply(&mut next).unwrap();
+        talk.legs.serves(&next).unwrap();
+    }
+    for (host, wanted) in [("h7.x", 1), ("h8.x", 2)] {
+        talk.says(&GET.replace("host: a", &format!("host: {host}")));
+        let conn = talk.endpoint();
+        assert_eq!(talk.legs.ends().known(conn).local, Some(endpoint(wanted)), "{host}");
+        talk.answers(conn, OK);
+        talk.heard(talk.client);
+    }
+    talk.legs.ends_clean();
+}
+
+#[test]
+fn connections_of_one_client_are_nobody_elses_when_that_changes() {
+    for (before, after) in [(Some(ProxyVersion::V1), None), (None, Some(ProxyVersion::V1))] {
+        let of = |proxy| {
+            let mut snapshot = over(1);
+            snapshot.backends[0].proxy_protocol = proxy;
+            snapshot
+        };
+        let mut talk = Talk::new(&of(before));
+        talk.says(GET);
+        let first = talk.endpoint();
+        if before.is_none() {
+            talk.answers(first, OK);
+        }
+        talk.legs.serves(&of(after)).unwrap();
+        if before.is_some() {
+            talk.answers(first, OK);
+        }
+        talk.heard(talk.client);
+        talk.says(GET);
+        let second = talk.endpoint();
+        assert_ne!(first, second);
+        let begins = talk.legs.ends().known(second).heard.starts_with(b"PROXY ");
+        assert_eq!(begins, after.is_some());
+        talk.answers(second, OK);
+        talk.legs.ends_clean();
+    }
 }

@@ -3,6 +3,7 @@
 use super::{
     Gateway,
     leg::{Io, Role},
+    listeners::Edition,
     meters::Metered,
     record::{Ended, Record},
 };
@@ -148,7 +149,9 @@ impl Gateway {
         if let Some(at) = exchange.last.take() {
             self.upstreams.forget(at);
         }
-        self.listeners.unpin(exchange.edition);
+        // The place may be looked at before it is another's.
+        exchange.is_tunnel = false;
+        self.listeners.unpin(std::mem::replace(&mut exchange.edition, Edition::NONE));
         let head = &mut self.heads[x as usize].0;
         head.clear();
         head.shrink_to(HTTP_WRITTEN_KEPT);

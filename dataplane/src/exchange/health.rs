@@ -27,7 +27,7 @@ use crate::{
 };
 use std::{
     cmp::Reverse,
-    collections::{BinaryHeap, HashMap, VecDeque},
+    collections::{BinaryHeap, HashMap, HashSet, VecDeque},
     fmt::Write,
     net::SocketAddr,
     sync::Arc,
@@ -91,9 +91,19 @@ struct Target {
     probes: Vec<u32>,
 }
 
+/// Which endpoint of which backend.
+#[derive(Clone, Copy)]
+struct Place {
+    backend: BackendIndex,
+    target: u32,
+    address: SocketAddr,
+}
+
 /// One check of one endpoint.
 struct Probe {
     backend: BackendIndex,
+    /// Its endpoint's place in the list.
+    target: u32,
     address: SocketAddr,
     check: HealthCheck,
     is_ill: bool,
@@ -132,6 +142,7 @@ impl Health {
             return self.remove(backend);
         }
         let before = self.backends.remove(&backend);
+        let known: HashSet<_> = before.iter().flat_map(|it| &it.targets).map(|it| it.address).collect();
         let (mut olds, mut ended) = (HashMap::new(), Vec::new());
         match before {
             Some(it) if it.checks == *checks => olds.extend(it.targets.into_iter().map(|it| (it.address, it))),
@@ -140,10 +151,19 @@ impl Health {
         }
         let mut targets = Vec::new();
         for (address, is_ill) in members {
+            let target = targets.len() as u32;
             targets.push(match olds.remove(&address) {
-                Some(old) => old,
+                Some(old) => {
+                    for probe in &old.probes {
+                        self.probes[*probe as usize].as_mut().expect("a target has its probes").target = target;
+                    }
+                    Target { is_ill, ..old }
+                }
                 None => {
-                    let begin = |check: &HealthCheck| self.begin(now, backend, address, check, is_ill);
+                    let is_first = !known.contains(&address);
+                    let begin = |check: &HealthCheck| {
+                        self.begin(now, Place { backend, target, address }, check, is_ill, is_first)
+                    };
                     Target { address, is_ill, probes: checks.iter().map(begin).collect() }
                 }
             });
@@ -161,20 +181,15 @@ impl Health {
         ended
     }
 
-    fn begin(
-        &mut self,
-        now: Instant,
-        backend: BackendIndex,
-        address: SocketAddr,
-        check: &HealthCheck,
-        is_ill: bool,
-    ) -> u32 {
+    fn begin(&mut self, now: Instant, at: Place, check: &HealthCheck, is_ill: bool, is_first: bool) -> u32 {
+        let Place { backend, target, address } = at;
         let probe = Probe {
             backend,
+            target,
             address,
             check: check.clone(),
             is_ill,
-            is_first: true,
+            is_first,
             against: 0,
             deadline: 0,
             leg: None,
@@ -205,6 +220,13 @@ impl Health {
             probe.deadline = self.random.u32(..);
             self.due.push(Reverse((at, place, probe.deadline)));
         }
+        // Deadlines that were not needed lie there until they come: not more of them than of others.
+        if self.due.len() > 4 * self.probes.len() + 64 {
+            let probes = &self.probes;
+            let is_valid =
+                |place: u32, deadline| probes[place as usize].as_ref().is_some_and(|it| it.deadline == deadline);
+            self.due.retain(|Reverse((_, place, deadline))| is_valid(*place, *deadline));
+        }
     }
 
     fn pop_due(&mut self, now: Instant) -> Option<u32> {
@@ -224,13 +246,23 @@ impl Health {
         self.due.peek().map_or(Instant::NEVER, |Reverse((at, ..))| *at)
     }
 
+    /// All workers have been told this of an endpoint. If probes say otherwise, that is news.
+    pub(super) fn told(&mut self, backend: BackendIndex, place: u32, is_ill: bool) {
+        let probed = self.backends.get_mut(&backend);
+        if let Some(target) = probed.and_then(|it| it.targets.get_mut(place as usize)) {
+            target.is_ill = is_ill;
+        }
+    }
+
     /// A probe has ended. What it says about its endpoint is told if it is news.
     fn found(&mut self, now: Instant, place: u32, found: Found) {
         let Some(probe) = &mut self.probes[place as usize] else { return };
         let is_bad = found != Found::Well;
         probe.leg = None;
         probe.answer = Vec::new();
-        if is_bad == probe.is_ill {
+        if found == Found::NoConnection {
+            // That says something about us.
+        } else if is_bad == probe.is_ill {
             probe.against = 0;
         } else {
             probe.against += 1;
@@ -239,13 +271,13 @@ impl Health {
                 (probe.is_ill, probe.against) = (is_bad, 0);
             }
         }
-        probe.is_first = false;
+        probe.is_first &= found == Found::NoConnection;
         let interval_us = probe.check.interval_ms * 1_000;
-        let (backend, address) = (probe.backend, probe.address);
+        let (backend, target, address) = (probe.backend, probe.target, probe.address);
         let shorter = self.random.u64(..=interval_us / 10);
         self.arm(place, now + Duration::from_us(interval_us - shorter));
         let Some(probed) = self.backends.get_mut(&backend) else { return };
-        let Some(target) = probed.targets.iter_mut().find(|it| it.address == address) else { return };
+        let Some(target) = probed.targets.get_mut(target as usize) else { return };
         let any_ill = target.probes.iter().any(|it| self.probes[*it as usize].as_ref().is_some_and(|it| it.is_ill));
         if any_ill != target.is_ill {
             target.is_ill = any_ill;

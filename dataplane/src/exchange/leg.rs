@@ -15,6 +15,7 @@ use crate::{
     limits::{HTTP_COPY_MAX, HTTP_WRITTEN_MAX},
     outbox::Outbox,
     port::Frame,
+    proxy_protocol::Accept,
     tcp::{ConnectionId, Tcp},
     time::Instant,
     upstream::pool::MemberId,
@@ -101,7 +102,7 @@ pub(super) struct Leg {
     pub(super) id: Option<ConnectionId>,
     pub(super) role: Role,
     /// A PROXY header comes first.
-    pub(super) awaits_proxy: bool,
+    pub(super) awaits_proxy: Option<Accept>,
     /// Its bytes are passed on as they are.
     pub(super) is_raw: bool,
     /// What comes is not read any more: its connection was aborted, and its end is still to be told.
@@ -143,7 +144,7 @@ impl Leg {
         Self {
             id: None,
             role: Role::Vacant,
-            awaits_proxy: false,
+            awaits_proxy: None,
             is_raw: false,
             is_cut: false,
             exchange: None,

@@ -53,6 +53,7 @@ pub use health::{Found, HealthChange};
 pub use meters::MeterReport;
 pub use plan::{Planner, Update};
 pub use record::{Ended, Record};
+pub use report::Names;
 pub use tap::{Tapped, Tapping};
 pub use upstreams::Home;
 
@@ -229,13 +230,13 @@ impl Gateway {
     pub fn planned(update: Update, options: GatewayOptions) -> Self {
         let mut upstreams = Upstreams::new(options.home, options.seed);
         let mut health = Health::new(options.probes, options.seed);
-        let (mut unstarted, mut room) = (Vec::new(), Room::default());
+        let (mut unstarted, room) = (Vec::new(), Room::default());
         for step in update.steps {
             match step {
                 Step::Backend(plan) => {
                     let members = plan.members.iter().map(|it| (it.address, it.is_ill));
                     health.put(Instant::ZERO, plan.backend, &plan.checks, members);
-                    upstreams.put(*plan, &mut room);
+                    upstreams.put(*plan);
                 }
                 step => unstarted.push(step),
             }
@@ -315,12 +316,12 @@ impl Gateway {
         } else {
             self.listeners.http(listener).proxy.as_ref()
         };
-        let is_proxy = proxy.is_some_and(|proxy| config::contains(&proxy.trusted, remote.ip()));
-        let refused = proxy.is_some() && !is_proxy;
+        let accept = proxy.filter(|proxy| config::contains(&proxy.trusted, remote.ip())).map(|proxy| proxy.accept);
+        let (is_proxy, refused) = (accept.is_some(), proxy.is_some() && accept.is_none());
         let leg = &mut self.legs[i];
         leg.role = Role::Client;
         (leg.listener, leg.began) = (listener, io.now);
-        (leg.awaits_proxy, leg.is_raw) = (is_proxy, is_raw);
+        (leg.awaits_proxy, leg.is_raw) = (accept, is_raw);
         self.listeners.enter(listener);
         if refused {
             io.out.counters.count_proxy_refusal(ProxyRefusal::Untrusted);
@@ -635,7 +636,8 @@ impl Application for Gateway {
             }
         }
         self.handle_probes(io);
-        while let Some(member) = self.upstreams.pool.poll_expired(now) {
+        for _ in 0..TCP_TIMERS_MAX {
+            let Some(member) = self.upstreams.pool.poll_expired(now) else { break };
             let i = self.upstreams.leg(member) as usize;
             self.upstreams.pool.ended(member);
             let id = self.legs[i].id;

@@ -8,10 +8,12 @@
 //! the worker until the last exchange that began with it is over.
 
 use super::{
+    HealthChange,
     config::{Http, Raw, hash_endpoint},
     meters::RouteKey,
 };
 use crate::{
+    limits::BACKENDS_MAX,
     link::message::Refusal,
     route::{BackendIndex, Numbers},
     services::Service,
@@ -104,8 +106,8 @@ pub(super) const NEW: u32 = u32::MAX;
 pub struct Planner {
     snapshot: Option<Snapshot>,
     pub(super) backends: HashMap<String, Known>,
-    /// Numbers of backends that are gone.
-    vacant: Vec<BackendIndex>,
+    /// The next number of a backend.
+    numbers: u32,
     pub(super) listeners: HashMap<String, Listening>,
     pub(super) routes: RouteKeys,
     /// Something has changed since the last [`Self::tidy`], which left so many routes.
@@ -116,7 +118,9 @@ pub struct Planner {
 }
 
 pub(super) struct Known {
+    /// Never another backend's, and this one's again should it come back: tables that were compiled before may still say it.
     pub(super) number: BackendIndex,
+    pub(super) is_gone: bool,
     /// Those whose probes fail.
     ill: HashSet<SocketAddr>,
 }
@@ -141,6 +145,8 @@ enum Kind {
 struct Draft {
     steps: Vec<Step>,
     numbers: HashMap<String, BackendIndex>,
+    /// The next number of a backend.
+    next: u32,
     keys: u32,
     generations: u64,
     listening: Vec<(String, Listening)>,
@@ -171,7 +177,9 @@ impl Planner {
         self.routes = routes;
         match planned {
             Ok(draft) => {
+                let changed: Vec<_> = draft.numbers.keys().cloned().collect();
                 let update = Update { revision: to.revision, steps: self.commit(draft) };
+                self.forget_ill(&to, &changed);
                 self.snapshot = Some(to);
                 Ok(update)
             }
@@ -182,15 +190,34 @@ impl Planner {
         }
     }
 
-    /// What workers do about an endpoint that has become well, or is no longer. `None`: it is not there any more, or nothing is new.
-    pub fn plan_health(&mut self, backend: &str, address: SocketAddr, is_ill: bool) -> Option<Update> {
+    /// Addresses that are no endpoints any more are not ill.
+    fn forget_ill(&mut self, to: &Snapshot, changed: &[String]) {
+        let changed = changed.iter().filter(|name| self.backends.get(*name).is_some_and(|it| !it.ill.is_empty()));
+        for name in changed.cloned().collect::<Vec<_>>() {
+            let list = to.backends.iter().find(|it| it.name == name).map_or(&[][..], |it| &it.endpoints);
+            let stays: HashSet<_> = list.iter().map(|it| it.address).collect();
+            if let Some(known) = self.backends.get_mut(&name) {
+                known.ill.retain(|address| stays.contains(address));
+            }
+        }
+    }
+
+    /// What workers do about endpoints that have become well, or are no longer. Those that are not there any more, or not probed, are passed over;
+    /// `None`: nothing is new.
+    pub fn plan_health(&mut self, changes: &[(String, HealthChange)]) -> Option<Update> {
         let snapshot = self.snapshot.as_ref()?;
-        let known = self.backends.get_mut(backend)?;
-        let list = &snapshot.backends.iter().find(|it| it.name == backend)?.endpoints;
-        let place = list.iter().position(|it| it.address == address)? as u32;
-        let is_new = if is_ill { known.ill.insert(address) } else { known.ill.remove(&address) };
-        let step = Step::Health { backend: known.number, place, is_ill };
-        is_new.then(|| Update { revision: snapshot.revision, steps: vec![step] })
+        let mut steps = Vec::new();
+        for (backend, HealthChange { address, is_ill, .. }) in changes {
+            let Some(known) = self.backends.get_mut(backend) else { continue };
+            let Some(configured) = snapshot.backends.iter().find(|it| it.name == *backend) else { continue };
+            let place = configured.endpoints.iter().position(|it| it.address == *address);
+            let Some(place) = place.filter(|_| !configured.health_checks.is_empty()) else { continue };
+            let is_new = if *is_ill { known.ill.insert(*address) } else { known.ill.remove(address) };
+            if is_new {
+                steps.push(Step::Health { backend: known.number, place: place as u32, is_ill: *is_ill });
+            }
+        }
+        (!steps.is_empty()).then_some(Update { revision: snapshot.revision, steps })
     }
 
     /// What workers do to send clients elsewhere, or to take them again.
@@ -206,6 +233,10 @@ impl Planner {
         }
         self.is_untidy = false;
         let mut steps = self.fold();
+        if self.backends.len() > 4 * BACKENDS_MAX {
+            // No table is left that says their numbers.
+            self.backends.retain(|_, known| !known.is_gone);
+        }
         let routes = self.snapshot.iter().flat_map(|it| &it.http).flat_map(|it| &it.rules.routes);
         let gone = self.routes.retain(&routes.map(|it| it.name.as_str()).collect());
         self.routes_tidied = self.routes.len();
@@ -227,7 +258,9 @@ impl Planner {
                 continue;
             }
             let http = Http::compile(listener, None, &numbers, &mut |name| self.routes.number(name));
-            let http = Box::new(http.expect("it was compiled before"));
+            // Layers have bounds of their own, so that this works; if it does not, what is served goes on to be served.
+            debug_assert!(http.is_ok(), "what was compiled in layers compiles as one");
+            let Ok(http) = http.map(Box::new) else { continue };
             steps.push(Step::Replace { key: listening.key, serves: Spec::Http(http.clone()) });
             listening.http = Some(http);
         }
@@ -236,7 +269,8 @@ impl Planner {
 
     fn draft(&self, from: Option<&Snapshot>, to: &mut Snapshot, routes: &mut RouteKeys) -> Result<Draft, String> {
         to.check_frame()?;
-        let mut draft = Draft { keys: self.keys, generations: self.generations, ..Draft::default() };
+        let mut draft =
+            Draft { keys: self.keys, generations: self.generations, next: self.numbers, ..Draft::default() };
         self.draft_backends(from, to, &mut draft)?;
         self.draft_listeners(from, to, routes, &mut draft)?;
         let gone = draft.removed.iter().map(|name| Step::RemoveBackend(self.backends[name].number));
@@ -247,8 +281,6 @@ impl Planner {
 
     fn draft_backends(&self, from: Option<&Snapshot>, to: &Snapshot, draft: &mut Draft) -> Result<(), String> {
         let olds = Named::of(from.map_or(&[], |from| &from.backends[..]), |it| &it.name);
-        let mut free = self.vacant.iter().rev().copied();
-        let mut next = (self.backends.len() + self.vacant.len()) as u32;
         for (place, backend) in to.backends.iter().enumerate() {
             let known = self.backends.get(&backend.name);
             let old = olds.find(place, &backend.name);
@@ -256,10 +288,8 @@ impl Planner {
                 continue;
             }
             backend.check()?;
-            let number = known.map(|it| it.number).or_else(|| free.next()).unwrap_or_else(|| {
-                next += 1;
-                BackendIndex(next - 1)
-            });
+            let number = known.map_or(BackendIndex(draft.next), |it| it.number);
+            draft.next += u32::from(known.is_none());
             draft.numbers.insert(backend.name.clone(), number);
             if backend.health_checks.is_empty() {
                 draft.unprobed.push(backend.name.clone());
@@ -287,6 +317,9 @@ impl Planner {
         let numbers = |name: &str| stays.contains(name).then(|| known(name)).flatten();
         let olds = from.map_or(&[][..], |from| &from.http[..]);
         let olds = Named::of(olds, |it| &it.name);
+        if !draft.removed.is_empty() {
+            names_exist(to, &stays)?;
+        }
         let mut wanted = Vec::new();
         for (place, listener) in to.http.iter_mut().enumerate() {
             let listening = self.listeners.get(&listener.name).filter(|it| it.kind == Kind::Http);
@@ -338,10 +371,10 @@ impl Planner {
 
     fn commit(&mut self, draft: Draft) -> Vec<Step> {
         self.is_untidy = true;
-        (self.keys, self.generations) = (draft.keys, draft.generations);
+        (self.keys, self.generations, self.numbers) = (draft.keys, draft.generations, draft.next);
         for (name, number) in draft.numbers {
-            self.vacant.retain(|it| *it != number);
-            self.backends.entry(name).or_insert_with(|| Known { number, ill: HashSet::new() });
+            let known = self.backends.entry(name);
+            known.or_insert_with(|| Known { number, is_gone: false, ill: HashSet::new() }).is_gone = false;
         }
         for name in draft.unprobed {
             if let Some(known) = self.backends.get_mut(&name) {
@@ -349,8 +382,8 @@ impl Planner {
             }
         }
         for name in draft.removed {
-            if let Some(known) = self.backends.remove(&name) {
-                self.vacant.push(known.number);
+            if let Some(known) = self.backends.get_mut(&name) {
+                (known.is_gone, known.ill) = (true, HashSet::new());
             }
         }
         for name in draft.unlistened {
@@ -447,6 +480,20 @@ impl<'a, T> Named<'a, T> {
     }
 }
 
+/// Every backend that a rule names is there: also those of routes that stay as they are, which nobody compiles.
+fn names_exist(to: &Snapshot, backends: &HashSet<&str>) -> Result<(), String> {
+    for listener in &to.http {
+        for route in &listener.rules.routes {
+            let shares = route.rules.iter().flat_map(|rule| &rule.backends);
+            if let Some(share) = { shares }.find(|share| !backends.contains(share.backend.as_str())) {
+                let (listener, route, backend) = (&listener.name, &route.name, &share.backend);
+                return Err(format!("listener {listener:?}: route {route:?}: there is no backend {backend:?}"));
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Whether a listener is as it was. Routes that are equal become the old ones, so that the next comparison is quick.
 fn adopt(old: &HttpListener, new: &mut HttpListener) -> bool {
     let olds = Named::of(&old.rules.routes, |it| &it.name);
@@ -486,6 +533,8 @@ fn group_of(
         // These tables take time, and are the same for all workers.
         policy.prepare(&set, 0);
     }
+    // Connections that begin with a client's address, and others, are not used for one another: then all endpoints are new.
+    let old = old.filter(|old| old.proxy_protocol == backend.proxy_protocol);
     let before = old.map_or(&[][..], |old| &old.endpoints[..]);
     // Most stand where they stood.
     let places = std::cell::OnceCell::<HashMap<_, u32>>::new();

@@ -19,7 +19,7 @@ use crate::{
         HTTP_PARTIAL_SMALL,
     },
     port::Frame,
-    proxy_protocol::{self, Parsed, ProxyRefusal},
+    proxy_protocol::{self, Accept, Parsed, ProxyRefusal},
     tcp::cut_front,
     time::Instant,
 };
@@ -267,10 +267,10 @@ impl Gateway {
         }
         let Some(x) = leg.exchange else {
             return match (leg.awaits_proxy, leg.is_raw) {
-                (true, _) => self.read_proxy(io, i),
+                (Some(accept), _) => self.read_proxy(io, i, accept),
                 // What would be answered here needs room as much as what comes from an endpoint.
-                (false, false) if leg.may_write(io) => self.read_request(io, i),
-                (false, _) => Next::Wait,
+                (None, false) if leg.may_write(io) => self.read_request(io, i),
+                (None, _) => Next::Wait,
             };
         };
         let exchange = &self.exchanges[x as usize];
@@ -474,7 +474,7 @@ impl Gateway {
     }
 
     /// The header of a proxy before the connection's own bytes.
-    fn read_proxy(&mut self, io: &mut Io<'_>, i: usize) -> Next {
+    fn read_proxy(&mut self, io: &mut Io<'_>, i: usize, accept: Accept) -> Next {
         let leg = &mut self.legs[i];
         let Some(frame) = leg.input.pop() else { return Next::Wait };
         self.held -= 1;
@@ -484,11 +484,8 @@ impl Gateway {
         let taken =
             frame.head().len().min(crate::limits::PROXY_HEADER_MAX + 1 - before.min(crate::limits::PROXY_HEADER_MAX));
         bytes.extend_from_slice(&frame.head()[..taken]);
-        let (is_raw, listener) = (leg.is_raw, leg.listener);
-        let listeners = &self.listeners;
-        let proxy =
-            if is_raw { listeners.raw(listener).proxy.as_ref() } else { listeners.http(listener).proxy.as_ref() };
-        match proxy_protocol::parse(&bytes, proxy.expect("it is expected").accept) {
+        let is_raw = leg.is_raw;
+        match proxy_protocol::parse(&bytes, accept) {
             Ok(Parsed::Partial) if self.partial_bytes + bytes.len() > HTTP_PARTIAL_BYTES_MAX => {
                 self.refuse_proxy(io, i, frame, ProxyRefusal::Long);
                 Next::Wait
@@ -505,7 +502,7 @@ impl Gateway {
                 if let Some((address, port)) = client {
                     self.know_client(i, address, port);
                 }
-                self.legs[i].awaits_proxy = false;
+                self.legs[i].awaits_proxy = None;
                 if is_raw {
                     self.begin_raw(io, i);
                 }

@@ -1,7 +1,7 @@
 //! What is told of a worker's exchanges and endpoints: numbers on the worker's side, names on the planner's.
 
 use super::{
-    Gateway, HealthChange, Planner,
+    Found, Gateway, HealthChange, Planner,
     leg::Role,
     meters::{MeterReport, RouteKey, Subject, Sums},
     plan::ListenerKey,
@@ -12,7 +12,10 @@ use crate::{
     route::BackendIndex,
     tcp::ConnectionId,
 };
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::SocketAddr,
+};
 
 impl Gateway {
     /// What exchanges came to.
@@ -40,6 +43,12 @@ impl Gateway {
         };
         Some((side, leg.exchange.is_some()))
     }
+}
+
+/// Names by number.
+pub struct Names<'a> {
+    listeners: HashMap<ListenerKey, &'a str>,
+    backends: HashMap<BackendIndex, &'a str>,
 }
 
 impl Planner {
@@ -104,16 +113,31 @@ impl Planner {
         Some(Tapping { route, backend, status_min: filter.status_min.unwrap_or(0), per_second })
     }
 
-    /// Of an endpoint whose health has changed: its backend's name.
-    pub fn name_health(&self, change: &HealthChange) -> Option<String> {
-        self.backend_names().get(&change.backend).map(|name| (*name).to_owned())
+    /// Endpoints whose health has changed, with their backends' names.
+    pub fn name_health(&self, changes: &[HealthChange]) -> Vec<(String, HealthChange)> {
+        if changes.is_empty() {
+            return Vec::new();
+        }
+        let names = self.backend_names();
+        changes.iter().filter_map(|change| Some(((*names.get(&change.backend)?).to_owned(), *change))).collect()
+    }
+
+    /// As if probes had found this.
+    pub fn health_of(&self, backend: &str, address: SocketAddr, is_ill: bool) -> Option<HealthChange> {
+        let backend = self.backends.get(backend)?.number;
+        let found = if is_ill { Found::Refused } else { Found::Well };
+        Some(HealthChange { backend, address, is_ill, found })
+    }
+
+    /// Names of what exchanges are told of.
+    pub fn names(&self) -> Names<'_> {
+        Names { listeners: self.listener_names(), backends: self.backend_names() }
     }
 
     /// An exchange by names; `at_us` in microseconds of 1970.
-    pub fn name_tapped(&self, tapped: Tapped, at_us: u64) -> ExchangeRecord {
-        let listener = self.listener_names().get(&tapped.listener).map_or_else(String::new, |name| (*name).to_owned());
-        let backend =
-            tapped.backend.and_then(|number| self.backend_names().get(&number).map(|name| (*name).to_owned()));
+    pub fn name_tapped(&self, tapped: Tapped, at_us: u64, names: &Names<'_>) -> ExchangeRecord {
+        let listener = names.listeners.get(&tapped.listener).map_or_else(String::new, |name| (*name).to_owned());
+        let backend = tapped.backend.and_then(|number| names.backends.get(&number).map(|name| (*name).to_owned()));
         ExchangeRecord {
             at_us,
             client: tapped.client,

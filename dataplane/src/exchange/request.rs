@@ -217,7 +217,7 @@ impl Gateway {
                 target = &self.path;
             }
         }
-        let group = self.upstreams.group_of(backend);
+        let Some(group) = self.upstreams.group_of(backend) else { return Verdict::Answer(503, Ended::NoBackend) };
         let on = self.upstreams.hash_on(group);
         exchange.hash = on.map(|on| config::hash(on, leg.address, request.fields.iter()));
         let head = &mut self.heads[x as usize];

@@ -40,9 +40,9 @@ impl Gateway {
         let x = self.new_exchange(exchange);
         self.legs[i].exchange = Some(x);
         let random = self.upstreams.random();
-        match self.listeners.raw(listener).backend(random) {
-            Some(backend) => {
-                let group = self.upstreams.group_of(backend);
+        let backend = self.listeners.raw(listener).backend(random);
+        match backend.and_then(|backend| self.upstreams.group_of(backend)) {
+            Some(group) => {
                 let hash = self.upstreams.hash_on(group).map(|_| super::config::hash_address(address));
                 self.exchanges[x as usize].hash = hash;
                 self.dispatch(io, x, group, false);

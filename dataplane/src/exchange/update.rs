@@ -21,6 +21,7 @@ impl Gateway {
     pub fn update(&mut self, now: Instant, update: Update, tcp: &mut Tcp, out: &mut Outbox) {
         let io = &mut Io { now, tcp, out };
         self.revision = update.revision;
+        self.upstreams.sweep(&mut self.room);
         for step in update.steps {
             self.take_step(io, step);
         }
@@ -49,14 +50,17 @@ impl Gateway {
                 let members = plan.members.iter().map(|it| (it.address, it.is_ill));
                 let ended = self.health.put(io.now, plan.backend, &plan.checks, members);
                 self.end_probes(io, &ended);
-                self.upstreams.put(*plan, &mut self.room);
+                self.upstreams.put(*plan);
             }
             Step::RemoveBackend(backend) => {
                 let ended = self.health.remove(backend);
                 self.end_probes(io, &ended);
-                self.upstreams.remove(backend, &mut self.room);
+                self.upstreams.remove(backend);
             }
-            Step::Health { backend, place, is_ill } => self.upstreams.set_ill(backend, place, is_ill),
+            Step::Health { backend, place, is_ill } => {
+                self.upstreams.set_ill(backend, place, is_ill);
+                self.health.told(backend, place, is_ill);
+            }
             Step::Listen { key, at, serves } => self.listen(io.tcp, key, at, serves),
             Step::Replace { key, serves } => self.replace(key, serves),
             Step::Unlisten(key) => self.unlisten(io, key),

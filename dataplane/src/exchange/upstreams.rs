@@ -38,6 +38,8 @@ pub(super) struct Upstreams {
     /// By [`BackendIndex`]: the group, or [`NEW`].
     numbers: Vec<u32>,
     groups: Vec<Option<Group>>,
+    /// Places of groups that are gone.
+    vacant: Vec<u32>,
     /// By [`EndpointIndex`].
     endpoints: Vec<Endpoint>,
     /// Endpoints that are gone, and perhaps still used.
@@ -99,6 +101,7 @@ impl Upstreams {
             pool: Pool::new(),
             numbers: Vec::new(),
             groups: Vec::new(),
+            vacant: Vec::new(),
             endpoints: Vec::new(),
             leaving: Vec::new(),
             legs: Vec::new(),
@@ -112,10 +115,10 @@ impl Upstreams {
         self.groups[group as usize].as_ref().expect("a group that is used is kept")
     }
 
-    /// The group of a backend that rules name.
+    /// The group of a backend that rules name; `None` for rules of an earlier snapshot, whose backend is gone.
     #[inline]
-    pub(super) fn group_of(&self, backend: BackendIndex) -> u32 {
-        self.numbers[backend.0 as usize]
+    pub(super) fn group_of(&self, backend: BackendIndex) -> Option<u32> {
+        self.numbers.get(backend.0 as usize).copied().filter(|group| *group != NEW)
     }
     pub(super) fn backend(&self, at: At) -> BackendIndex {
         self.group(at.group).backend
@@ -172,7 +175,8 @@ impl Upstreams {
     /// It could not be connected to.
     pub(super) fn rest(&mut self, now: Instant, at: At) {
         let endpoint = &mut self.endpoints[at.endpoint as usize];
-        if !endpoint.rests && endpoint.place != NEW {
+        let is_retired = self.groups[at.group as usize].as_ref().is_none_or(|group| group.is_retired);
+        if !endpoint.rests && endpoint.place != NEW && !is_retired {
             endpoint.rests = true;
             self.tell_health(at.endpoint);
             self.resting.push_back((now + CONNECT_FAILED_REST, at.endpoint));
@@ -201,7 +205,8 @@ impl Upstreams {
 
     /// What probes say of an endpoint, by its place in the backend's list.
     pub(super) fn set_ill(&mut self, backend: BackendIndex, place: u32, is_ill: bool) {
-        let endpoint = self.group(self.group_of(backend)).endpoints[place as usize];
+        let Some(group) = self.group_of(backend) else { return };
+        let Some(&endpoint) = self.group(group).endpoints.get(place as usize) else { return };
         self.endpoints[endpoint as usize].is_ill = is_ill;
         self.tell_health(endpoint);
     }
@@ -245,8 +250,7 @@ impl Upstreams {
     }
 
     /// A backend as it is from now on. Endpoints that stay keep their connections, requests and health.
-    pub(super) fn put(&mut self, plan: GroupPlan, room: &mut Room) {
-        self.sweep(room);
+    pub(super) fn put(&mut self, plan: GroupPlan) {
         let number = plan.backend.0 as usize;
         if number >= self.numbers.len() {
             self.numbers.resize(number + 1, NEW);
@@ -256,11 +260,11 @@ impl Upstreams {
             group => std::mem::take(&mut self.groups[group as usize].as_mut().expect("it has a number").endpoints),
         };
         if self.numbers[number] == NEW {
-            let place = self.groups.iter().position(Option::is_none).unwrap_or(self.groups.len());
-            if place == self.groups.len() {
+            let place = self.vacant.pop().unwrap_or(self.groups.len() as u32);
+            if place as usize == self.groups.len() {
                 self.groups.push(None);
             }
-            self.numbers[number] = place as u32;
+            self.numbers[number] = place;
         }
         let group = self.numbers[number];
         for &endpoint in &before {
@@ -293,13 +297,12 @@ impl Upstreams {
     }
 
     /// A backend that no rule names any more. What was begun there goes on.
-    pub(super) fn remove(&mut self, backend: BackendIndex, room: &mut Room) {
+    pub(super) fn remove(&mut self, backend: BackendIndex) {
         let group = std::mem::replace(&mut self.numbers[backend.0 as usize], NEW);
         let it = self.groups[group as usize].as_mut().expect("it has a number");
         it.is_retired = true;
         let endpoints = it.endpoints.clone();
         endpoints.into_iter().for_each(|endpoint| self.retire(endpoint));
-        self.sweep(room);
     }
 
     fn add(&mut self, group: u32, address: SocketAddr, pool: crate::upstream::pool::PoolOptions) -> u32 {
@@ -323,7 +326,10 @@ impl Upstreams {
     /// Lets go of endpoints that are gone and that nobody uses any more, and of their groups. A group that is gone may still choose among all of its
     /// endpoints for those that began with it: they go together.
     pub(super) fn sweep(&mut self, room: &mut Room) {
-        let Self { pool, groups, endpoints, leaving, .. } = self;
+        if self.leaving.is_empty() {
+            return;
+        }
+        let Self { pool, groups, vacant, endpoints, leaving, resting, .. } = self;
         let mut is_busy = vec![false; groups.len()];
         let is_used =
             |endpoint: u32| endpoints[endpoint as usize].users > 0 || pool.counts(EndpointIndex(endpoint)).0 > 0;
@@ -340,17 +346,20 @@ impl Upstreams {
             .collect();
         for (&endpoint, _) in leaving.iter().zip(&stays).filter(|(_, stays)| !**stays) {
             pool.remove(EndpointIndex(endpoint));
+            resting.retain(|(_, it)| *it != endpoint);
             let it = &mut endpoints[endpoint as usize];
+            it.place = NEW;
             let group = groups[it.group as usize].as_mut().expect("a group with endpoints is kept");
             group.members -= 1;
             group.meter.take(&mut it.meter, room);
         }
         let mut stays = stays.into_iter();
         leaving.retain(|_| stays.next().expect("one for each"));
-        for group in groups {
+        for (place, group) in (0..).zip(groups) {
             if let Some(it) = group.as_mut().filter(|it| it.is_retired && it.members == 0) {
                 it.meter.clear(room);
                 *group = None;
+                vacant.push(place);
             }
         }
     }

@@ -46,8 +46,9 @@ pub enum Reply {
 
 /// One worker's.
 pub struct Desk {
-    commands: ArrayQueue<Command>,
-    replies: ArrayQueue<Reply>,
+    commands: ArrayQueue<(u64, Command)>,
+    /// Each to the command of that number, or (0) by itself.
+    replies: ArrayQueue<(u64, Reply)>,
     tapped: ArrayQueue<Box<Tapped>>,
     /// Exchanges that were wanted and found no room here.
     missed: AtomicU64,
@@ -66,10 +67,14 @@ impl Default for Desk {
 
 impl Desk {
     /// Hands a command over. It comes back if there is no room: the worker has not looked for a while.
-    pub(super) fn give(&self, command: Command) -> Result<(), Command> {
-        self.commands.push(command)
+    pub(super) fn give(&self, number: u64, command: Command) -> Result<(), Command> {
+        self.commands.push((number, command)).map_err(|(_, command)| command)
     }
-    pub(super) fn reply(&self) -> Option<Reply> {
+    /// Whether another command finds room.
+    pub(super) fn has_room(&self) -> bool {
+        !self.commands.is_full()
+    }
+    pub(super) fn reply(&self) -> Option<(u64, Reply)> {
         self.replies.pop()
     }
     pub(super) fn tapped(&self) -> Option<Box<Tapped>> {
@@ -100,7 +105,7 @@ impl<P: Port> Worker<P, Gateway> {
 
     #[cold]
     fn serve_all(&mut self, now: Instant, index: u32, desk: &Desk) {
-        while let Some(command) = desk.commands.pop() {
+        while let Some((number, command)) = desk.commands.pop() {
             let reply = match command {
                 Command::Update(update) => {
                     let revision = update.revision;
@@ -119,7 +124,7 @@ impl<P: Port> Worker<P, Gateway> {
                 }
             };
             // The link gives no more than there is room to answer.
-            let _ = desk.replies.push(reply);
+            let _ = desk.replies.push((number, reply));
         }
         self.clear_desk(desk);
     }
@@ -149,18 +154,19 @@ impl<P: Port> Worker<P, Gateway> {
     pub fn clear_desk(&mut self, desk: &Desk) -> bool {
         let gateway = self.application_mut().0;
         let mut any = false;
-        while let Some(replaced) = gateway.poll_replaced() {
+        // Answers have their room; what is told unasked waits for the rest.
+        let has_room = || desk.replies.len() < desk.replies.capacity() - DESK_COMMANDS_MAX;
+        while has_room()
+            && let Some(replaced) = gateway.poll_replaced()
+        {
             any = true;
-            if let Err(Reply::Replaced(it)) = desk.replies.push(Reply::Replaced(replaced)) {
-                // Nobody takes it: then this turn is longer.
-                drop(it);
-            }
+            let _ = desk.replies.push((0, Reply::Replaced(replaced)));
         }
-        while desk.replies.len() < desk.replies.capacity() - DESK_COMMANDS_MAX
+        while has_room()
             && let Some(change) = gateway.poll_health()
         {
             any = true;
-            let _ = desk.replies.push(Reply::Health(change));
+            let _ = desk.replies.push((0, Reply::Health(change)));
         }
         desk.missed.fetch_add(gateway.take_missed(), Ordering::Relaxed);
         while let Some(tapped) = gateway.poll_tapped() {
@@ -169,7 +175,7 @@ impl<P: Port> Worker<P, Gateway> {
                     && let Some(change) = gateway.poll_health()
                 {
                     any = true;
-                    let _ = desk.replies.push(Reply::Health(change));
+                    let _ = desk.replies.push((0, Reply::Health(change)));
                 }
                 desk.missed.fetch_add(1, Ordering::Relaxed);
             }

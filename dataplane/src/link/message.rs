@@ -164,6 +164,13 @@ pub enum Refusal {
         /// A sentence.
         reason: String,
     },
+    /// A worker has not answered in time. What was asked for is not undone: it will be done when the worker is back.
+    Stuck {
+        /// Which worker.
+        worker: u32,
+        /// The snapshot that is, or will be, served.
+        serves: u64,
+    },
     /// A message that cannot be read.
     Unreadable {
         /// A sentence.
@@ -178,6 +185,9 @@ impl std::fmt::Display for Refusal {
             Self::Stranger => f.write_str("the first question must be hello"),
             Self::Revision { serves } => write!(f, "the data plane serves revision {serves}"),
             Self::Restart => f.write_str("the dataplane block differs, which takes a restart of the data plane"),
+            Self::Stuck { worker, serves } => {
+                write!(f, "worker {worker} has not answered; revision {serves} is served when it is back")
+            }
             Self::Unsound { reason } | Self::Unreadable { reason } => f.write_str(reason),
         }
     }

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     exchange::{HealthChange, Planner, Tapping, Update},
-    limits::{LINK_MESSAGE_MAX, LINK_PEERS_MAX},
+    limits::{LINK_MESSAGE_MAX, LINK_PEERS_MAX, TAPPED_MAX},
     snapshot::{Delta, Snapshot},
 };
 use rustix::{
@@ -27,7 +27,10 @@ use std::{
         net::{UnixListener, UnixStream},
     },
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -37,6 +40,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const WATCH: Duration = Duration::from_millis(50);
 /// Nothing to do for so long: time for what can wait.
 const IDLE: Duration = Duration::from_secs(1);
+/// Bytes of the first question.
+const HELLO_MAX: usize = 1 << 16;
 /// What may wait for a peer beside answers: further events are missed.
 const EVENTS_WAITING_MAX: usize = 1 << 20;
 
@@ -72,6 +77,9 @@ pub struct Server {
     version: String,
     is_tapped: bool,
     changes: Vec<HealthChange>,
+    /// Numbers them.
+    commands: u64,
+    stop: Arc<AtomicBool>,
     touched_at: Instant,
 }
 
@@ -119,8 +127,19 @@ impl Server {
             version: version.to_owned(),
             is_tapped: false,
             changes: Vec::new(),
+            commands: 0,
+            stop: Arc::new(AtomicBool::new(false)),
             touched_at: now(),
         })
+    }
+
+    /// Set it, and ring: the workers may be gone from then on, and nobody waits for them.
+    pub fn stop(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.stop)
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
     }
 
     /// Rings for this.
@@ -137,6 +156,7 @@ impl Server {
         }
         self.watch();
         self.tell_health();
+        self.peers.iter_mut().for_each(Peer::tell_missed);
         self.peers.iter_mut().for_each(Peer::flush);
         self.peers.retain(|peer| !peer.is_over);
         if self.is_tapped && !self.peers.iter().any(|peer| peer.taps) {
@@ -144,7 +164,9 @@ impl Server {
         }
         if now().duration_since(self.touched_at) >= IDLE {
             self.touched_at = now();
-            if let Some(update) = self.planner.tidy() {
+            if self.room().is_ok()
+                && let Some(update) = self.planner.tidy()
+            {
                 let _ = self.hand_over(&update);
             }
         }
@@ -181,7 +203,6 @@ impl Server {
                 Ok(Some(content)) => decode::<Question>(content),
                 Err(reason) => Err(reason),
             };
-            self.touched_at = now();
             let Question { id, ask } = match question {
                 Ok(question) => question,
                 Err(reason) => {
@@ -208,12 +229,17 @@ impl Server {
         if !self.peers[n].is_known && !matches!(ask, Ask::Hello { .. }) {
             return Answer::Refused(Refusal::Stranger);
         }
+        if let (Err(stuck), false) = (self.room(), matches!(ask, Ask::Hello { .. })) {
+            return Answer::Refused(stuck);
+        }
         let result = match ask {
             Ask::Hello { protocol, .. } if protocol != PROTOCOL => Err(Refusal::Protocol { speaks: PROTOCOL }),
             Ask::Hello { .. } => {
                 self.peers[n].is_known = true;
+                self.peers[n].inbox.set_longest(LINK_MESSAGE_MAX);
                 Ok(Answer::Welcome(self.welcome()))
             }
+            Ask::Replace { .. } | Ask::Change { .. } if self.is_stopping() => Err(self.stuck(0)),
             Ask::Replace { snapshot } => self.replace(*snapshot).map(|revision| applied(revision, began)),
             Ask::Change { delta } => self.change(*delta).map(|revision| applied(revision, began)),
             Ask::Snapshot => Ok(Answer::Snapshot {
@@ -252,6 +278,7 @@ impl Server {
     }
 
     fn replace(&mut self, snapshot: Snapshot) -> Result<u64, Refusal> {
+        self.touched_at = now();
         let update = self.planner.plan(snapshot)?;
         self.hand_over(&update).map(|()| update.revision)
     }
@@ -328,19 +355,27 @@ impl Server {
     fn watch(&mut self) {
         let desks = Arc::clone(&self.desks);
         for desk in desks.iter() {
-            while let Some(reply) = desk.reply() {
+            while let Some((_, reply)) = desk.reply() {
                 self.tell(reply);
             }
-            while let Some(tapped) = desk.tapped() {
-                let record = self.planner.name_tapped(*tapped, unix_us());
+        }
+        if !self.is_tapped {
+            return;
+        }
+        let Self { peers, planner, .. } = self;
+        let (mut names, mut left) = (None, TAPPED_MAX);
+        for desk in desks.iter() {
+            while left > 0
+                && let Some(tapped) = desk.tapped()
+            {
+                left -= 1;
+                let names = names.get_or_insert_with(|| planner.names());
+                let record = planner.name_tapped(*tapped, unix_us(), names);
                 let event = Said::Event(Event::Exchange(Box::new(record)));
-                self.peers.iter_mut().filter(|peer| peer.taps).for_each(|peer| peer.tell(&event));
+                peers.iter_mut().filter(|peer| peer.taps).for_each(|peer| peer.tell(&event));
             }
             let missed = desk.take_missed();
-            for peer in self.peers.iter_mut().filter(|peer| peer.taps) {
-                peer.missed += missed;
-                peer.tell_missed();
-            }
+            peers.iter_mut().filter(|peer| peer.taps).for_each(|peer| peer.missed += missed);
         }
     }
 
@@ -354,28 +389,42 @@ impl Server {
 
     /// What one worker's probes have found, all of them hear, and whoever wants to know.
     fn tell_health(&mut self) {
-        for change in std::mem::take(&mut self.changes) {
-            let Some(backend) = self.planner.name_health(&change) else { continue };
-            let HealthChange { address, is_ill, found, .. } = change;
-            if let Some(update) = self.planner.plan_health(&backend, address, is_ill) {
-                let _ = self.hand_over(&update);
-            }
+        if self.room().is_err() {
+            return;
+        }
+        let changes = std::mem::take(&mut self.changes);
+        let named = self.planner.name_health(&changes);
+        if let Some(update) = self.planner.plan_health(&named) {
+            let _ = self.hand_over(&update);
+        }
+        for (backend, HealthChange { address, is_ill, found, .. }) in named {
             let (healthy, reason) = (!is_ill, found.name().to_owned());
             let event = Said::Event(Event::Health { backend, address, healthy, reason });
             self.peers.iter_mut().filter(|peer| peer.watches_health).for_each(|peer| peer.tell(&event));
         }
     }
 
+    /// Whether every worker has room for what it is told next. Nothing is planned otherwise: a worker that missed an update would serve something
+    /// else for ever.
+    fn room(&self) -> Result<(), Refusal> {
+        match self.desks.iter().position(|desk| !desk.has_room()) {
+            Some(worker) => Err(self.stuck(worker)),
+            None => Ok(()),
+        }
+    }
+
+    fn stuck(&self, worker: usize) -> Refusal {
+        let serves = self.planner.snapshot().map_or(0, |snapshot| snapshot.revision);
+        Refusal::Stuck { worker: worker as u32, serves }
+    }
+
     /// A command to every worker, and their replies.
     fn gather(&mut self, command: impl Fn() -> Command) -> Result<Vec<Reply>, Refusal> {
         let desks = Arc::clone(&self.desks);
-        let stuck = |worker: usize| Refusal::Unsound {
-            reason: format!(
-                "worker {worker} has not answered for {PATIENCE:?}; it does as it was told when it is back"
-            ),
-        };
+        self.commands += 1;
+        let number = self.commands;
         for (worker, desk) in desks.iter().enumerate() {
-            desk.give(command()).map_err(|_| stuck(worker))?;
+            desk.give(number, command()).map_err(|_| self.stuck(worker))?;
             (self.wake)(worker);
         }
         let mut replies = Vec::with_capacity(desks.len());
@@ -383,9 +432,10 @@ impl Server {
         for (worker, desk) in desks.iter().enumerate() {
             loop {
                 match desk.reply() {
-                    Some(reply @ (Reply::Replaced(_) | Reply::Health(_))) => self.tell(reply),
-                    Some(reply) => break replies.push(reply),
-                    None if now() >= until => return Err(stuck(worker)),
+                    Some((to, reply)) if to == number => break replies.push(reply),
+                    // By itself, or to a command that nobody waits for any more.
+                    Some((_, reply)) => self.tell(reply),
+                    None if now() >= until || self.is_stopping() => return Err(self.stuck(worker)),
                     None => {
                         let mut fds = [PollFd::from_borrowed_fd(self.bell.0.as_fd(), PollFlags::IN)];
                         let _ = poll(&mut fds, Some(&timespec(WATCH)));
@@ -408,7 +458,7 @@ impl Peer {
     fn new(stream: UnixStream) -> Self {
         Self {
             stream,
-            inbox: Inbox::default(),
+            inbox: Inbox::with_longest(HELLO_MAX),
             outbox: Vec::new(),
             is_known: false,
             taps: false,
@@ -420,7 +470,8 @@ impl Peer {
 
     fn receive(&mut self) {
         let mut bytes = [0; 1 << 16];
-        loop {
+        // One question at a time: whoever asks faster than is answered waits in the socket.
+        while !self.inbox.is_ready() {
             match self.stream.read(&mut bytes) {
                 Ok(0) => return self.ends(),
                 Ok(len) => self.inbox.push(&bytes[..len]),

@@ -3,6 +3,9 @@
 use crate::limits::LINK_MESSAGE_MAX;
 use serde::{Serialize, de::DeserializeOwned};
 
+/// Memory that is kept for the next message.
+const KEPT: usize = 1 << 16;
+
 /// A message, ready to be sent.
 ///
 /// # Errors
@@ -27,19 +30,47 @@ pub fn decode<T: DeserializeOwned>(content: &[u8]) -> Result<T, String> {
 }
 
 /// What has come of a stream of messages.
-#[derive(Default)]
 pub struct Inbox {
     bytes: Vec<u8>,
     /// Bytes in front that were taken.
     taken: usize,
+    /// The longest message.
+    longest: usize,
+}
+
+impl Default for Inbox {
+    fn default() -> Self {
+        Self::with_longest(LINK_MESSAGE_MAX)
+    }
 }
 
 impl Inbox {
+    /// For messages of no more than so many bytes.
+    pub fn with_longest(longest: usize) -> Self {
+        Self { bytes: Vec::new(), taken: 0, longest }
+    }
+
+    /// Longer ones are taken from now on, or no longer.
+    pub fn set_longest(&mut self, longest: usize) {
+        self.longest = longest;
+    }
+
+    /// Whether something waits to be popped: a message, or what is too long for one.
+    pub fn is_ready(&self) -> bool {
+        let rest = &self.bytes[self.taken..];
+        let length = rest.first_chunk::<4>().map(|len| u32::from_le_bytes(*len) as usize);
+        length.is_some_and(|len| len > self.longest || rest.len() >= 4 + len)
+    }
+
     /// Bytes that came.
     pub fn push(&mut self, bytes: &[u8]) {
         if self.taken > 0 {
             self.bytes.drain(..self.taken);
             self.taken = 0;
+            // A snapshot came; mostly there are small messages.
+            if self.bytes.len() < KEPT {
+                self.bytes.shrink_to(KEPT);
+            }
         }
         self.bytes.extend_from_slice(bytes);
     }
@@ -52,8 +83,8 @@ impl Inbox {
         let rest = &self.bytes[self.taken..];
         let Some((len, rest)) = rest.split_first_chunk::<4>() else { return Ok(None) };
         let len = u32::from_le_bytes(*len) as usize;
-        if len > LINK_MESSAGE_MAX {
-            return Err(format!("a message of {len} bytes; one may have {LINK_MESSAGE_MAX}"));
+        if len > self.longest {
+            return Err(format!("a message of {len} bytes; one may have {}", self.longest));
         }
         if rest.len() < len {
             return Ok(None);

@@ -12,7 +12,9 @@ use super::{
     layers,
     patterns::{PatternIndex, Patterns},
     rules::{Backend, BackendIndex, HeaderKind, Match, PathKind, QueryKind, Route, Rule, RuleIndex, Rules},
-    table::{Candidate, Compiled, HostPaths, Layer, PathEntry, Paths, RuleTarget, Share, Span, Table, Text, path_hash},
+    table::{
+        Candidate, Compiled, Crowd, HostPaths, Layer, PathEntry, Paths, RuleTarget, Share, Span, Table, Text, path_hash,
+    },
 };
 use crate::limits::{HTTP_PATH_PATTERNS_MAX, HTTP_PLACES_MAX, HTTP_RULES_MAX, HTTP_SAME_PATH_MAX};
 use ahash::RandomState;
@@ -287,6 +289,7 @@ impl<'a> Compiler<'a> {
             );
         };
         let (exact, prefixes) = sorter.group(&places, crowded);
+        let places_count = places.len();
         if !faults.found.is_empty() {
             return Err(faults.found);
         }
@@ -296,9 +299,12 @@ impl<'a> Compiler<'a> {
             Paths { index: Index::new(hashes.into_iter()), entries: entries.into() }
         };
         let (exact, prefixes) = (paths(exact), paths(prefixes));
-        let Sorter { hosts, candidates, .. } = sorter;
+        let Sorter { hosts, candidates, crowd, .. } = sorter;
+        let patterns = patterns.finish();
+        let crowd = Crowd { places: places_count, patterns: patterns.len(), ..crowd };
         let compiled = Compiled {
             rules,
+            crowd,
             order,
             listener,
             hosts: HostMap::new(&hash, self.hosts.iter().zip(hosts)),
@@ -312,7 +318,7 @@ impl<'a> Compiler<'a> {
             hash,
             bytes: bytes.into(),
         };
-        Ok(Layer { compiled: Arc::new(compiled), patterns: patterns.finish(), below, masked: None })
+        Ok(Layer { compiled: Arc::new(compiled), patterns, below, masked: None })
     }
 }
 
@@ -321,6 +327,7 @@ struct Sorter<'a> {
     bytes: &'a [u8],
     hosts: Vec<HostPaths>,
     candidates: Vec<Candidate>,
+    crowd: Crowd,
 }
 
 impl<'a> Sorter<'a> {
@@ -330,7 +337,7 @@ impl<'a> Sorter<'a> {
             HostPaths { host, specificity, patterns: Span::default(), depths: 0, has_exact: false }
         };
         let hosts = (0..).zip(hosts).map(nothing).collect();
-        Self { bytes, hosts, candidates: Vec::new() }
+        Self { bytes, hosts, candidates: Vec::new(), crowd: Crowd::default() }
     }
 
     fn text(&self, text: Text) -> &[u8] {
@@ -385,10 +392,12 @@ impl<'a> Sorter<'a> {
                 }
                 PathKind::RegularExpression => paths.patterns = others,
             }
-            let (allowed, what) = match kind {
-                PathKind::Exact | PathKind::PathPrefix => (HTTP_SAME_PATH_MAX, "the same path"),
-                PathKind::RegularExpression => (HTTP_PATH_PATTERNS_MAX, "any pattern as path"),
+            let Crowd { same_path, path_patterns, .. } = &mut self.crowd;
+            let (allowed, what, most) = match kind {
+                PathKind::Exact | PathKind::PathPrefix => (HTTP_SAME_PATH_MAX, "the same path", same_path),
+                PathKind::RegularExpression => (HTTP_PATH_PATTERNS_MAX, "any pattern as path", path_patterns),
             };
+            *most = (*most).max(group.len());
             if group.len() > allowed {
                 crowded(group, allowed, what);
             }

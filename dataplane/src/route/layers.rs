@@ -15,7 +15,10 @@ use super::{
     rules::{Route, RuleIndex, Rules},
     table::{Candidate, Found, HostPaths, Layer, PathFound, Table},
 };
-use crate::limits::{HTTP_LAYER_ROUTES_MAX, HTTP_LAYERS_FROM, HTTP_RULES_MAX};
+use crate::limits::{
+    HTTP_LAYER_ROUTES_MAX, HTTP_LAYERS_FROM, HTTP_PATH_PATTERNS_MAX, HTTP_PATTERNS_MAX, HTTP_PLACES_MAX,
+    HTTP_RULES_MAX, HTTP_SAME_PATH_MAX,
+};
 use std::{
     cmp::Reverse,
     collections::{HashMap, HashSet},
@@ -53,6 +56,15 @@ impl Table {
             Ok(layer) => layer,
             Err(faults) => return Some(Err(faults)),
         };
+        // Both together must be what one table may be.
+        let (a, b) = (base.compiled.crowd, over.compiled.crowd);
+        let fits = a.same_path + b.same_path <= HTTP_SAME_PATH_MAX
+            && a.path_patterns + b.path_patterns <= HTTP_PATH_PATTERNS_MAX
+            && a.places + b.places <= HTTP_PLACES_MAX
+            && a.patterns + b.patterns <= HTTP_PATTERNS_MAX;
+        if !fits {
+            return None;
+        }
         let base = Layer { masked: Some(mask(base, &masked)), ..base.clone() };
         Some(Ok(Self { base, over: Some(over) }))
     }

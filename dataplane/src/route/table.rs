@@ -47,6 +47,7 @@ pub(super) struct Layer {
 pub(super) struct Compiled {
     /// As they were given.
     pub(super) rules: Rules,
+    pub(super) crowd: Crowd,
     /// By route: what is equal in everything else goes by that.
     pub(super) order: Box<[u64]>,
     /// The listener's name.
@@ -67,6 +68,19 @@ pub(super) struct Compiled {
 
     /// What [`Text`]s refer to.
     pub(super) bytes: Box<[u8]>,
+}
+
+/// What has bounds.
+#[derive(Clone, Copy, Default, Debug)]
+pub(super) struct Crowd {
+    /// Matches with one path at one hostname, at most.
+    pub(super) same_path: usize,
+    /// Matches with a pattern as path at one hostname, at most.
+    pub(super) path_patterns: usize,
+    /// Matches, counted for each hostname.
+    pub(super) places: usize,
+    /// Patterns of all kinds.
+    pub(super) patterns: usize,
 }
 
 /// A stretch of the table's bytes.

@@ -20,7 +20,7 @@ use std::{
 };
 use weirgate_dataplane::{
     counters::{Counter, Gauge},
-    exchange::{Gateway, GatewayOptions, Home, Planner, Record},
+    exchange::{Gateway, GatewayOptions, HealthChange, Home, Planner, Record},
     link::message::Refusal,
     net::{Cidr, EthernetAddress, Interface, PortIndex, Topology},
     port::{Capabilities, Offloads, Pool, SimPort},
@@ -187,7 +187,13 @@ impl Legs {
 
     /// Probes have found an endpoint of a backend ill, or well.
     pub fn finds(&mut self, backend: &str, address: SocketAddr, is_ill: bool) {
-        if let Some(update) = self.planner.plan_health(backend, address, is_ill) {
+        let Some(change) = self.planner.health_of(backend, address, is_ill) else { return };
+        self.takes_health(&[change]);
+    }
+
+    fn takes_health(&mut self, changes: &[HealthChange]) {
+        let named = self.planner.name_health(changes);
+        if let Some(update) = self.planner.plan_health(&named) {
             self.gateway.update(self.now, update);
         }
     }
@@ -196,9 +202,8 @@ impl Legs {
     pub fn tells_health(&mut self) -> Vec<(SocketAddr, bool)> {
         let mut told = Vec::new();
         while let Some(change) = self.gateway.application_mut().0.poll_health() {
-            let backend = self.planner.name_health(&change).expect("a backend of the snapshot");
             told.push((change.address, change.is_ill));
-            self.finds(&backend, change.address, change.is_ill);
+            self.takes_health(&[change]);
         }
         told
     }

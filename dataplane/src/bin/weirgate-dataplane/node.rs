@@ -129,7 +129,7 @@ struct Link {
 
 impl Link {
     fn start(mut server: Server, shared: &Arc<Shared>) -> anyhow::Result<Self> {
-        let (stop, bell) = (Arc::new(AtomicBool::new(false)), server.bell());
+        let (stop, bell) = (server.stop(), server.bell());
         let (stopped, shared) = (Arc::clone(&stop), Arc::clone(shared));
         let body = move || {
             while !stopped.load(Ordering::Relaxed) && !shared.stop.load(Ordering::Relaxed) {

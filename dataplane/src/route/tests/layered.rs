@@ -85,6 +85,16 @@ fn too_much_is_made_anew_and_faults_are_found() {
     let mut twice = base.clone();
     twice.push(Arc::clone(&base[9]));
     assert!(table.changed(&rules(twice), &by_number).is_none(), "a name that stands there twice is found by all of it");
+    // Nor are both layers together more than one table may be.
+    let like = |n: usize| {
+        let rules = format!(r#"[{{"matches": [{{"path": {{"type": "RegularExpression", "value": "/{n}"}}}}]}}]"#);
+        Arc::new(route(&format!("p{n}"), &["p.y"], &rules))
+    };
+    let mut full = base.clone();
+    full.extend((0..crate::limits::HTTP_PATH_PATTERNS_MAX).map(like));
+    let crowded = compile(rules(full.clone()), &by_number).unwrap();
+    full.push(like(1_000));
+    assert!(crowded.changed(&rules(full), &by_number).is_none());
     // A layer's table is changed from its base again.
     let mut next = base;
     next.remove(5);
