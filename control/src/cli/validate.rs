@@ -14,7 +14,8 @@ use std::path::{Path, PathBuf};
 /// Check a configuration, without a daemon; all findings are shown at once
 ///
 /// Several files are one configuration. Nothing is sent to anybody, so it runs wherever the files
-/// are: in an editor, in CI.
+/// are: in an editor, in CI. A variable, ${NAME}, is that of the environment of whoever calls it,
+/// which need not be the daemon's.
 #[derive(Args)]
 #[command(
     verbatim_doc_comment,

@@ -8,7 +8,7 @@ use super::{
     raw::{RawBackend, RawDns, RawEndpoint, RawHashOn, RawHealthCheck, RawLoadBalancing, RawPool},
     read::{Read, Spanned},
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use weirgate_dataplane::{
     snapshot::{Backend, Endpoint, HashOn, HealthCheck, PoolConfig, Probe, ProxyVersion},
     upstream::balance::{Policy, PolicyKind},
@@ -27,6 +27,10 @@ impl Backends<'_> {
     /// The one with this name.
     pub(super) fn get(&self, name: &str) -> Option<&Backend> {
         self.numbers.get(name).map(|&number| &self.list[number])
+    }
+    /// The ports of its endpoints, as far as they are written: none, if they are found elsewhere.
+    pub(super) fn ports(&self, name: &str) -> BTreeSet<u16> {
+        self.get(name).into_iter().flat_map(|backend| &backend.endpoints).map(|it| it.address.port()).collect()
     }
     /// What is wrong with a name that refers to none. One that could not be read is there all the same.
     pub(super) fn find(&self, name: &str) -> Result<(), String> {

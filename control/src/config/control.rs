@@ -1,19 +1,23 @@
-//! `admin` and `observability`: what only the control daemon needs.
+//! `metadata.labels`, `admin` and `observability`: what only the control daemon needs.
 
 use super::{
     Admin, Control, Finding, Label, Metrics, Source,
     findings::{At, Findings},
     place_of,
-    raw::{AddressAndPort, RawAdmin, RawMetrics},
+    raw::{AddressAndPort, RawAdmin, RawFile, RawMetrics},
     read::Spanned,
 };
-use std::{net::SocketAddr, path::PathBuf};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
+
+/// Labels of a node: each is a series.
+const LABELS_MAX: usize = 64;
 
 /// Compiles the blocks of all files; of each there may be one.
 pub(super) fn compile(sources: &[Source<'_>], found: &mut Vec<Finding>) -> Control {
-    let (mut admin, mut metrics) = (None, None);
+    let (mut labels, mut admin, mut metrics) = (BTreeMap::new(), None, None);
     for Source { file, raw } in sources {
         let findings = &mut Findings { file, found };
+        add_labels(&mut labels, raw, findings);
         if let Some(said) = &raw.admin {
             let at = At::new("admin", place_of(said));
             once(&mut admin, admin_of(&said.value, &at, findings), &at, findings);
@@ -23,7 +27,19 @@ pub(super) fn compile(sources: &[Source<'_>], found: &mut Vec<Finding>) -> Contr
             once(&mut metrics, metrics_of(&said.value, &at, findings), &at, findings);
         }
     }
-    Control { discoveries: Vec::new(), admin: admin.unwrap_or_default(), metrics: metrics.unwrap_or_default() }
+    let (admin, metrics) = (admin.unwrap_or_default(), metrics.unwrap_or_default());
+    Control { labels, discoveries: Vec::new(), admin, metrics }
+}
+
+fn add_labels(labels: &mut BTreeMap<String, String>, raw: &RawFile, findings: &mut Findings<'_>) {
+    for (name, said) in raw.metadata.iter().flat_map(|metadata| &metadata.labels.0) {
+        let at = At::new(format!("metadata.labels.{name}"), place_of(said));
+        match labels.get(name) {
+            Some(other) if *other != said.value => findings.say(&at, format!("it is {other:?} already")),
+            None if labels.len() == LABELS_MAX => findings.say(&at, format!("there may be {LABELS_MAX} labels")),
+            _ => _ = labels.insert(name.clone(), said.value.clone()),
+        }
+    }
 }
 
 fn once<T>(first: &mut Option<T>, value: T, at: &At, findings: &mut Findings<'_>) {

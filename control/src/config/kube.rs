@@ -3,7 +3,7 @@
 //! ```text
 //!   Gateway NS/GW, its listener L      ->  listener NS/GW/L
 //!   HTTPRoute NS/R                     ->  route NS/R, of the listeners that it names and that allow it
-//!   backendRef to Service S, port P    ->  backend NS/S:P if there is one of this name, or else backend S
+//!   backendRef to Service S, port P    ->  backend NS/S:P; or backend S, if NS is `default` or the Gateway's, and S has the port P
 //! ```
 
 use super::{
@@ -149,6 +149,7 @@ pub(super) fn routes<'a>(
     found: &mut Vec<Finding>,
 ) -> Vec<Converted<'a, RawRoute>> {
     let mut all = Vec::new();
+    let mut bare = BTreeMap::new();
     let gateways = kube.gateways.iter().map(|it| (it.raw.metadata.full_name(), &it.raw)).collect();
     for Document { file, raw } in &kube.routes {
         let name = &raw.metadata.name;
@@ -160,6 +161,8 @@ pub(super) fn routes<'a>(
             lost,
             backends,
             of: &raw.metadata,
+            homes: homes_of(raw),
+            bare: &mut bare,
             findings: Findings { file, found },
         };
         let route = RawRoute {
@@ -182,7 +185,18 @@ struct Resolver<'a> {
     lost: &'a Lost,
     backends: &'a Backends<'a>,
     of: &'a KubeMetadata,
+    /// Namespaces whose Services may be called by their names alone.
+    homes: BTreeSet<&'a str>,
+    /// For which Service, with its namespace, each backend stands that has a name alone.
+    bare: &'a mut BTreeMap<String, String>,
     findings: Findings<'a>,
+}
+
+/// The one that Kubernetes calls default, and those of the Gateways that a route names.
+fn homes_of(raw: &RawHttpRoute) -> BTreeSet<&str> {
+    let own = raw.metadata.namespace.as_str();
+    let gateways = raw.spec.parent_refs.iter().map(|said| said.value.namespace.as_deref().unwrap_or(own));
+    gateways.chain(["default"]).collect()
 }
 
 impl Resolver<'_> {
@@ -288,7 +302,29 @@ impl Resolver<'_> {
             self.findings.say(at, format!("Service {namespace}/{service}: {message} {own} refer to it"));
         }
         let full = format!("{namespace}/{}:{}", raw.name, raw.port);
-        if self.backends.get(&full).is_some() { full } else { raw.name.clone() }
+        if self.backends.get(&full).is_some() || self.backends.get(&raw.name).is_none() {
+            return full;
+        }
+        if let Some(why) = self.not_alone(namespace, raw) {
+            self.findings.say(at, format!("there is no backend {full:?}, and backend {:?} {why}", raw.name));
+        }
+        raw.name.clone()
+    }
+
+    /// Why the backend with a Service's name does not stand for it, if so.
+    fn not_alone(&mut self, namespace: &str, raw: &RawKubeBackendRef) -> Option<String> {
+        if !self.homes.contains(namespace) {
+            let homes = self.homes.iter().copied().collect::<Vec<_>>().join(", ");
+            return Some(format!("is for Services of other namespaces: {homes}"));
+        }
+        let ports = self.backends.ports(&raw.name);
+        if !ports.is_empty() && !ports.contains(&raw.port) {
+            let ports = ports.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            return Some(format!("has only endpoints of port {ports}"));
+        }
+        let service = format!("{namespace}/{}", raw.name);
+        let first = self.bare.entry(raw.name.clone()).or_insert_with(|| service.clone());
+        (*first != service).then(|| format!("stands for Service {first} already"))
     }
 
     fn is_granted(&self, namespace: &str, service: &str) -> bool {

@@ -1,7 +1,7 @@
 //! What a configuration comes to: what the data plane takes, and what only the control daemon needs. Plain data; times are milliseconds.
 
 use serde::{Deserialize, Serialize};
-use std::{net::SocketAddr, path::PathBuf};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 use weirgate_dataplane::snapshot::Snapshot;
 
 /// A whole configuration.
@@ -18,6 +18,9 @@ pub struct Model {
 #[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Control {
+    /// What the node is, for whoever reads its metrics.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
     /// Where endpoints come from that are not written in the configuration: at most one for each backend, in the backends' order.
     pub discoveries: Vec<Discovery>,
     /// Who may change what runs.

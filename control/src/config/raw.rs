@@ -3,6 +3,7 @@
 mod backends;
 mod dataplane;
 mod kube;
+mod labels;
 mod listeners;
 mod node;
 mod routes;
@@ -13,6 +14,7 @@ pub(super) use kube::{
     KubeMetadata, RawGateway, RawGatewaySpec, RawHttpRoute, RawKubeBackendRef, RawKubeFilter, RawKubeListener,
     RawKubeParentRef, RawKubeRule, RawReferenceGrant,
 };
+pub(super) use labels::RawLabels;
 pub(super) use listeners::{RawHttp, RawListener, RawProxyProtocol, RawTimeouts, ServiceName};
 pub(super) use node::{RawAdmin, RawMetrics, RawObservability};
 pub(super) use routes::{
@@ -54,9 +56,8 @@ raw! {
     RawMetadata {
         /// The node's name, for logs.
         optional name "name": String,
-    } => ignored {
-        /// Nothing selects by them yet.
-        optional "labels": Ignored,
+        /// What the node is, for whoever reads its metrics.
+        default labels "labels": RawLabels,
     }
 }
 

@@ -53,6 +53,7 @@ fn daemon(state: &State) -> DaemonState {
     let Tally { applies, refusals, applied_ms, refused_ms } = state.tally.clone();
     DaemonState {
         version: env!("CARGO_PKG_VERSION").into(),
+        labels: state.control().map(|control| control.labels.clone()).unwrap_or_default(),
         started: Duration::from_millis(view::started_ms()),
         revision: state.number().unwrap_or(0),
         applied: applied_ms.map(Duration::from_millis),

@@ -180,7 +180,8 @@ impl News {
         let mut shares: BTreeMap<SocketAddr, f64> = BTreeMap::new();
         for target in targets {
             let Some(Known { v4, v6 }) = self.fresh.get(&target.name) else { continue };
-            let (usable, not): (BTreeSet<IpAddr>, BTreeSet<IpAddr>) = v4.iter().chain(v6).partition(is_usable);
+            let (usable, not): (BTreeSet<IpAddr>, BTreeSet<IpAddr>) =
+                v4.iter().chain(v6).map(IpAddr::to_canonical).partition(is_usable);
             unusable = unusable.or(not.first().copied());
             // A target's weight is the target's, however many addresses it has.
             let share = f64::from(target.weight) / (usable.len().max(1) as f64);
@@ -207,9 +208,13 @@ impl News {
 }
 
 /// Whether a packet can be sent there: a lie must not make a loop of us, or have the whole snapshot refused.
-fn is_usable(ip: &&IpAddr) -> bool {
-    let broadcast = matches!(ip, IpAddr::V4(v4) if v4.is_broadcast());
-    !(ip.is_unspecified() || ip.is_multicast() || ip.is_loopback() || broadcast)
+fn is_usable(ip: &IpAddr) -> bool {
+    let is_somebodys = match ip {
+        IpAddr::V4(v4) => !(v4.is_broadcast() || v4.is_link_local()),
+        // The DNS does not say of which link.
+        IpAddr::V6(v6) => !v6.is_unicast_link_local(),
+    };
+    is_somebodys && !(ip.is_unspecified() || ip.is_multicast() || ip.is_loopback())
 }
 
 /// rfc2782's weights (0 to 65,535, where 0 is "very small") as ours (1 to 1,000), in proportion.

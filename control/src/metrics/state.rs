@@ -16,6 +16,8 @@ use weirgate_dataplane::{
 pub struct DaemonState {
     /// Its version.
     pub version: String,
+    /// Those of the node, by the configuration.
+    pub labels: BTreeMap<String, String>,
     /// When it started, since 1970.
     pub started: Duration,
     /// The revision that is in force.
@@ -72,6 +74,11 @@ pub(super) fn of(input: &Input) -> Vec<Family> {
     let seconds = |since: &Option<Duration>| since.map(|since| since.as_secs_f64());
     let gauge = |name: &'static str, help: &'static str| Family::gauge(name, help);
     let counter = |name: &'static str, help: &'static str| Family::counter(name, help);
+    let mut labels = gauge("weirgate_node_labels", "Labels of the node, by metadata.labels; always 1.");
+    labels.series.extend(daemon.labels.iter().map(|(label, value)| {
+        let labels = vec![("label", label.clone()), ("value", value.clone())];
+        (labels, Value::Whole(1))
+    }));
     let mut all = vec![
         gauge("weirgate_build_info", "What runs; always 1.").with(info, Value::Whole(1)),
         gauge("weirgate_start_time_seconds", "When the daemon started, since 1970.").maybe(Some(started.as_secs_f64())),
@@ -90,6 +97,7 @@ pub(super) fn of(input: &Input) -> Vec<Family> {
         counter("weirgate_dataplane_restarts", "How often the data plane had to be started again.")
             .only(daemon.dataplane_restarts),
         gauge("weirgate_draining", "1 while clients are sent elsewhere.").only(daemon.draining.into()),
+        labels,
     ];
     if let Some(bounds) = &input.bounds {
         all.extend([

@@ -157,7 +157,7 @@ raw! {
         refused external_auth "externalAuth": Ignored,
     }
 
-    /// A Service: the backend that is named NAMESPACE/NAME:PORT, or else NAME.
+    /// A Service: the backend that is named NAMESPACE/NAME:PORT; or NAME, for those of the Gateway's namespace and of default.
     RawKubeBackendRef {
         /// Empty if it is not said.
         default group "group": String,

@@ -25,7 +25,8 @@ fn the_daemon_is_told() {
     assert_eq!(admin, wants);
     let labels = vec![Label::Route, Label::CodeClass];
     assert_eq!(metrics, Metrics { address: Some("[::]:9901".parse().unwrap()), max_series: 500, labels });
-    assert_eq!(model("").control, Control::default());
+    let labels = [("zone".to_owned(), "eu-1a".to_owned())].into();
+    assert_eq!(model("").control, Control { labels, ..Control::default() });
     let remote = model("admin: {tcp: '192.0.2.10:9902', allowRemote: true}\n").control.admin.tcp;
     assert_eq!(remote, Some(([192, 0, 2, 10], 9_902).into()));
 }
@@ -69,6 +70,26 @@ fn what_the_daemon_cannot_be_told_is_said() {
         "a.yaml:22:12: observability.metrics: a second block: there is one for a node",
     ];
     assert_eq!(compiled(&twice).unwrap_err(), wants);
+}
+
+#[test]
+fn labels_of_all_documents_are_the_nodes() {
+    let more =
+        |labels: &str| format!("---\napiVersion: weirgate/v1\nkind: GatewayConfig\nmetadata: {{labels: {labels}}}\n");
+    let labels = model(&more("{zone: eu-1a, 'team.example/name': net}")).control.labels;
+    let labels: Vec<_> = labels.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    assert_eq!(labels, [("team.example/name", "net"), ("zone", "eu-1a")]);
+    for (labels, wants) in [
+        ("{zone: eu-1b}", "a.yaml:17:27: metadata.labels.zone: it is \"eu-1a\" already"),
+        ("{a: [b]}", "a.yaml:17:24: metadata.labels.a: one value is needed here"),
+        ("[a]", "a.yaml:17:20: metadata.labels: a mapping is needed here"),
+    ] {
+        let found = compiled(&format!("{SMALL}{}", more(labels))).unwrap_err();
+        assert!(found.iter().any(|it| it.starts_with(wants)), "{labels}: {found:#?}");
+    }
+    let many: String = (0..64).map(|n| format!("l{n}: x, ")).collect();
+    let found = compiled(&format!("{SMALL}{}", more(&format!("{{{many}}}")))).unwrap_err();
+    assert!(found[0].ends_with("metadata.labels.l63: there may be 64 labels"), "{found:#?}");
 }
 
 const FOUND: &str = "\

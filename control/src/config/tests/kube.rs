@@ -9,9 +9,9 @@ use weirgate_dataplane::{
 /// Of ours; the documents below begin in line 19.
 const OURS: &str = "\
 backends:
-- {name: cart, discovery: {static: ['10.1.0.1:80']}}
+- {name: 'shop/cart:80', discovery: {static: ['10.1.0.1:80']}}
 - {name: 'shop/web:8080', discovery: {static: ['10.1.0.2:80']}}
-- {name: web, discovery: {static: ['10.1.0.3:80']}}
+- {name: 'front/web:80', discovery: {static: ['10.1.0.3:80']}}
 ---
 ";
 
@@ -76,12 +76,50 @@ fn kubernetes_documents_become_listeners_and_routes() {
     assert_eq!((route.name.as_str(), &route.hostnames[..]), ("shop/cart", &["shop.example.com".to_owned()][..]));
     let [cart, old, rest] = &route.rules[..] else { panic!("three rules: {route:?}") };
     let share = |name: &str, weight| Share { backend: name.into(), weight };
-    assert_eq!(cart.backends, [share("cart", 9), share("shop/web:8080", 1)], "the longer name goes first");
-    assert_eq!(rest.backends, [share("web", 1)]);
+    assert_eq!(cart.backends, [share("shop/cart:80", 9), share("shop/web:8080", 1)]);
+    assert_eq!(rest.backends, [share("front/web:80", 1)]);
     assert_eq!(cart.timeouts, RuleTimeouts { request_ms: Some(2_000), backend_request_ms: Some(1_000) });
     assert_eq!(cart.filters.len(), 3);
     assert!(matches!(&old.filters[..], [FilterSpec::Redirect(it)] if it.status_code == Some(301)));
     assert_eq!(Snapshot::from_json(&snapshot.to_json()).unwrap(), snapshot);
+}
+
+/// Each row: what is replaced in the backends and documents, by what, and where the last rule goes, or what the finding says.
+#[test]
+fn a_name_alone_is_enough_near_the_gateway() {
+    let ours = OURS.replace("'front/web:80'", "web");
+    let near = ROUTE.replace("namespace: front", "namespace: infra");
+    let grant = GRANT.replace("namespace: front", "namespace: infra");
+    let all = |ours: &str, route: &str, grant: &str| compiled(&[SMALL, ours, GATEWAY, route, grant].concat());
+    let last = |snapshot: Snapshot| snapshot.http[0].rules.routes[0].rules[2].backends[0].backend.clone();
+    assert_eq!(all(&ours, &near, &grant).map(last), Ok("web".into()));
+    let default = |text: &str| text.replace("namespace: infra", "namespace: default");
+    assert_eq!(
+        all(&ours, &ROUTE.replace("namespace: front", "namespace: default"), &default(&grant)).map(last),
+        Ok("web".into())
+    );
+    // Elsewhere: nobody says which ports.
+    let found = ours.replace("static: ['10.1.0.3:80']", "file: /run/web.yaml");
+    assert_eq!(all(&found, &near, &grant).map(last), Ok("web".into()));
+    let refused = |ours: &str, route: &str, grant: &str, wants: &str| {
+        let found = all(ours, route, grant).expect_err(wants);
+        let wants =
+            format!("a.yaml:48:19: HTTPRoute[shop/cart].spec.rules[2].backendRefs[0]: there is no backend {wants}");
+        assert_eq!(found, [wants]);
+    };
+    let wants = "\"front/web:80\", and backend \"web\" is for Services of other namespaces: default, infra";
+    refused(&ours, ROUTE, GRANT, wants);
+    let wants = "\"infra/web:80\", and backend \"web\" has only endpoints of port 81";
+    refused(&ours.replace("10.1.0.3:80", "10.1.0.3:81"), &near, &grant, wants);
+    // Of two Services with one name, the first has it.
+    let both = near
+        .replace("rules:\n", "rules:\n  - {name: first, backendRefs: [{name: web, namespace: default, port: 80}]}\n");
+    let grants = format!("{grant}---\n{}", default(&grant));
+    let found = all(&ours, &both, &grants).unwrap_err();
+    assert!(
+        found.len() == 1 && found[0].ends_with("backend \"web\" stands for Service default/web already"),
+        "{found:#?}"
+    );
 }
 
 /// Each row: what is replaced in the parent references, by what, and the listeners that the route reaches.
@@ -114,12 +152,13 @@ fn routes_reach_the_listeners_that_they_name_and_that_take_them() {
         .replace("namespace: shop,", "namespace: infra,")
         .replace("port: 80}]\n  host", "sectionName: own}]\n  host");
     let grant = GRANT.replace("namespace: shop}]", "namespace: infra}]");
-    assert_eq!(compiled(&[SMALL, OURS, GATEWAY, &own, &grant].concat()).unwrap().http[2].rules.routes.len(), 1);
+    let ours = OURS.replace("shop/", "infra/");
+    assert_eq!(compiled(&[SMALL, &ours, GATEWAY, &own, &grant].concat()).unwrap().http[2].rules.routes.len(), 1);
 }
 
 #[test]
 fn ours_and_theirs_go_together() {
-    let ours = "gatewayClassNames: [weirgate, internal]\nroutes:\n- {kind: TCPRoute, name: raw, parentRefs: [{name: infra/edge/raw}], rules: [{backendRefs: [{name: web}]}]}\n";
+    let ours = "gatewayClassNames: [weirgate, internal]\nroutes:\n- {kind: TCPRoute, name: raw, parentRefs: [{name: infra/edge/raw}], rules: [{backendRefs: [{name: 'front/web:80'}]}]}\n";
     let gateway = GATEWAY
         .replace("- {name: own, port: 8081, protocol: HTTP}", "- {name: raw, port: 9000, protocol: TCP}")
         .replace("Name: weirgate", "Name: internal");
@@ -278,7 +317,7 @@ fn what_an_http_route_cannot_be_is_said() {
         (
             "[{name: cart, port: 80, ",
             "[{name: card, port: 80, ",
-            "a.yaml:45:19: {at}.rules[cart].backendRefs: there is no backend \"card\"; did you mean \"cart\"?",
+            "a.yaml:45:19: {at}.rules[cart].backendRefs: there is no backend \"shop/card:80\"; did you mean \"shop/cart:80\"?",
         ),
         ("[{name: cart, port: 80, ", "[{name: cart, ", "a.yaml:45:19: {at}.rules[cart].backendRefs[0].port is missing"),
         (

@@ -66,3 +66,89 @@ async fn files_that_were_in_force_are_not_taken_again_at_the_next_start() {
     std::fs::remove_file(&file).unwrap();
     assert_eq!(files.load(ChangeSource::Watch, false).await.unwrap_err().code, Code::Invalid);
 }
+
+#[tokio::test]
+async fn what_others_do_beside_the_files_keeps_nobody_waiting() {
+    let (world, file, wish) = watching("watch-noise").await;
+    let noise = file.with_file_name("other.yaml");
+    let mut writes = 0u64;
+    let noise = tokio::task::spawn(async move {
+        loop {
+            writes += 1;
+            std::fs::write(&noise, writes.to_string()).unwrap();
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    std::fs::write(&file, yaml("c")).unwrap();
+    world.until(|state| state.number() == Some(2)).await;
+    world.apply("d").await.unwrap();
+    wish.send(()).await.unwrap();
+    world.until(|state| state.number() == Some(4)).await;
+    assert_eq!(world.serves(), "c");
+    noise.abort();
+}
+
+#[tokio::test]
+async fn a_file_that_never_stands_still_is_taken_all_the_same() {
+    let (world, file, _wish) = watching("watch-restless").await;
+    let restless = tokio::task::spawn(async move {
+        for n in 0u64.. {
+            // Renamed into its place, so that it is whole whenever it is read.
+            let new = file.with_extension("new");
+            std::fs::write(&new, format!("{}# {n}\n", yaml("c"))).unwrap();
+            std::fs::rename(&new, &file).unwrap();
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    world.until(|state| state.number() >= Some(2)).await;
+    assert_eq!(world.serves(), "c");
+    restless.abort();
+}
+
+#[tokio::test]
+async fn a_directory_that_is_replaced_is_watched_again() {
+    let (world, file, _wish) = watching("watch-replaced").await;
+    let directory = file.parent().unwrap().to_owned();
+    for (old, path, revision) in [("old", "c", 2), ("older", "d", 3)] {
+        let new = directory.with_file_name("new");
+        std::fs::create_dir(&new).unwrap();
+        std::fs::write(new.join("gateway.yaml"), yaml(path)).unwrap();
+        std::fs::rename(&directory, directory.with_file_name(old)).unwrap();
+        std::fs::rename(&new, &directory).unwrap();
+        world.until(|state| state.number() == Some(revision)).await;
+        assert_eq!(world.serves(), path);
+    }
+    std::fs::write(&file, yaml("e")).unwrap();
+    world.until(|state| state.number() == Some(4)).await;
+    // Gone and back is no change, and then nothing is wrong any more.
+    std::fs::remove_file(&file).unwrap();
+    world.until(|state| state.files.refused.is_some()).await;
+    std::fs::write(&file, yaml("e")).unwrap();
+    world.until(|state| state.files.refused.is_none()).await;
+    assert_eq!((world.serves().as_str(), world.engine.state().number()), ("e", Some(4)));
+}
+
+#[tokio::test]
+async fn a_link_that_leads_elsewhere_is_followed() {
+    let world = World::new("watch-link").await;
+    let at = |name: &str| world.dir.path().join(name);
+    for (name, path) in [("1", "b"), ("2", "c")] {
+        std::fs::create_dir(at(name)).unwrap();
+        std::fs::write(at(name).join("gateway.yaml"), yaml(path)).unwrap();
+    }
+    let link = |target: &str| {
+        std::os::unix::fs::symlink(target, at("next")).unwrap();
+        std::fs::rename(at("next"), at("now")).unwrap();
+    };
+    link("1");
+    let mut files = FileSource::new(Arc::clone(&world.engine), vec![at("now/gateway.yaml")], None);
+    assert!(files.load(ChangeSource::Start, false).await.unwrap());
+    let (_wish, wishes) = mpsc::channel(1);
+    tokio::spawn(files.run(wishes));
+    link("2");
+    world.until(|state| state.number() == Some(2)).await;
+    assert_eq!(world.serves(), "c");
+    std::fs::write(at("2/gateway.yaml"), yaml("d")).unwrap();
+    world.until(|state| state.number() == Some(3)).await;
+    assert_eq!(world.serves(), "d");
+}

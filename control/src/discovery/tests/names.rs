@@ -169,16 +169,13 @@ async fn aliases_are_followed_and_loops_end() {
 #[tokio::test]
 async fn addresses_that_are_nobodys_are_left_out() {
     let World { server, mut discovery, mut updates } = world(Options::default()).await;
-    let lies =
-        ["0.0.0.0", "127.0.0.1", "224.0.0.1", "255.255.255.255", "192.0.2.1"].map(|ip| ("c.example.", 60, a(ip)));
-    server.say("c.example.", A, Reply::Records(lies.into()));
-    server.say(
-        "c.example.",
-        AAAA,
-        Reply::Records(["::", "::1", "ff02::1"].map(|ip| ("c.example.", 60, aaaa(ip))).into()),
-    );
+    let v4 = ["0.0.0.0", "127.0.0.1", "169.254.169.254", "224.0.0.1", "255.255.255.255", "192.0.2.1"];
+    server.say("c.example.", A, Reply::Records(v4.map(|ip| ("c.example.", 60, a(ip))).into()));
+    // The last three are addresses of IPv4.
+    let v6 = ["::", "::1", "fe80::1", "ff02::1", "::ffff:127.0.0.1", "::ffff:192.0.2.1", "::ffff:192.0.2.2"];
+    server.say("c.example.", AAAA, Reply::Records(v6.map(|ip| ("c.example.", 60, aaaa(ip))).into()));
     discovery.set(&[name("c.example")]);
-    assert_eq!(next(&mut updates).await.1, list(&[("192.0.2.1:80", 1)]));
+    assert_eq!(next(&mut updates).await.1, list(&[("192.0.2.1:80", 1), ("192.0.2.2:80", 1)]));
     let status = until(&discovery, |status| status.error.is_some()).await;
     assert!(status.error.unwrap().contains("is no address of an endpoint"));
 }

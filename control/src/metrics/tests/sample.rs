@@ -15,6 +15,7 @@ use weirgate_dataplane::{
 pub(super) fn sample(n: u64) -> Input {
     Input {
         daemon: DaemonState {
+            labels: [("zone".to_owned(), "eu-1a \"x\"".to_owned())].into(),
             version: "0.1.0".into(),
             started: Duration::from_secs(1_700_000_000),
             revision: 7,
