@@ -90,7 +90,8 @@ async fn serve(options: Options, logs: Logs) -> Result<(), String> {
     for what in repaired {
         tracing::warn!("state directory: {what}");
     }
-    let seen = store.current().files.clone();
+    // Without a revision the files are all that there is, whether or not they were seen.
+    let seen = store.current().files.clone().filter(|_| store.current().revision.is_some());
     let settings = Settings {
         run_dir: options.run_dir.clone(),
         state_dir: options.state_dir.clone(),
