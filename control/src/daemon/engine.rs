@@ -362,7 +362,7 @@ impl From<LinkError> for ErrorBody {
     }
 }
 
-const NO_DATAPLANE: &str = "is it running? weirgate check; journalctl -u weirgate-control";
+const NO_DATAPLANE: &str = "is it running? weirgate check; journalctl -u weirgate";
 
 impl From<config::Finding> for Finding {
     fn from(it: config::Finding) -> Self {

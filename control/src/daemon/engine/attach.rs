@@ -121,7 +121,7 @@ impl Engine {
             _ = failures.changed() => {
                 let why = self.state().dataplane.trouble.unwrap_or_default();
                 let error = format!("the data plane does not start: {why}");
-                Err(fail(Code::Refused, error, "its own messages say why: journalctl -u weirgate-control"))
+                Err(fail(Code::Refused, error, "its own messages say why: journalctl -u weirgate"))
             }
             () = tokio::time::sleep(patience) => {
                 let error = format!("no data plane within {} s", patience.as_secs());
