@@ -358,6 +358,9 @@ impl From<LinkError> for ErrorBody {
                 format!("the data plane refuses: {error}"),
                 "nothing has changed; mend it and apply again",
             ),
+            LinkError::Late(_) => {
+                fail(Code::NoDataplane, error.to_string(), "it may be busy with a change: ask again; weirgate check")
+            }
         }
     }
 }
