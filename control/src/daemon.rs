@@ -111,7 +111,7 @@ async fn serve(options: Options, logs: Logs) -> Result<(), String> {
     tokio::spawn(serve_metrics(Arc::clone(&engine), metrics.clone()));
     // The socket is there from the first moment, so that whoever starts this can ask how it goes.
     let mut server = Server::new(Arc::clone(&engine), options.allow_tcp_writes, metrics);
-    server.bind().await?;
+    server.bind().await;
     tokio::spawn(server.run());
 
     let (fate, told) = watch::channel(Fate::Keep);

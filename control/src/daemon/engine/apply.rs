@@ -5,6 +5,7 @@ use crate::{
     admin::api::{
         Applied, ApplyRequest, ChangeSource, Code, ConfirmRequest, ErrorBody, RevisionHead, RollbackRequest, SourceFile,
     },
+    admin::server::check_openable,
     config::{self, Control, Environment},
     daemon::{
         clock, difference,
@@ -277,10 +278,22 @@ impl Engine {
         applied.took_us = took;
         drop(changes);
         self.await_confirmation();
-        self.reopen_audit().await;
         Ok(applied)
     }
 
+        let old = state.control().cloned().unwrap_or_default();
+        if let Err(error) = check_openable(&change.body.control, &old, &self.settings).await {
+            // At the start, and on the way back, traffic counts more: they are tried again later.
+            if change.goes_back() || change.source == ChangeSource::Start {
+                tracing::error!("{error}");
+            } else {
+                return Err(fail(
+                    Code::Invalid,
+                    error,
+                    "nothing has changed; free it, or name another, and apply again",
+                ));
+            }
+        }
     /// Writes, asks, commits.
     async fn put(
         self: &Arc<Self>,
