@@ -100,7 +100,6 @@ async fn serve(options: Options, logs: Logs) -> Result<(), String> {
         drain_timeout: Duration::from_secs(options.drain_timeout),
     };
     let engine = Arc::new(Engine::new(settings, logs, store)?);
-    engine.await_confirmation();
     let (updates, taken) = mpsc::channel(UPDATES);
     tokio::spawn(Arc::clone(&engine).take_endpoints(taken));
     let options_of_discovery =
@@ -173,6 +172,8 @@ async fn begin(engine: &Arc<Engine>, files: &mut FileSource) {
         }
     }
     engine.boot_last();
+    // Not before it is decided what is in force: it goes back from that.
+    engine.await_confirmation();
 }
 
 /// Keeps discovery at what is in force.

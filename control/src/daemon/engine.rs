@@ -316,11 +316,8 @@ impl Engine {
         let whole = async move {
             engine.note(&who, action, None, Outcome::Begun, detail.as_deref()).await?;
             let result = work.await;
-            if result.is_err() && ["apply", "rollback", "expire"].contains(&action) {
-                engine.publish(|state| {
-                    state.tally.refusals += 1;
-                    state.tally.refused_ms = Some(clock::now_ms());
-                });
+            if result.is_err() && ["apply", "rollback"].contains(&action) {
+                engine.count_refusal();
             }
             engine.note_end(&who, action, &result, revision).await;
             result
@@ -328,16 +325,10 @@ impl Engine {
         tokio::spawn(whole).await.unwrap_or_else(|error| Err(fail(Code::Internal, error.to_string(), "")))
     }
 
-    /// The log that the configuration wants.
-    async fn reopen_audit(&self) {
-        let path = audit_path(&self.state.borrow().admin(), &self.settings.state_dir);
-        let audit = Arc::clone(&self.audit);
-        let reopened = tokio::task::spawn_blocking(move || {
-            let mut audit = audit.lock().expect("nobody panics with it");
-            if audit.path() != path {
-                *audit = Audit::open(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-            }
-            Ok::<(), String>(())
+    fn count_refusal(&self) {
+        self.publish(|state| {
+            state.tally.refusals += 1;
+            state.tally.refused_ms = Some(clock::now_ms());
         });
     }
 }
@@ -367,14 +358,14 @@ impl From<LinkError> for ErrorBody {
                 let next = "the daemon connects again and puts the revision in force that was; weirgate check";
                 fail(Code::NoDataplane, error.to_string(), next)
             }
+            LinkError::Late(_) => {
+                fail(Code::NoDataplane, error.to_string(), "it may be busy with a change: ask again; weirgate check")
+            }
             LinkError::Refused(_) => fail(
                 Code::Refused,
                 format!("the data plane refuses: {error}"),
                 "nothing has changed; mend it and apply again",
             ),
-            LinkError::Late(_) => {
-                fail(Code::NoDataplane, error.to_string(), "it may be busy with a change: ask again; weirgate check")
-            }
         }
     }
 }
