@@ -92,16 +92,16 @@ impl Server {
     pub async fn bind(&mut self) {
         let (socket, tcp) = sockets(&self.engine.state(), &self.engine.settings.run_dir);
         let mut faults = Vec::new();
-        if self.unix.as_ref().is_none_or(|(path, _)| *path != socket) {
-            if let Err(error) = self.open_unix(&socket).await {
-                faults.push(format!("the admin socket {} cannot be opened: {error}", socket.display()));
-                let instead = self.engine.settings.run_dir.join("admin.sock");
-                if self.unix.is_none() && instead != socket {
-                    let opened = self.open_unix(&instead).await;
-                    faults.extend(opened.err().map(|error| format!("{}: {error}", instead.display())));
-                }
-                faults.extend(self.unix.as_ref().map(|(path, _)| format!("{} is used", path.display())));
+        if self.unix.as_ref().is_none_or(|(path, _)| *path != socket)
+            && let Err(error) = self.open_unix(&socket).await
+        {
+            faults.push(format!("the admin socket {} cannot be opened: {error}", socket.display()));
+            let instead = self.engine.settings.run_dir.join("admin.sock");
+            if self.unix.is_none() && instead != socket {
+                let opened = self.open_unix(&instead).await;
+                faults.extend(opened.err().map(|error| format!("{}: {error}", instead.display())));
             }
+            faults.extend(self.unix.as_ref().map(|(path, _)| format!("{} is used", path.display())));
         }
         if self.tcp.as_ref().map(|(address, _)| *address) != tcp {
             self.tcp = None;
