@@ -90,7 +90,8 @@ async fn serve(options: Options, logs: Logs) -> Result<(), String> {
     for what in repaired {
         tracing::warn!("state directory: {what}");
     }
-    let seen = store.current().files.clone();
+    // Without a revision the files are all that there is, whether or not they were seen.
+    let seen = store.current().files.clone().filter(|_| store.current().revision.is_some());
     let settings = Settings {
         run_dir: options.run_dir.clone(),
         state_dir: options.state_dir.clone(),
@@ -99,7 +100,6 @@ async fn serve(options: Options, logs: Logs) -> Result<(), String> {
         drain_timeout: Duration::from_secs(options.drain_timeout),
     };
     let engine = Arc::new(Engine::new(settings, logs, store)?);
-    engine.await_confirmation();
     let (updates, taken) = mpsc::channel(UPDATES);
     tokio::spawn(Arc::clone(&engine).take_endpoints(taken));
     let options_of_discovery =
@@ -110,7 +110,7 @@ async fn serve(options: Options, logs: Logs) -> Result<(), String> {
     tokio::spawn(serve_metrics(Arc::clone(&engine), metrics.clone()));
     // The socket is there from the first moment, so that whoever starts this can ask how it goes.
     let mut server = Server::new(Arc::clone(&engine), options.allow_tcp_writes, metrics);
-    server.bind().await?;
+    server.bind().await;
     tokio::spawn(server.run());
 
     let (fate, told) = watch::channel(Fate::Keep);
@@ -172,6 +172,8 @@ async fn begin(engine: &Arc<Engine>, files: &mut FileSource) {
         }
     }
     engine.boot_last();
+    // Not before it is decided what is in force: it goes back from that.
+    engine.await_confirmation();
 }
 
 /// Keeps discovery at what is in force.

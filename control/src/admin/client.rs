@@ -224,12 +224,11 @@ impl Error {
         let next = match self {
             Self::Unreachable { socket, error } => match error.kind() {
                 io::ErrorKind::NotFound => format!(
-                    "is weirgate-control running, and is {} its admin.socket? systemctl status weirgate-control",
+                    "is weirgate-control running, and is {} its admin.socket? systemctl status weirgate",
                     socket.display()
                 ),
                 io::ErrorKind::ConnectionRefused => {
-                    "the socket is there, and nobody listens: weirgate-control has ended; journalctl -u weirgate-control"
-                        .into()
+                    "the socket is there, and nobody listens: weirgate-control has ended; journalctl -u weirgate".into()
                 }
                 io::ErrorKind::PermissionDenied => {
                     let socket = socket.display();
@@ -238,7 +237,7 @@ impl Error {
                 _ => return None,
             },
             Self::Refused { body, .. } => return body.next.clone(),
-            Self::Silent(_) => "what does the daemon log? journalctl -u weirgate-control".into(),
+            Self::Silent(_) => "what does the daemon log? journalctl -u weirgate".into(),
             Self::Garbled(_) => "are daemon and command line of the same version? weirgate version".into(),
         };
         Some(next)

@@ -21,7 +21,10 @@ use axum::{
 use schemars::{JsonSchema, SchemaGenerator};
 use serde::{Serialize, de::DeserializeOwned};
 use std::{pin::Pin, sync::Arc, time::Duration};
-use tokio::{sync::Semaphore, time::timeout};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
 
 /// Content of requests that hold a configuration: 100,000 routes have some thirty million bytes.
 const CONFIGURATION_BYTES: usize = 64 << 20;
@@ -192,10 +195,14 @@ async fn content<T: DeserializeOwned>(request: Request, bytes_max: usize) -> Res
 }
 
 /// The same for content that holds a configuration.
-async fn configuration<T: DeserializeOwned>(app: &App, request: Request) -> Result<T, ErrorBody> {
+/// The slot is held until all is done with it: the compiler takes more than the reader does.
+async fn configuration<T: DeserializeOwned>(
+    app: &App,
+    request: Request,
+) -> Result<(T, OwnedSemaphorePermit), ErrorBody> {
     let busy = |_| fail(Code::TooMany, "too many configurations are being sent at a time", "try again in a moment");
-    let _slot = app.configurations.try_acquire().map_err(busy)?;
-    content(request, CONFIGURATION_BYTES).await
+    let slot = Arc::clone(&app.configurations).try_acquire_owned().map_err(busy)?;
+    Ok((content(request, CONFIGURATION_BYTES).await?, slot))
 }
 
 pub(super) fn query<T: DeserializeOwned>(request: &Request) -> Result<T, ErrorBody> {
@@ -257,7 +264,7 @@ async fn status(app: App, _: Request) -> Outcome {
 
 async fn apply(app: App, request: Request) -> Outcome {
     let (who, field) = (peer(&request).who(), base(&request)?);
-    let mut apply: ApplyRequest = configuration(&app, request).await?;
+    let (mut apply, _slot): (ApplyRequest, _) = configuration(&app, request).await?;
     apply.base = both(field, apply.base)?;
     json(app.engine.apply(&who, apply).await)
 }
@@ -291,7 +298,7 @@ async fn diff(app: App, request: Request) -> Outcome {
 }
 
 async fn diff_files(app: App, request: Request) -> Outcome {
-    let api::DiffRequest { files, from } = configuration(&app, request).await?;
+    let (api::DiffRequest { files, from }, _slot) = configuration(&app, request).await?;
     let new = compile(files).await?;
     let difference = match from.or(app.engine.state().number()) {
         Some(from) => {

@@ -6,8 +6,11 @@ use super::{
     operations::{self, App, respond},
 };
 use crate::{
-    config::Admin,
-    daemon::engine::{Engine, State, fail},
+    config::{Admin, Control},
+    daemon::{
+        audit::Audit,
+        engine::{Engine, Settings, State, audit_path, fail},
+    },
 };
 use axum::{Router, body::Body, http::Request, middleware};
 use hyper::{body::Incoming, server::conn::http1, service::Service};
@@ -37,6 +40,8 @@ use tokio::{
 const CONNECTIONS: usize = 64;
 /// Readers of metrics at a time.
 const READERS: usize = 16;
+/// Between tries to open what could not be opened.
+const RETRY: Duration = Duration::from_secs(5);
 /// For a request's head.
 const HEAD_TIME: Duration = Duration::from_secs(10);
 /// For a whole connection that is no stream: a change may wait for a data plane that drains and starts.
@@ -62,6 +67,8 @@ pub struct Server {
     unix: Option<(PathBuf, UnixListener)>,
     tcp: Option<(SocketAddr, TcpListener)>,
     slots: Arc<Semaphore>,
+    /// What could not be opened.
+    fault: Option<String>,
 }
 
 impl Server {
@@ -77,27 +84,24 @@ impl Server {
                 respond(Err(fail(Code::MethodNotAllowed, "not with this method", "GET /v1/openapi.json lists them")))
             })
             .layer(middleware::from_fn_with_state(app, gate));
-        Self { engine, app: router, unix: None, tcp: None, slots: Arc::new(Semaphore::new(CONNECTIONS)) }
+        Self { engine, app: router, unix: None, tcp: None, slots: Arc::new(Semaphore::new(CONNECTIONS)), fault: None }
     }
 
-    /// Opens the sockets that the configuration wants, and closes others.
-    ///
-    /// # Errors
-    /// Which cannot be opened, and why. The others are.
-    pub async fn bind(&mut self) -> Result<(), String> {
-        let state = self.engine.state();
-        let (socket, tcp) = sockets(&state, &self.engine.settings.run_dir);
-        let mut fault = None;
-        if self.unix.as_ref().is_none_or(|(path, _)| *path != socket) {
-            match bind_unix(&socket).await {
-                Ok(listener) => {
-                    if let Some((old, _)) = self.unix.replace((socket.clone(), listener)) {
-                        _ = fs::remove_file(old);
-                    }
-                    tracing::info!(socket = %socket.display(), "admin API");
-                }
-                Err(error) => fault = Some(format!("the admin socket {} cannot be opened: {error}", socket.display())),
+    /// Opens the sockets that the configuration wants, and closes others. What cannot be opened is logged, once for as long as it stays so, and tried
+    /// again by [`Self::run`]; without any Unix socket there is one beside the data plane's meanwhile.
+    pub async fn bind(&mut self) {
+        let (socket, tcp) = sockets(&self.engine.state(), &self.engine.settings.run_dir);
+        let mut faults = Vec::new();
+        if self.unix.as_ref().is_none_or(|(path, _)| *path != socket)
+            && let Err(error) = self.open_unix(&socket).await
+        {
+            faults.push(format!("the admin socket {} cannot be opened: {error}", socket.display()));
+            let instead = self.engine.settings.run_dir.join("admin.sock");
+            if self.unix.is_none() && instead != socket {
+                let opened = self.open_unix(&instead).await;
+                faults.extend(opened.err().map(|error| format!("{}: {error}", instead.display())));
             }
+            faults.extend(self.unix.as_ref().map(|(path, _)| format!("{} is used", path.display())));
         }
         if self.tcp.as_ref().map(|(address, _)| *address) != tcp {
             self.tcp = None;
@@ -108,10 +112,23 @@ impl Server {
                     self.tcp = Some((address, listener));
                     tracing::info!(%address, ready = READYZ, "admin API over TCP");
                 }
-                Err(error) => fault = Some(format!("admin.tcp: {address} cannot be listened at: {error}")),
+                Err(error) => faults.push(format!("admin.tcp: {address} cannot be listened at: {error}")),
             }
         }
-        fault.map_or(Ok(()), Err)
+        let fault = (!faults.is_empty()).then(|| faults.join("; "));
+        if let Some(fault) = fault.as_ref().filter(|fault| self.fault.as_ref() != Some(fault)) {
+            tracing::error!("{fault}; it is tried again every {} s", RETRY.as_secs());
+        }
+        self.fault = fault;
+    }
+
+    async fn open_unix(&mut self, path: &Path) -> io::Result<()> {
+        let listener = bind_unix(path).await?;
+        if let Some((old, _)) = self.unix.replace((path.to_owned(), listener)) {
+            _ = fs::remove_file(old);
+        }
+        tracing::info!(socket = %path.display(), "admin API");
+        Ok(())
     }
 
     /// Serves for ever.
@@ -131,11 +148,8 @@ impl Server {
                     Ok((stream, peer)) => self.serve(stream, peer, slot),
                     Err(error) => refused(&error).await,
                 },
-                () = until(&mut state, is_other) => {
-                    if let Err(error) = self.bind().await {
-                        tracing::error!("{error}; the old one is kept");
-                    }
-                }
+                () = until(&mut state, is_other) => self.bind().await,
+                () = sleep(RETRY), if self.fault.is_some() => self.bind().await,
             }
         }
     }
@@ -186,6 +200,7 @@ async fn until(state: &mut watch::Receiver<State>, condition: impl Fn(&State) ->
 pub async fn serve_metrics(engine: Arc<Engine>, metrics: Router) {
     let mut state = engine.watch();
     let slots = Arc::new(Semaphore::new(READERS));
+    let mut is_told = false;
     let address_of = |state: &State| state.control().and_then(|control| control.metrics.address);
     loop {
         let address = address_of(&state.borrow_and_update());
@@ -193,9 +208,14 @@ pub async fn serve_metrics(engine: Arc<Engine>, metrics: Router) {
         if let Some(address) = address {
             match TcpListener::bind(address).await {
                 Ok(bound) => listener = Some((address, bound)),
-                Err(error) => tracing::error!(%error, "metrics cannot be served at {address}"),
+                Err(error) if is_told => tracing::debug!(%error, "metrics still cannot be served at {address}"),
+                Err(error) => {
+                    let again = RETRY.as_secs();
+                    tracing::error!(%error, "metrics cannot be served at {address}; it is tried again every {again} s");
+                }
             }
         }
+        is_told = address.is_some() && listener.is_none();
         loop {
             let slot = Arc::clone(&slots).acquire_owned().await.expect("nobody closes it");
             tokio::select! {
@@ -209,10 +229,47 @@ pub async fn serve_metrics(engine: Arc<Engine>, metrics: Router) {
                     }
                     Err(error) => refused(&error).await,
                 },
-                () = until(&mut state, |state| address_of(state) != address) => break,
+                () = until(&mut state, |state| address_of(state) != address) => {
+                    is_told = false;
+                    break;
+                }
+                () = sleep(RETRY), if is_told => break,
             }
         }
     }
+}
+
+/// Whether what a configuration wants anew can be opened, found out by doing it for a moment.
+///
+/// # Errors
+/// What cannot, and why.
+pub async fn check_openable(new: &Control, old: &Control, settings: &Settings) -> Result<(), String> {
+    let (admin, socket) = (&new.admin, &new.admin.socket);
+    // The one beside the data plane's is open while there is no other.
+    if *socket != old.admin.socket && *socket != settings.run_dir.join("admin.sock") {
+        let error = |error: io::Error| format!("admin.socket: {} cannot be opened: {error}", socket.display());
+        if socket.is_dir() {
+            return Err(error(io::ErrorKind::IsADirectory.into()));
+        }
+        let (unready, _listener) = bind_unready(socket).await.map_err(error)?;
+        _ = fs::remove_file(unready);
+    }
+    // What this daemon holds itself is free once the change is in force.
+    let held: Vec<u16> = [old.admin.tcp, old.metrics.address].into_iter().flatten().map(|it| it.port()).collect();
+    for (field, address) in [("admin.tcp", admin.tcp), ("metrics.prometheus.address", new.metrics.address)] {
+        if let Some(address) = address.filter(|it| it.port() == 0 || !held.contains(&it.port())) {
+            let bound = TcpListener::bind(address).await;
+            bound.map_err(|error| format!("{field}: {address} cannot be listened at: {error}"))?;
+        }
+    }
+    if admin.audit != old.admin.audit {
+        let path = audit_path(admin, &settings.state_dir);
+        let opened =
+            tokio::task::spawn_blocking(move || Audit::open(&path).map_err(|e| format!("{}: {e}", path.display())));
+        let opened = opened.await.map_err(|error| error.to_string())?;
+        opened.map_err(|error| format!("admin.audit: {error}"))?;
+    }
+    Ok(())
 }
 
 /// Where it listens by what is in force. While nothing is, beside the data plane's socket.
@@ -226,8 +283,14 @@ fn sockets(state: &State, run_dir: &Path) -> (PathBuf, Option<SocketAddr>) {
     }
 }
 
-/// Under another name first, until its mode is right.
 async fn bind_unix(path: &Path) -> io::Result<UnixListener> {
+    let (unready, listener) = bind_unready(path).await?;
+    fs::rename(&unready, path)?;
+    Ok(listener)
+}
+
+/// Under another name first, until its mode is right.
+async fn bind_unready(path: &Path) -> io::Result<(PathBuf, UnixListener)> {
     if let Some(dir) = path.parent() {
         fs::create_dir_all(dir)?;
     }
@@ -240,8 +303,7 @@ async fn bind_unix(path: &Path) -> io::Result<UnixListener> {
     _ = fs::remove_file(&unready);
     let listener = UnixListener::bind(&unready)?;
     fs::set_permissions(&unready, fs::Permissions::from_mode(0o660))?;
-    fs::rename(&unready, path)?;
-    Ok(listener)
+    Ok((unready, listener))
 }
 
 async fn accept_unix(listener: Option<&(PathBuf, UnixListener)>) -> io::Result<(tokio::net::UnixStream, Peer)> {

@@ -19,7 +19,7 @@ use weirgate_dataplane::link::message::{Event, ExchangeRecord};
 async fn served(name: &str) -> (World, Client) {
     let world = World::new(name).await;
     let mut server = Server::new(Arc::clone(&world.engine), false, Router::new());
-    server.bind().await.unwrap();
+    server.bind().await;
     tokio::spawn(server.run());
     let client = Client::new(world.dir.path().join("admin.sock")).with_patience(PATIENCE);
     (world, client)
@@ -306,4 +306,38 @@ async fn the_description_has_every_path_and_every_type() {
         assert!(description.pointer(pointer).is_some(), "{reference} leads nowhere");
     }
     assert!(description.pointer("/components/schemas/ApplyRequest/properties/dryRun").is_some());
+}
+
+#[tokio::test]
+async fn what_cannot_be_opened_is_refused_and_at_the_start_something_else_is_used() {
+    let (world, client) = served("admin-open").await;
+    let _: Applied = client.post(api::APPLY, &request(&world, "b", "")).await.unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let tcp = format!(", tcp: \"{address}\"");
+    let audit = format!(", audit: {}/state", world.dir.path().display());
+    for (more, said) in [(&tcp, "admin.tcp"), (&audit, "admin.audit")] {
+        let error = refusal(client.post::<Applied>(api::APPLY, &request(&world, "c", more)).await.unwrap_err());
+        assert_eq!(error.code, Code::Invalid);
+        assert!(error.error.starts_with(said) && error.next.is_some(), "{error:?}");
+    }
+    assert_eq!((world.engine.state().number(), world.serves().as_str()), (Some(1), "b"));
+    drop(taken);
+    let _: Applied = client.post(api::APPLY, &request(&world, "c", &tcp)).await.unwrap();
+    // At the next start somebody else has it, and the socket's directory is none.
+    let blocked = world.dir.path().join("file");
+    std::fs::write(&blocked, "").unwrap();
+    let mut elsewhere = request(&world, "d", "");
+    elsewhere.files[0].text = yaml("d") + &format!("admin: {{socket: \"unix://{}/s\"}}\n", blocked.display());
+    let error = refusal(client.post::<Applied>(api::APPLY, &elsewhere).await.unwrap_err());
+    assert!(error.error.starts_with("admin.socket"), "{error:?}");
+    std::fs::remove_file(&blocked).unwrap();
+    let _: Applied = client.post(api::APPLY, &elsewhere).await.unwrap();
+    std::fs::remove_dir_all(&blocked).unwrap();
+    std::fs::write(&blocked, "").unwrap();
+    let mut server = Server::new(Arc::clone(&world.engine), false, Router::new());
+    server.bind().await;
+    tokio::spawn(server.run());
+    let client = Client::new(world.dir.path().join("admin.sock")).with_patience(PATIENCE);
+    assert_eq!(client.text(api::HEALTHZ).await.unwrap(), "ok\n");
 }

@@ -93,7 +93,7 @@ impl Tap {
                 }
                 None => {
                     return Err(Failure::new(Exit::Unreachable, "the daemon has closed the stream")
-                        .next("is it still running? journalctl -u weirgate-control"));
+                        .next("is it still running? journalctl -u weirgate"));
                 }
             }
         }

@@ -165,7 +165,7 @@ impl Engine {
     /// With what is in force by the state directory.
     ///
     /// # Errors
-    /// That the audit log cannot be opened.
+    /// That no audit log can be opened, not even beside the revisions.
     pub fn new(settings: Settings, logs: Logs, store: Store) -> Result<Self, String> {
         let current = store.current().clone();
         let read = |number| store.read(number).ok().map(Arc::new);
@@ -180,8 +180,15 @@ impl Engine {
         };
         state.dataplane.supervised = settings.supervised;
         let path = audit_path(&state.admin(), &settings.state_dir);
-        let audit =
-            Audit::open(&path).map_err(|e| format!("the audit log {} cannot be opened: {e}", path.display()))?;
+        let audit = Audit::open(&path).or_else(|error| {
+            let beside = settings.state_dir.join("audit.jsonl");
+            tracing::error!(
+                "the audit log {} cannot be opened ({error}): {} is used",
+                path.display(),
+                beside.display()
+            );
+            Audit::open(&beside).map_err(|e| format!("the audit log {} cannot be opened: {e}", beside.display()))
+        })?;
         Ok(Self {
             settings,
             logs,
@@ -257,8 +264,18 @@ impl Engine {
     ) -> Result<(), ErrorBody> {
         let (who, action, detail) = (who.clone(), action.to_owned(), detail.map(str::to_owned));
         let audit = Arc::clone(&self.audit);
+        let wanted = audit_path(&self.state.borrow().admin(), &self.settings.state_dir);
         let written = tokio::task::spawn_blocking(move || {
             let mut audit = audit.lock().expect("nobody panics with it");
+            if audit.path() != wanted {
+                match Audit::open(&wanted) {
+                    Ok(opened) => *audit = opened,
+                    Err(error) => {
+                        let (wanted, used) = (wanted.display(), audit.path().display());
+                        tracing::error!("the audit log {wanted} cannot be opened ({error}): {used} is used");
+                    }
+                }
+            }
             let entry = Entry { who: &who, action: &action, revision, outcome, detail: detail.as_deref() };
             audit.write(&entry).map_err(|error| (audit.path().to_owned(), error))
         });
@@ -299,11 +316,8 @@ impl Engine {
         let whole = async move {
             engine.note(&who, action, None, Outcome::Begun, detail.as_deref()).await?;
             let result = work.await;
-            if result.is_err() && ["apply", "rollback", "expire"].contains(&action) {
-                engine.publish(|state| {
-                    state.tally.refusals += 1;
-                    state.tally.refused_ms = Some(clock::now_ms());
-                });
+            if result.is_err() && ["apply", "rollback"].contains(&action) {
+                engine.count_refusal();
             }
             engine.note_end(&who, action, &result, revision).await;
             result
@@ -311,25 +325,16 @@ impl Engine {
         tokio::spawn(whole).await.unwrap_or_else(|error| Err(fail(Code::Internal, error.to_string(), "")))
     }
 
-    /// The log that the configuration wants.
-    async fn reopen_audit(&self) {
-        let path = audit_path(&self.state.borrow().admin(), &self.settings.state_dir);
-        let audit = Arc::clone(&self.audit);
-        let reopened = tokio::task::spawn_blocking(move || {
-            let mut audit = audit.lock().expect("nobody panics with it");
-            if audit.path() != path {
-                *audit = Audit::open(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-            }
-            Ok::<(), String>(())
+    fn count_refusal(&self) {
+        self.publish(|state| {
+            state.tally.refusals += 1;
+            state.tally.refused_ms = Some(clock::now_ms());
         });
-        if let Ok(Err(error)) = reopened.await {
-            tracing::error!(error, "the new audit log cannot be opened; the old one is used");
-        }
     }
 }
 
 /// Where the audit log is: beside the revisions unless the configuration says otherwise.
-fn audit_path(admin: &Admin, state_dir: &Path) -> PathBuf {
+pub(crate) fn audit_path(admin: &Admin, state_dir: &Path) -> PathBuf {
     admin.audit.clone().unwrap_or_else(|| state_dir.join("audit.jsonl"))
 }
 
@@ -353,6 +358,9 @@ impl From<LinkError> for ErrorBody {
                 let next = "the daemon connects again and puts the revision in force that was; weirgate check";
                 fail(Code::NoDataplane, error.to_string(), next)
             }
+            LinkError::Late(_) => {
+                fail(Code::NoDataplane, error.to_string(), "it may be busy with a change: ask again; weirgate check")
+            }
             LinkError::Refused(_) => fail(
                 Code::Refused,
                 format!("the data plane refuses: {error}"),
@@ -362,7 +370,7 @@ impl From<LinkError> for ErrorBody {
     }
 }
 
-const NO_DATAPLANE: &str = "is it running? weirgate check; journalctl -u weirgate-control";
+const NO_DATAPLANE: &str = "is it running? weirgate check; journalctl -u weirgate";
 
 impl From<config::Finding> for Finding {
     fn from(it: config::Finding) -> Self {

@@ -47,6 +47,8 @@ pub enum LinkError {
     Absent(String),
     /// The link broke, or is no longer used because an answer did not come. What became of the question is not known.
     Lost(String),
+    /// No answer came within so many seconds. The link still stands.
+    Late(u64),
     /// The data plane says no. Nothing has changed.
     Refused(Refusal),
 }
@@ -56,6 +58,7 @@ impl fmt::Display for LinkError {
         match self {
             Self::Absent(error) => write!(f, "the data plane cannot be reached: {error}"),
             Self::Lost(error) => write!(f, "the link to the data plane is lost: {error}"),
+            Self::Late(seconds) => write!(f, "the data plane has not answered within {seconds} s"),
             Self::Refused(refusal) => refusal.fmt(f),
         }
     }
@@ -151,16 +154,29 @@ impl Link {
             }
             Err(error) => return Err(LinkError::Lost(error.to_string())),
         };
-        let exchange = async {
-            // Not cut off in the midst of a message: that would garble what follows.
-            self.0.writer.lock().await.write_all(&bytes).await.map_err(|e| e.to_string())?;
-            answer.await.map_err(|_| self.0.broken.borrow().clone().unwrap_or_else(|| "it broke".into()))
-        };
-        match timeout(patience, exchange).await {
+        // On its own, so that nothing cuts it off in the midst of a message: that would garble what follows.
+        let (link, is_change) = (self.clone(), patience == PATIENCE_FOR_CHANGES);
+        tokio::spawn(async move {
+            let written = async { link.0.writer.lock().await.write_all(&bytes).await.map_err(|e| e.to_string()) };
+            let written = timeout(PATIENCE_FOR_CHANGES, written).await;
+            if let Err(why) = written.unwrap_or_else(|_| Err("nothing more can be written to it".into())) {
+                link.give_up(&why);
+            }
+        });
+        match timeout(patience, answer).await {
             Ok(Ok(Answer::Refused(refusal))) => Err(LinkError::Refused(refusal)),
             Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(why)) => Err(self.lost(why)),
-            Err(_) => Err(self.lost(format!("no answer within {} s", patience.as_secs()))),
+            Ok(Err(_)) => {
+                // Not borrowed any more when it is given up.
+                let why = self.0.broken.borrow().clone();
+                Err(self.lost(why.unwrap_or_else(|| "it broke".into())))
+            }
+            Err(_) if is_change => Err(self.lost(format!("no answer within {} s", patience.as_secs()))),
+            // Others may have more patience with it, a change above all. A late answer is nobody's.
+            Err(_) => {
+                self.forget(id);
+                Err(LinkError::Late(patience.as_secs()))
+            }
         }
     }
 

@@ -203,7 +203,9 @@ impl Store {
         let instead = found.map_or("there is no other".into(), |number| format!("revision {number} is taken instead"));
         repaired.push(format!("revision {wanted} is in force and cannot be read: {instead}"));
         self.heads.remove(&wanted);
-        self.current = Current { revision: found, unconfirmed: None, ..std::mem::take(&mut self.current) };
+        // What stood in the files was for the one that is lost: they count as never seen.
+        let lost = std::mem::take(&mut self.current);
+        self.current = Current { revision: found, previous: None, unconfirmed: None, files: None, ..lost };
     }
 
     /// What holds now.

@@ -8,7 +8,10 @@
 //!      '-------------------------------------------------------------------------'
 //! ```
 
-use super::{engine::Engine, link::Link};
+use super::{
+    engine::Engine,
+    link::{Link, LinkError},
+};
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
     ffi::OsString,
@@ -71,6 +74,8 @@ pub struct Supervisor {
     backoff: Duration,
     /// When the next start is due.
     due: Instant,
+    /// Since when one has been there that has not said welcome.
+    silent: Option<Instant>,
     /// A data plane was connected or started before: another start is a restart.
     was_there: bool,
 }
@@ -81,7 +86,7 @@ impl Supervisor {
         let restart = engine.restart.subscribe();
         let process = Process::of_file(&engine.settings.run_dir);
         let (backoff, due) = (BACKOFF.0, now());
-        Self { engine, start, process, restart, fate, backoff, due, was_there: false }
+        Self { engine, start, process, restart, fate, backoff, due, silent: None, was_there: false }
     }
 
     fn socket(&self) -> PathBuf {
@@ -93,7 +98,7 @@ impl Supervisor {
         while *self.fate.borrow() == Fate::Keep {
             match Link::connect(&self.socket()).await {
                 Ok((link, events)) => self.linked(link, events).await,
-                Err(error) => self.absent(error.to_string()).await,
+                Err(error) => self.absent(&error).await,
             }
         }
         if *self.fate.borrow() == Fate::End {
@@ -103,27 +108,36 @@ impl Supervisor {
 
     async fn linked(&mut self, link: Link, mut events: mpsc::Receiver<Event>) {
         let since = now();
-        self.was_there = true;
+        (self.was_there, self.silent) = (true, None);
         let pid = link.welcome().pid;
         if self.process.as_ref().is_none_or(|process| process.pid != pid) {
             self.process = Process::of_pid(pid);
         }
         let engine = Arc::clone(&self.engine);
+        // Before anything may say that it is gone.
+        engine.connected(&link);
         let attaching = tokio::spawn({
             let link = link.clone();
             async move { engine.attached(link).await }
         });
         let (mut restart, mut fate) = (self.restart.clone(), self.fate.clone());
+        let mut is_wanted = false;
         let why = loop {
             tokio::select! {
                 why = link.broken() => break why,
                 Some(event) = events.recv() => told(&event),
                 _ = restart.changed() => {
                     self.restart.borrow_and_update();
-                    self.engine.drain_out(self.engine.settings.drain_timeout).await;
+                    tokio::select! {
+                        () = self.engine.drain_out(self.engine.settings.drain_timeout) => {}
+                        () = decided(&mut fate) => {
+                            attaching.abort();
+                            return;
+                        }
+                    }
                     // It must not wait for an answer that never comes.
                     self.end().await;
-                    self.was_there = false;
+                    (self.was_there, is_wanted) = (false, true);
                     break "it is started anew".to_owned();
                 }
                 () = decided(&mut fate) => {
@@ -134,14 +148,19 @@ impl Supervisor {
         };
         link.give_up(&why);
         self.engine.detached(&link, &why);
-        if since.elapsed() >= LIVED {
-            self.backoff = BACKOFF.0;
+        // One that ends again and again is not started at once just because it was connected for a moment.
+        if is_wanted || since.elapsed() >= LIVED {
+            (self.backoff, self.due) = (BACKOFF.0, now());
         }
-        self.due = now();
     }
 
-    /// Nobody is there: something is started if that is due, and a moment passes.
-    async fn absent(&mut self, trouble: String) {
+    /// Nobody is there, or nobody who understands: something is started if that is due, and a moment passes.
+    async fn absent(&mut self, error: &LinkError) {
+        if self.restart.has_changed().unwrap_or_default() {
+            // How the one before fared says nothing about the one that is wanted now.
+            return self.begin_anew().await;
+        }
+        let answers = !matches!(error, LinkError::Absent(_));
         let has_ended = self.process.as_mut().is_some_and(|process| !process.is_alive());
         let exited = self.process.take_if(|_| has_ended).map(Process::epitaph);
         if let Some(why) = exited {
@@ -151,22 +170,59 @@ impl Supervisor {
             self.engine.failures.send_modify(|n| *n += 1);
             // The first time at once; then it waits longer each time.
             self.due = self.due.max(now());
-        } else if self.start.is_none() {
-            self.engine.publish(|state| state.dataplane.trouble = Some(trouble));
+        } else if answers || self.start.is_none() {
+            self.say(error.to_string());
         }
-        if self.process.is_none() && self.start.is_some() && now() >= self.due {
+        self.mind_silence(answers).await;
+        // Two of them would fight for the ports.
+        if self.process.is_none() && !answers && self.start.is_some() && now() >= self.due {
             self.launch();
         }
         let (mut restart, mut fate) = (self.restart.clone(), self.fate.clone());
         tokio::select! {
             () = sleep(LOOK) => {}
-            _ = restart.changed() => {
-                self.restart.borrow_and_update();
-                self.end().await;
-                (self.backoff, self.due) = (BACKOFF.0, now());
-            }
+            _ = restart.changed() => self.begin_anew().await,
             () = decided(&mut fate) => {}
         }
+    }
+
+    /// Somebody wants another one: there is no reason to wait.
+    async fn begin_anew(&mut self) {
+        self.restart.borrow_and_update();
+        self.end().await;
+        (self.backoff, self.due, self.silent) = (BACKOFF.0, now(), None);
+    }
+
+    /// What is wrong, once for as long as it stays the same.
+    fn say(&self, trouble: String) {
+        if self.engine.state().dataplane.trouble.as_ref() != Some(&trouble) {
+            tracing::error!("{trouble}");
+            self.engine.publish(|state| state.dataplane.trouble = Some(trouble));
+        }
+    }
+
+    /// One that lives, or answers, and has not said welcome for as long as a start may take, is stopped: then another is started.
+    async fn mind_silence(&mut self, answers: bool) {
+        if self.start.is_none() || self.process.is_none() && !answers {
+            self.silent = None;
+            return;
+        }
+        let since = *self.silent.get_or_insert_with(now);
+        let patience = self.engine.settings.start_timeout;
+        if since.elapsed() < patience {
+            return;
+        }
+        self.silent = None;
+        let Some(process) = &self.process else {
+            return self
+                .say("something answers at the data plane's socket, and which process it is is not known".into());
+        };
+        let (pid, patience) = (process.pid, patience.as_secs());
+        self.say(format!(
+            "the data plane (process {pid}) has not said welcome within {patience} s: it is started again"
+        ));
+        self.end().await;
+        self.engine.failures.send_modify(|n| *n += 1);
     }
 
     /// Starts one with what is in force.

@@ -41,7 +41,7 @@ pub(super) async fn daemon(client: &Client) -> (Section, Option<Status>) {
         Err(error) => {
             // A node that is prepared has none yet.
             let is_absent = matches!(error, Error::Unreachable { .. });
-            let next = error.next().unwrap_or_else(|| "journalctl -u weirgate-control".into());
+            let next = error.next().unwrap_or_else(|| "journalctl -u weirgate".into());
             section.fault(!is_absent, error.to_string(), next);
             return (section, None);
         }
@@ -76,7 +76,7 @@ fn versions(status: &Status, section: &mut Section) {
                 status.version,
                 dataplane.unwrap_or("unknown")
             ),
-            "after an upgrade: systemctl restart weirgate-control, in a maintenance window for the data plane",
+            "after an upgrade: systemctl restart weirgate, in a maintenance window for the data plane",
         );
     } else {
         section.ok(format!("command line, daemon{} have version {own}", dataplane.map_or("", |_| " and data plane")));
@@ -87,8 +87,7 @@ fn serving(status: &Status, section: &mut Section) {
     let dataplane = &status.dataplane;
     if !dataplane.connected {
         let why = dataplane.trouble.as_deref().unwrap_or("the daemon does not say why");
-        section
-            .fail(format!("no data plane is connected: {why}"), "journalctl -u weirgate-control shows its last words");
+        section.fail(format!("no data plane is connected: {why}"), "journalctl -u weirgate shows its last words");
         return;
     }
     let workers = dataplane.workers.unwrap_or(0);
@@ -96,7 +95,7 @@ fn serving(status: &Status, section: &mut Section) {
     if dataplane.restarts > 0 {
         section.warn(
             format!("the data plane was started again {}", count(dataplane.restarts as usize, "time")),
-            "journalctl -u weirgate-control shows why it ended",
+            "journalctl -u weirgate shows why it ended",
         );
     }
     match (&status.revision, status.ready) {

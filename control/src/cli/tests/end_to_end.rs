@@ -22,7 +22,7 @@ impl Desk {
     async fn new() -> Self {
         let world = World::new("cli").await;
         let mut server = Server::new(Arc::clone(&world.engine), false, Router::new());
-        server.bind().await.unwrap();
+        server.bind().await;
         tokio::spawn(server.run());
         let socket = world.dir.path().join("admin.sock").display().to_string();
         Self { world, files: TempDir::new("desk"), socket }

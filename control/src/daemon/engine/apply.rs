@@ -5,10 +5,12 @@ use crate::{
     admin::api::{
         Applied, ApplyRequest, ChangeSource, Code, ConfirmRequest, ErrorBody, RevisionHead, RollbackRequest, SourceFile,
     },
+    admin::server::check_openable,
     config::{self, Control, Environment},
     daemon::{
+        audit::Outcome,
         clock, difference,
-        link::LinkError,
+        link::{Link, LinkError},
         overlay::CHANGES,
         store::{Body, Current, Kept, Revision, digest},
         who::{Who, at},
@@ -22,6 +24,8 @@ use weirgate_dataplane::{
 
 /// How long a change may wait to be confirmed, at most.
 const CONFIRM_MAX: u64 = 24 * 3_600;
+/// Between tries to go back: doubled each time, up to the second.
+const GO_BACK: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 /// Bytes of a message.
 const MESSAGE_MAX: usize = 4_096;
 
@@ -82,11 +86,12 @@ impl Engine {
     pub async fn apply(self: &Arc<Self>, who: &Who, request: ApplyRequest) -> Result<Applied, ErrorBody> {
         let ApplyRequest { files, message, base, dry_run, confirm_seconds, restart } = request;
         let confirm = confirm_of(confirm_seconds)?;
+        // Before it is noted: the audit log has no room for anything.
+        check_message(message.as_deref())?;
         let (source, detail) = (ChangeSource::Api, message.clone());
         let engine = Arc::clone(self);
         let asker = who.clone();
         let work = async move {
-            check_message(message.as_deref())?;
             let body = compile(files).await?;
             engine.change(&asker, Change { body, source, message, base, dry_run, confirm, restart }).await
         };
@@ -118,13 +123,13 @@ impl Engine {
     /// Why not; then nothing has changed.
     pub async fn rollback(self: &Arc<Self>, who: &Who, request: RollbackRequest) -> Result<Applied, ErrorBody> {
         let confirm = confirm_of(request.confirm_seconds)?;
+        check_message(request.message.as_deref())?;
         let engine = Arc::clone(self);
         let asker = who.clone();
         let detail = Some(request.to.map_or("to the one before".into(), |to| format!("to revision {to}")));
         let dry_run = request.dry_run;
         let work = async move {
             let RollbackRequest { to, message, base, dry_run, restart, .. } = request;
-            check_message(message.as_deref())?;
             let state = engine.state();
             // Going back from a change that waits to be confirmed is the same as not confirming it.
             let waits = state.unconfirmed.as_ref().map(|kept| kept.back_to);
@@ -162,6 +167,10 @@ impl Engine {
                 let error = format!("revision {asked} does not wait to be confirmed; revision {} does", kept.revision);
                 return Err(fail(Code::Conflict, error, "weirgate history"));
             }
+            if kept.until_ms <= clock::now_ms() {
+                let error = format!("the time to confirm revision {} is over: it goes back", kept.revision);
+                return Err(fail(Code::Conflict, error, "weirgate history; then apply it again"));
+            }
             engine.save(|current| current.unconfirmed = None).await?;
             engine.publish(|state| state.unconfirmed = None);
             engine.reread.notify_one();
@@ -193,39 +202,33 @@ impl Engine {
                 return;
             }
         }
-        let (engine, to) = (Arc::clone(self), kept.back_to);
-        let revision = kept.revision;
-        let work = async move {
-            let body = engine.revision(to).await?.body.clone();
-            let source = ChangeSource::Unconfirmed { to };
-            let change = Change {
-                body,
-                source,
-                message: None,
-                base: Some(revision),
-                dry_run: false,
-                confirm: None,
-                restart: true,
-            };
-            engine.change(&Who::daemon(), change).await
-        };
-        let who = Who::daemon();
-        let went = self.audited(
-            &who,
-            "expire",
-            Some(format!("revision {revision} was not confirmed")),
-            |done: &Applied| Some(done.revision),
-            work,
-        );
-        match went.await {
-            Ok(applied) => {
-                tracing::warn!(unconfirmed = revision, revision = applied.revision, "nobody confirmed: gone back");
-                self.reread.notify_one();
-            }
-            Err(error) => {
-                tracing::error!(error = error.error, "nobody confirmed revision {revision}, and it cannot go back");
-            }
+        let mut pause = GO_BACK.0;
+        while self.state().unconfirmed.as_ref() == Some(&kept) {
+            let Err(error) = self.go_back(&kept).await else { return self.reread.notify_one() };
+            let Kept { revision, .. } = kept;
+            tracing::error!(error = error.error, "nobody confirmed revision {revision}, and it cannot go back yet");
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(GO_BACK.1);
         }
+    }
+
+    /// What was before a change that nobody confirmed. This has been promised: an audit log that cannot be written does not stop it.
+    async fn go_back(self: &Arc<Self>, kept: &Kept) -> Result<(), ErrorBody> {
+        let Kept { revision, back_to: to, .. } = *kept;
+        let body = self.revision(to).await?.body.clone();
+        let source = ChangeSource::Unconfirmed { to };
+        let base = Some(revision);
+        let change = Change { body, source, message: None, base, dry_run: false, confirm: None, restart: true };
+        let (who, detail) = (Who::daemon(), format!("revision {revision} was not confirmed"));
+        _ = self.note(&who, "expire", None, Outcome::Begun, Some(&detail)).await;
+        let result = self.change(&who, change).await;
+        if result.is_err() {
+            self.count_refusal();
+        }
+        self.note_end(&who, "expire", &result, |done| Some(done.revision)).await;
+        let applied = result?;
+        tracing::warn!(unconfirmed = revision, revision = applied.revision, "nobody confirmed: gone back");
+        Ok(())
     }
 
     /// Starts to wait for a confirmation, if one is needed.
@@ -246,8 +249,11 @@ impl Engine {
         let difference = difference::between(old, (None, &change.body));
         let served_block = changes.served.as_ref().map(|it| &it.dataplane);
         let old_block = served_block.or(old.map(|(_, body)| &body.snapshot.dataplane));
-        let restart =
-            old_block.is_some_and(|block| *block != change.body.snapshot.dataplane) || state.dataplane_must_start();
+        let differs = old_block.is_some_and(|block| *block != change.body.snapshot.dataplane);
+        // Without a data plane nobody loses a connection by a start; what goes back never waits for leave.
+        let is_down = state.dataplane.supervised && state.link.is_none();
+        let may = change.restart || is_down && change.goes_back();
+        let restart = differs || is_down && (may || state.boot.is_none());
         let mut applied =
             Applied { dry_run: change.dry_run, restart, difference, ..unchanged(state.number().unwrap_or(0)) };
         applied.changed = !applied.difference.changes.is_empty();
@@ -260,9 +266,12 @@ impl Engine {
             self.note_files(&change).await?;
             return Ok(applied);
         }
-        if restart && !change.restart {
-            let error =
-                "the dataplane block differs: that takes a restart of the data plane, which ends its connections";
+        if restart && !may {
+            let error = if differs {
+                "the dataplane block differs: that takes a restart of the data plane, which ends its connections"
+            } else {
+                "there is no data plane yet: one would be started with this revision"
+            };
             return Err(fail(Code::NeedsRestart, error, "apply again with restart allowed (weirgate apply --restart)"));
         }
         if restart && !state.dataplane.supervised {
@@ -273,11 +282,23 @@ impl Engine {
                 "weirgate compile, and restart the data plane with that; then apply",
             ));
         }
+        let old = state.control().cloned().unwrap_or_default();
+        if let Err(error) = check_openable(&change.body.control, &old, &self.settings).await {
+            // At the start, and on the way back, traffic counts more: they are tried again later.
+            if change.goes_back() || change.source == ChangeSource::Start {
+                tracing::error!("{error}");
+            } else {
+                return Err(fail(
+                    Code::Invalid,
+                    error,
+                    "nothing has changed; free it, or name another, and apply again",
+                ));
+            }
+        }
         let took = self.put(&mut changes, &state, who, &change, restart, &mut applied).await?;
         applied.took_us = took;
         drop(changes);
         self.await_confirmation();
-        self.reopen_audit().await;
         Ok(applied)
     }
 
@@ -308,13 +329,17 @@ impl Engine {
             store.prepare(&written, &current).map(|()| current)
         });
         let current = current.await?;
-        let told = if restart {
+        let mut told = if restart {
             self.restart_with(changes, snapshot, number, state).await
         } else {
-            // What goes back by itself must go back, whether or not a data plane hears of it now.
-            let forced = matches!(change.source, ChangeSource::Unconfirmed { .. }) && state.link.is_none();
-            if forced { Ok(None) } else { self.tell(changes, snapshot, number).await.map(Some).map_err(Into::into) }
+            self.tell(changes, snapshot, number).await.map(Some).map_err(Into::into)
         };
+        // What goes back by itself must go back, whether or not a data plane hears of it now.
+        let mut is_forced = false;
+        if let (Err(error), ChangeSource::Unconfirmed { .. }, None) = (&told, change.source, &state.link) {
+            tracing::warn!(error = error.error, revision = number, "no data plane hears of it now");
+            (told, is_forced) = (Ok(None), true);
+        }
         let told = match told {
             Ok(told) => told,
             Err(error) => {
@@ -325,7 +350,11 @@ impl Engine {
         let written = Arc::clone(&revision);
         if let Err(error) = self.with_store(move |store| store.commit(&written, current)).await {
             tracing::error!(%error, revision = number, "accepted by the data plane, and cannot be written: going back");
-            self.resume(changes, state).await;
+            if restart {
+                self.start_old(changes, state).await;
+            } else {
+                self.resume(changes, state).await;
+            }
             return Err(error.into());
         }
         self.publish(|state| {
@@ -337,6 +366,9 @@ impl Engine {
         if changes.served.is_none() {
             self.publish(|state| state.boot = None);
             self.boot_last();
+        }
+        if is_forced && restart {
+            self.restart.send_modify(|n| *n += 1);
         }
         self.publish_served(changes);
         tracing::info!(revision = number, took_us = told, restart, "in force");
@@ -355,6 +387,18 @@ impl Engine {
             if let Some(link) = &state.link {
                 link.give_up("it serves what cannot be written");
             }
+        }
+    }
+
+    /// The same after a restart: its block may be another, so that only a start brings it back.
+    async fn start_old(&self, changes: &mut Changes, state: &State) {
+        let Some(revision) = &state.revision else { return };
+        let Ok(snapshot) = state.overlay.over(&revision.body) else { return };
+        let now = self.state();
+        if let Err(error) = self.restart_with(changes, snapshot, revision.head.revision, &now).await {
+            tracing::error!(error = error.error, "the data plane cannot be started with what was in force");
+            self.publish(|state| state.boot = None);
+            self.boot_last();
         }
     }
 
@@ -380,7 +424,7 @@ impl Engine {
             let to = Arc::clone(&snapshot);
             let between = tokio::task::spawn_blocking(move || (Box::new(Delta::between(&served, &to)), served));
             let (delta, served) = between.await.map_err(|error| LinkError::Lost(error.to_string()))?;
-            match link.ask(Ask::Change { delta }).await {
+            match change_of(&link, Ask::Change { delta }).await {
                 Ok(Answer::Applied { took_us, .. }) => {
                     changes.served = Some(snapshot);
                     return Ok(took_us);
@@ -399,7 +443,7 @@ impl Engine {
             }
         }
         let ask = Ask::Replace { snapshot: Box::new(Snapshot::clone(&snapshot)) };
-        match link.ask(ask).await? {
+        match change_of(&link, ask).await? {
             Answer::Applied { took_us, .. } => {
                 changes.served = Some(snapshot);
                 Ok(took_us)
@@ -415,10 +459,22 @@ impl Engine {
     }
 }
 
-impl State {
-    /// Whether there is no data plane yet, and what it starts with is about to be decided.
-    fn dataplane_must_start(&self) -> bool {
-        self.dataplane.supervised && self.link.is_none() && self.boot.is_none()
+impl Change {
+    /// Whether it puts in force what was so before.
+    fn goes_back(&self) -> bool {
+        matches!(self.source, ChangeSource::Rollback { .. } | ChangeSource::Unconfirmed { .. })
+    }
+}
+
+/// Asks for a change. When a worker has not answered, it is planned and may be served at any moment: what became of it is not known, and only a new
+/// link, over which everything is sent, makes it so.
+async fn change_of(link: &Link, ask: Ask) -> Result<Answer, LinkError> {
+    match link.ask(ask).await {
+        Err(LinkError::Refused(Refusal::Unsound { reason })) if reason.starts_with("worker ") => {
+            link.give_up(&reason);
+            Err(LinkError::Lost(reason))
+        }
+        other => other,
     }
 }
 
@@ -487,9 +543,20 @@ fn check_base(state: &State, change: &Change) -> Result<(), ErrorBody> {
             &format!("see what came in between (weirgate diff {base} {is}), then apply again"),
         ));
     }
+    if change.confirm.is_some() && state.revision.is_none() {
+        let error = "there is no revision yet that this could go back to";
+        return Err(fail(Code::BadRequest, error, "apply it without a time to confirm it"));
+    }
+    if let ChangeSource::Unconfirmed { to } = change.source {
+        // Somebody may have confirmed it, or gone back, while this waited for its turn.
+        let waits =
+            state.unconfirmed.as_ref().is_some_and(|kept| Some(kept.revision) == change.base && kept.back_to == to);
+        let error = || fail(Code::Conflict, "it does not wait to be confirmed any more", "");
+        return if waits { Ok(()) } else { Err(error()) };
+    }
     let Some(kept) = &state.unconfirmed else { return Ok(()) };
     let goes_back = match change.source {
-        ChangeSource::Rollback { to } | ChangeSource::Unconfirmed { to } => to == kept.back_to,
+        ChangeSource::Rollback { to } => to == kept.back_to,
         _ => false,
     };
     if goes_back || change.dry_run {

@@ -12,8 +12,8 @@ use weirgate_dataplane::{
 };
 
 impl Engine {
-    /// A data plane is connected: it gets what is in force. It makes no reset out of that.
-    pub(in crate::daemon) async fn attached(&self, link: Link) {
+    /// A data plane is connected.
+    pub(in crate::daemon) fn connected(&self, link: &Link) {
         let welcome = link.welcome().clone();
         tracing::info!(pid = welcome.pid, version = welcome.version, serves = welcome.revision, "data plane connected");
         self.publish(|state| {
@@ -23,6 +23,10 @@ impl Engine {
             (it.version, it.workers) = (Some(welcome.version.clone()), Some(welcome.workers));
             it.serves = Some(welcome.revision);
         });
+    }
+
+    /// It gets what is in force, and makes no reset out of that.
+    pub(in crate::daemon) async fn attached(&self, link: Link) {
         let mut changes = self.changes.lock().await;
         // A change that waited for this data plane has told it already.
         let is_told = changes.served.is_some() && changes.over.as_ref().is_some_and(|over| over.is(&link));
@@ -121,7 +125,7 @@ impl Engine {
             _ = failures.changed() => {
                 let why = self.state().dataplane.trouble.unwrap_or_default();
                 let error = format!("the data plane does not start: {why}");
-                Err(fail(Code::Refused, error, "its own messages say why: journalctl -u weirgate-control"))
+                Err(fail(Code::Refused, error, "its own messages say why: journalctl -u weirgate"))
             }
             () = tokio::time::sleep(patience) => {
                 let error = format!("no data plane within {} s", patience.as_secs());

@@ -203,6 +203,26 @@ fn an_end_at_any_step_leaves_a_valid_state() {
 }
 
 #[test]
+fn files_count_as_never_seen_when_what_they_came_to_is_lost() {
+    for others in [0, 2] {
+        let dir = Dir::new("store-seen");
+        let (mut store, _) = open(&dir);
+        for _ in 0..=others {
+            put(&mut store).unwrap();
+        }
+        let current = Current { files: Some("seen".into()), ..store.current().clone() };
+        store.save(current).unwrap();
+        let number = store.current().revision.unwrap();
+        drop(store);
+        fs::write(dir.path().join(format!("revisions/{number:06}.json")), "x").unwrap();
+        let (store, repaired) = open(&dir);
+        assert!(!repaired.is_empty());
+        let Current { revision, previous, files, .. } = store.current();
+        assert_eq!((*revision, *previous, files), ((others > 0).then_some(others), None, &None));
+    }
+}
+
+#[test]
 fn a_full_disk_says_what_to_do() {
     let error = fault("write", Path::new("/var/lib/weirgate/x"), io::ErrorKind::StorageFull.into());
     assert_eq!(error.next(), "make room: df -h /var/lib/weirgate; df -i /var/lib/weirgate");

@@ -339,3 +339,48 @@ async fn exchanges_may_end_before_the_data_plane_does() {
     world.stand_in.set(|it| it.busy = 1);
     world.engine.drain_out(Duration::from_millis(1)).await;
 }
+
+#[tokio::test]
+async fn what_a_worker_has_not_answered_is_not_known_and_everything_is_sent_again() {
+    let world = World::new("stuck").await;
+    world.apply("b").await.unwrap();
+    let replaced = world.stand_in.inside().replaced;
+    world.stand_in.set(|it| it.refuse = Some("worker 1 has not answered".into()));
+    let error = world.apply("c").await.unwrap_err();
+    assert_eq!(error.code, Code::NoDataplane, "{error:?}");
+    world.stand_in.set(|it| it.refuse = None);
+    world.stand_in.until(|it| it.replaced > replaced).await;
+    world.until(|state| state.dataplane.serves == Some(1_000_000)).await;
+    assert_eq!(world.serves(), "b");
+}
+
+#[tokio::test]
+async fn going_back_is_tried_until_it_works_even_without_an_audit_log() {
+    let world = World::new("expire-again").await;
+    world.apply("b").await.unwrap();
+    let audit = "admin: {audit: /dev/full}\n";
+    world.stand_in.set(|it| it.refuse_after = Some(1));
+    let with_audit = |it: &mut ApplyRequest| {
+        it.files[0].text = yaml("c") + audit;
+        it.confirm_seconds = Some(1);
+    };
+    world.apply_with("c", with_audit).await.unwrap();
+    // The data plane says no for a while.
+    world.until(|state| state.tally.refusals == 1).await;
+    let late = world.engine.confirm(&root(), ConfirmRequest::default()).await.unwrap_err();
+    assert!(matches!(late.code, Code::Storage | Code::Conflict), "{late:?}");
+    world.stand_in.set(|it| (it.refuse, it.refuse_after) = (None, None));
+    world.until(|state| state.number() > Some(2) && state.unconfirmed.is_none()).await;
+    assert_eq!(world.serves(), "b");
+}
+
+#[tokio::test]
+async fn the_first_revision_cannot_wait_to_be_confirmed() {
+    let world = World::new("first-confirm").await;
+    let error = world.apply_with("b", |it| it.confirm_seconds = Some(9)).await.unwrap_err();
+    assert_eq!(error.code, Code::BadRequest, "{error:?}");
+    let long = "x".repeat(5_000);
+    let error = world.apply_with("b", |it| it.message = Some(long)).await.unwrap_err();
+    assert_eq!(error.code, Code::BadRequest);
+    assert!(!audit_lines(&world.dir).iter().any(|line| line.to_string().len() > 4_000));
+}

@@ -31,6 +31,8 @@ pub(crate) struct Inside {
     pub(crate) taps: Vec<TapFilter>,
     /// Refuse changes for this reason.
     pub(crate) refuse: Option<String>,
+    /// Refuse changes after so many.
+    pub(crate) refuse_after: Option<u32>,
     /// Close the link instead of answering the next change: after having taken it, or before.
     pub(crate) drop_next: Option<bool>,
     /// Requests that are under way.
@@ -212,7 +214,10 @@ impl StandIn {
     }
 
     fn take(&self, snapshot: Snapshot) -> Answer {
-        let Inside { snapshot: served, refuse, .. } = self.inside();
+        let Inside { snapshot: served, mut refuse, refuse_after, .. } = self.inside();
+        if refuse_after == Some(0) {
+            refuse = Some("not any more".into());
+        }
         if let Err(reason) = refuse.map_or(Ok(()), Err).and_then(|()| snapshot.check()) {
             return Answer::Refused(Refusal::Unsound { reason });
         }
@@ -220,7 +225,10 @@ impl StandIn {
             return Answer::Refused(Refusal::Restart);
         }
         let revision = snapshot.revision;
-        self.set(|inside| inside.snapshot = Some(Arc::new(snapshot)));
+        self.set(|inside| {
+            inside.snapshot = Some(Arc::new(snapshot));
+            inside.refuse_after = refuse_after.map(|left| left - 1);
+        });
         Answer::Applied { revision, took_us: 7 }
     }
 }

@@ -128,3 +128,29 @@ async fn a_new_dataplane_block_is_started_and_a_broken_one_gives_way_to_the_old(
     assert!(!world.apply_with("d", same_block).await.unwrap().restart);
     end(world).await;
 }
+
+#[tokio::test]
+async fn without_a_data_plane_one_may_go_back_or_start_another() {
+    let world = supervised("down").await;
+    world.apply("b").await.unwrap();
+    // It cannot be started any more.
+    let program = world.dir.path().join("dataplane");
+    let sound = std::fs::read_to_string(&program).unwrap();
+    let program_is = |text: &str| {
+        let next = world.dir.path().join("next");
+        std::fs::write(&next, text).unwrap();
+        std::fs::set_permissions(&next, std::fs::Permissions::from_mode(0o755)).unwrap();
+        std::fs::rename(&next, &program).unwrap();
+    };
+    program_is("#!/bin/sh\nexit 1\n");
+    kill(pid(&world));
+    world.until(|state| state.link.is_none()).await;
+    let error = world.apply("c").await.unwrap_err();
+    assert_eq!(error.code, Code::NoDataplane, "{error:?}");
+    program_is(&sound);
+    let request = crate::admin::api::RollbackRequest { to: Some(1), ..Default::default() };
+    let back = world.engine.rollback(&Who::process(0, Some(1)), request).await.unwrap();
+    assert_eq!((back.revision, back.restart), (4, true));
+    assert!(world.engine.state().link.is_some());
+    end(world).await;
+}
