@@ -132,7 +132,7 @@ fn compile_all(files: &[(String, String)], environment: &Environment, found: &mu
     }
     let Documents { sources, kube, lost } = &documents;
     for Source { file, raw } in sources {
-        raw.include.iter().for_each(|said| files::check_include(file, said, files, found));
+        raw.include.iter().for_each(|said| files::check_include(file, said, files, environment.is_local, found));
     }
     let dataplane = dataplane_block(sources, lost, files, found);
     let control = control::compile(sources, found);

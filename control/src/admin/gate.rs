@@ -65,9 +65,17 @@ pub fn rights(peer: &Peer, allowed: &[u32], own: u32, tcp_writes: bool) -> Right
     }
 }
 
+/// Where revisions are, with their texts.
+const REVISION_TEXTS: &str = "/v1/revisions/";
+
 /// What a request takes. Questions with content change nothing.
 fn needed(method: &Method, path: &str) -> Rights {
-    let is_question = *method == Method::POST && [api::EXPLAIN, api::DIFF].contains(&path);
+    // What was written is for those who may write: it may hold what others should not see, and to compile something takes time.
+    let is_text = path.starts_with(REVISION_TEXTS);
+    if is_text {
+        return Rights::Everything;
+    }
+    let is_question = *method == Method::POST && path == api::EXPLAIN;
     if *method == Method::GET || *method == Method::HEAD || is_question { Rights::Look } else { Rights::Everything }
 }
 
@@ -180,7 +188,10 @@ mod tests {
         for (method, path, wanted) in [
             (Method::GET, api::STATUS, Rights::Look),
             (Method::POST, api::EXPLAIN, Rights::Look),
-            (Method::POST, api::DIFF, Rights::Look),
+            (Method::POST, api::DIFF, Rights::Everything),
+            (Method::GET, api::DIFF, Rights::Look),
+            (Method::GET, api::REVISIONS, Rights::Look),
+            (Method::GET, "/v1/revisions/3", Rights::Everything),
             (Method::POST, api::APPLY, Rights::Everything),
             (Method::PUT, api::LOG, Rights::Everything),
             (Method::PUT, api::EXPLAIN, Rights::Everything),

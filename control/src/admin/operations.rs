@@ -298,8 +298,8 @@ async fn diff(app: App, request: Request) -> Outcome {
 }
 
 async fn diff_files(app: App, request: Request) -> Outcome {
-    let (api::DiffRequest { files, from }, _slot) = configuration(&app, request).await?;
-    let new = compile(files).await?;
+    let (api::DiffRequest { files, environment, from }, _slot) = configuration(&app, request).await?;
+    let new = compile(files, environment.into_iter().collect()).await?;
     let difference = match from.or(app.engine.state().number()) {
         Some(from) => {
             let from = app.engine.revision(from).await?;

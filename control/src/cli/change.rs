@@ -10,19 +10,20 @@ use super::{
 use crate::admin::{
     api::{
         self, Applied, ApplyRequest, Change, ConfirmRequest, DiffQuery, DiffRequest, Difference, ObjectChange,
-        ObjectKind, RollbackRequest,
+        ObjectKind, RollbackRequest, SourceFile,
     },
     client::Error,
 };
+use crate::config::Environment;
 use clap::Args;
-use std::{io, path::PathBuf};
+use std::{collections::BTreeMap, io, path::PathBuf};
 
 /// Put a configuration in force, all of it or nothing
 ///
 /// The files are the whole configuration: what is not in them is gone. The daemon checks them, and
 /// the data plane checks them again; whoever refuses leaves everything as it was. Requests under
-/// way finish on the configuration that they began with. Variables (${NAME}) have the values of the
-/// daemon's environment.
+/// way finish on the configuration that they began with. Variables (${NAME}) have the values that they
+/// have here; the daemon's own files, which it reads by itself, have those of its environment.
 #[derive(Args)]
 #[command(
     verbatim_doc_comment,
@@ -121,11 +122,20 @@ pub(super) struct Diff {
     shown: Shown,
 }
 
+/// The variables that files name, as they are set here.
+fn environment(files: &[SourceFile]) -> BTreeMap<String, String> {
+    let own = Environment::of_process();
+    let named = files.iter().flat_map(|file| file.text.split("${").skip(1)).filter_map(|rest| rest.split_once('}'));
+    named.filter_map(|(name, _)| Some((name.to_owned(), own.get(name)?.to_owned()))).collect()
+}
+
 impl Apply {
     pub(super) fn run(&self, console: &mut Console<'_>) -> Outcome {
         let How { dry_run, confirm, base, restart, message } = &self.how;
+        let files = sources(&self.files)?;
         let request = ApplyRequest {
-            files: sources(&self.files)?,
+            environment: environment(&files),
+            files,
             message: message.clone(),
             base: *base,
             dry_run: *dry_run,
@@ -171,7 +181,8 @@ impl Diff {
             let query = DiffQuery { from: self.from, to: self.to };
             Daemon::block_on(client.get_with::<Difference>(api::DIFF, &query))
         } else {
-            let request = DiffRequest { files: sources(&self.files)?, from: self.from };
+            let files = sources(&self.files)?;
+            let request = DiffRequest { environment: environment(&files), files, from: self.from };
             Daemon::block_on(client.post::<Difference>(api::DIFF, &request))
         };
         let difference = told(console, self.shown.format, difference)?;

@@ -4,7 +4,11 @@ use std::collections::BTreeMap;
 
 /// Variables with their values.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
-pub struct Environment(BTreeMap<String, String>);
+pub struct Environment {
+    variables: BTreeMap<String, String>,
+    /// Whoever compiles has the files' own file system before him.
+    pub(super) is_local: bool,
+}
 
 impl Environment {
     /// Those of this process; the ones that are no text are not there.
@@ -12,21 +16,22 @@ impl Environment {
         let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
             Some((name.into_string().ok()?, value.into_string().ok()?))
         };
-        Self(std::env::vars_os().filter_map(text).collect())
+        Self { variables: std::env::vars_os().filter_map(text).collect(), is_local: true }
     }
 
     /// The value of one, if it is set.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(String::as_str)
+        self.variables.get(name).map(String::as_str)
     }
 
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.keys().map(String::as_str)
+        self.variables.keys().map(String::as_str)
     }
 }
 
 impl<N: Into<String>, V: Into<String>> FromIterator<(N, V)> for Environment {
     fn from_iter<I: IntoIterator<Item = (N, V)>>(all: I) -> Self {
-        Self(all.into_iter().map(|(name, value)| (name.into(), value.into())).collect())
+        let variables = all.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+        Self { variables, is_local: false }
     }
 }

@@ -102,10 +102,17 @@ impl Files<'_> {
 }
 
 /// Notes includes that [`read`] has not followed, because somebody else brought the files.
-pub(super) fn check_include(file: &str, said: &Spanned<String>, files: &[(String, String)], found: &mut Vec<Finding>) {
+pub(super) fn check_include(
+    file: &str,
+    said: &Spanned<String>,
+    files: &[(String, String)],
+    is_local: bool,
+    found: &mut Vec<Finding>,
+) {
     let target = target(Path::new(file), &said.value);
     let is_there = |(name, _): &(String, String)| Path::new(name).starts_with(&target);
-    if !files.iter().any(is_there) && !target.is_dir() {
+    // An empty directory, where that can be known.
+    if !(files.iter().any(is_there) || is_local && target.is_dir()) {
         let at = At::new(format!("include[{}]", said.number), place_of(said));
         Findings { file, found }.say(&at, format!("{} did not come with this file", target.display()));
     }

@@ -81,7 +81,7 @@ impl FileSource {
         if is_same && !is_wish && !again {
             return Ok(false);
         }
-        let applied = match compile(files).await {
+        let applied = match compile(files, Environment::of_process()).await {
             Ok(body) => self.engine.apply_files(body, source, may_restart).await,
             Err(error) => Err(error),
         };

@@ -2,6 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// A configuration file.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
@@ -19,6 +20,9 @@ pub struct SourceFile {
 pub struct ApplyRequest {
     /// All of it. Files that these include must be among them.
     pub files: Vec<SourceFile>,
+    /// What `${NAME}` in them stands for. The daemon's own variables are nobody's business.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub environment: BTreeMap<String, String>,
     /// Why; for the history.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
@@ -121,6 +125,9 @@ pub struct DiffQuery {
 pub struct DiffRequest {
     /// The configuration.
     pub files: Vec<SourceFile>,
+    /// What `${NAME}` in them stands for.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub environment: BTreeMap<String, String>,
     /// The revision; without it, what is in force.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from: Option<u64>,

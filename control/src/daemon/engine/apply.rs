@@ -36,13 +36,13 @@ pub type Compiled = Body;
 ///
 /// # Errors
 /// The findings.
-pub async fn compile(files: Vec<SourceFile>) -> Result<Compiled, ErrorBody> {
+pub async fn compile(files: Vec<SourceFile>, environment: Environment) -> Result<Compiled, ErrorBody> {
     if files.is_empty() {
         return Err(fail(Code::BadRequest, "there are no files", "send files: [{name, text}]"));
     }
     let compiled = tokio::task::spawn_blocking(move || {
         let pairs: Vec<_> = files.iter().map(|file| (file.name.clone(), file.text.clone())).collect();
-        config::compile(&pairs, &Environment::of_process()).map(|model| (files, model))
+        config::compile(&pairs, &environment).map(|model| (files, model))
     });
     match compiled.await {
         Ok(Ok((files, model))) => Ok(Body { files, control: model.control, snapshot: model.snapshot }),
@@ -84,7 +84,7 @@ impl Engine {
     /// # Errors
     /// Why not; then nothing has changed.
     pub async fn apply(self: &Arc<Self>, who: &Who, request: ApplyRequest) -> Result<Applied, ErrorBody> {
-        let ApplyRequest { files, message, base, dry_run, confirm_seconds, restart } = request;
+        let ApplyRequest { files, environment, message, base, dry_run, confirm_seconds, restart } = request;
         let confirm = confirm_of(confirm_seconds)?;
         // Before it is noted: the audit log has no room for anything.
         check_message(message.as_deref())?;
@@ -92,7 +92,7 @@ impl Engine {
         let engine = Arc::clone(self);
         let asker = who.clone();
         let work = async move {
-            let body = compile(files).await?;
+            let body = compile(files, environment.into_iter().collect()).await?;
             engine.change(&asker, Change { body, source, message, base, dry_run, confirm, restart }).await
         };
         if dry_run {
@@ -470,7 +470,8 @@ impl Change {
 /// link, over which everything is sent, makes it so.
 async fn change_of(link: &Link, ask: Ask) -> Result<Answer, LinkError> {
     match link.ask(ask).await {
-        Err(LinkError::Refused(Refusal::Unsound { reason })) if reason.starts_with("worker ") => {
+        Err(LinkError::Refused(stuck @ Refusal::Stuck { .. })) => {
+            let reason = stuck.to_string();
             link.give_up(&reason);
             Err(LinkError::Lost(reason))
         }

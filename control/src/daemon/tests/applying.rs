@@ -345,7 +345,7 @@ async fn what_a_worker_has_not_answered_is_not_known_and_everything_is_sent_agai
     let world = World::new("stuck").await;
     world.apply("b").await.unwrap();
     let replaced = world.stand_in.inside().replaced;
-    world.stand_in.set(|it| it.refuse = Some("worker 1 has not answered".into()));
+    world.stand_in.set(|it| it.refuse = Some(stand_in::STUCK.into()));
     let error = world.apply("c").await.unwrap_err();
     assert_eq!(error.code, Code::NoDataplane, "{error:?}");
     world.stand_in.set(|it| it.refuse = None);
@@ -383,4 +383,22 @@ async fn the_first_revision_cannot_wait_to_be_confirmed() {
     let error = world.apply_with("b", |it| it.message = Some(long)).await.unwrap_err();
     assert_eq!(error.code, Code::BadRequest);
     assert!(!audit_lines(&world.dir).iter().any(|line| line.to_string().len() > 4_000));
+}
+
+#[tokio::test]
+async fn files_that_are_sent_know_only_the_variables_that_are_sent_with_them() {
+    let world = World::new("environment").await;
+    let named = |request: &mut ApplyRequest| {
+        let text = &mut request.files[0].text;
+        *text = text.replacen("name: test", "name: \"${PATH}\"", 1);
+        assert!(text.contains("${PATH}"), "{text}");
+    };
+    let error = world.apply_with("e", named).await.unwrap_err();
+    assert!(error.findings.iter().any(|it| it.message.contains("PATH")), "{error:?}");
+    let sent = |request: &mut ApplyRequest| {
+        named(request);
+        request.environment.insert("PATH".into(), "mine".into());
+    };
+    world.apply_with("e", sent).await.unwrap();
+    assert_eq!(world.engine.state().revision.unwrap().body.snapshot.name, "mine");
 }

@@ -30,6 +30,7 @@ pub(crate) struct Inside {
     pub(crate) drains: bool,
     pub(crate) taps: Vec<TapFilter>,
     /// Refuse changes for this reason.
+    /// With [`STUCK`]: a worker does not answer.
     pub(crate) refuse: Option<String>,
     /// Refuse changes after so many.
     pub(crate) refuse_after: Option<u32>,
@@ -219,7 +220,9 @@ impl StandIn {
             refuse = Some("not any more".into());
         }
         if let Err(reason) = refuse.map_or(Ok(()), Err).and_then(|()| snapshot.check()) {
-            return Answer::Refused(Refusal::Unsound { reason });
+            let is_stuck = reason == STUCK;
+            let stuck = Refusal::Stuck { worker: 1, serves: snapshot.revision };
+            return Answer::Refused(if is_stuck { stuck } else { Refusal::Unsound { reason } });
         }
         if served.is_some_and(|it| it.dataplane != snapshot.dataplane) {
             return Answer::Refused(Refusal::Restart);
@@ -232,6 +235,9 @@ impl StandIn {
         Answer::Applied { revision, took_us: 7 }
     }
 }
+
+/// As a reason: a worker does not answer.
+pub(crate) const STUCK: &str = "stuck";
 
 fn endpoints(served: Option<&Snapshot>) -> Vec<EndpointState> {
     let backends = served.into_iter().flat_map(|it| &it.backends);
