@@ -55,15 +55,17 @@ async fn pump(link: Link, mut events: mpsc::Receiver<Event>, to: mpsc::Sender<By
     let mut missed = 0;
     loop {
         let event = tokio::select! {
+            // What was told before the end comes before it.
+            biased;
             () = to.closed() => break,
+            Some(event) = events.recv() => event,
             why = link.broken() => {
                 _ = timeout(PATIENCE, to.send(line(&TapLine::End { reason: why }))).await;
                 return;
             }
-            event = events.recv() => event,
         };
         match event {
-            Some(Event::Exchange(record)) => {
+            Event::Exchange(record) => {
                 if missed > 0 && to.try_send(line(&TapLine::Missed { count: missed })).is_ok() {
                     missed = 0;
                 }
@@ -79,9 +81,8 @@ async fn pump(link: Link, mut events: mpsc::Receiver<Event>, to: mpsc::Sender<By
                     }
                 }
             }
-            Some(Event::Missed { count }) => missed += count,
-            Some(Event::Health { .. }) => {}
-            None => break,
+            Event::Missed { count } => missed += count,
+            Event::Health { .. } => {}
         }
     }
     _ = link.ask(Ask::Untap).await;
