@@ -63,6 +63,9 @@ make_host() { # WHO MAC (IPV4 IPV6)..
         net.ipv6.conf.default.router_solicitations=0
     # The same opponent everywhere, whatever the machine prefers.
     ip netns exec "$ns" sysctl -qw net.ipv4.tcp_congestion_control=cubic 2>/dev/null || true
+    # Linux gives a connection another transmit hash after a timeout, and with it another queue of the veth. A NIC's RSS goes by the headers
+    # and knows no such thing: with several workers the segments would come to one that does not know the connection, and be reset.
+    ip netns exec "$ns" sysctl -qw net.core.txrehash=0 2>/dev/null || true
     ip -n "$ns" link set lo up
     ip -n "$gateway" link add name "port-$who" type veth peer name eth0 address "$mac" netns "$ns"
     whole_frames "$gateway" "port-$who"
