@@ -111,7 +111,7 @@ struct Probe {
     is_first: bool,
     /// In a row, that say otherwise than what is known.
     against: u32,
-    /// Counts deadlines: an older one is nothing any more.
+    /// Which deadline counts: one with another number is nothing any more.
     deadline: u32,
     leg: Option<u32>,
     answer: Vec<u8>,

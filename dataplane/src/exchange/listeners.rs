@@ -55,8 +55,8 @@ pub(super) struct Listeners {
     by_tcp: Vec<Option<u16>>,
     editions: Vec<Option<Slot>>,
     vacant: Vec<u32>,
-    #[allow(clippy::vec_box)] // they come and go as boxes
     /// What nobody uses any more, for somebody else to let go of: that may take its time.
+    #[allow(clippy::vec_box)] // they come and go as boxes
     pub(super) replaced: Vec<Box<Http>>,
 }
 

@@ -129,7 +129,7 @@ pub(super) struct Listening {
     pub(super) key: ListenerKey,
     kind: Kind,
     at: (Option<IpAddr>, u16),
-    /// The last version.
+    /// The last edition.
     http: Option<Box<Http>>,
 }
 
