@@ -316,6 +316,8 @@ pub const CONNECT_ATTEMPTS_MAX: u8 = 3;
 pub const CONNECT_FAILED_REST: Duration = Duration::from_secs(2);
 /// A client that has its last answer may still send for so long (RFC 9112 section 9.6).
 pub const LINGER: Duration = Duration::from_secs(5);
+/// Connections that are looked at in one turn for those of listeners that are gone.
+pub const RETIRED_LOOKS: usize = 8_192;
 /// Records of ended exchanges that wait to be read.
 pub const RECORDS_MAX: usize = 4_096;
 
@@ -377,8 +379,17 @@ pub const HTTP_LAYER_ROUTES_MAX: usize = 256;
 /// Meters of one worker: listeners, routes, backends and endpoints that have had an exchange. A report of all of them is some three megabytes.
 pub const METERS_MAX: usize = 16_384;
 
+/// Meters, endpoints or connections that a worker tells between two turns.
+pub const REPORT_PAGE: usize = 1_024;
+/// Places that it looks at for them.
+pub const REPORT_LOOKS: usize = 16 * REPORT_PAGE;
 /// Commands of the link that wait for a worker.
 pub const DESK_COMMANDS_MAX: usize = 64;
+/// Backends that one piece of an update changes, unless it would have too many pieces,
+pub const UPDATE_PIECE: usize = 256;
+/// which are so many at most.
+pub const UPDATE_PIECES_MAX: usize = 32;
+const _: () = assert!(2 * UPDATE_PIECES_MAX <= DESK_COMMANDS_MAX);
 /// Replies of a worker that wait for the link: to each command, and what is let go of.
 pub const DESK_REPLIES_MAX: usize = 256;
 const _: () = assert!(DESK_REPLIES_MAX > 2 * DESK_COMMANDS_MAX);

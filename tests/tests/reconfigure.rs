@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use weirgate_dataplane::{
-    exchange::Ended,
+    exchange::{Bookmark, Ended, Planner, Update},
     link::message::Refusal,
     route::{Backend as Share, Route, Rule},
     snapshot::{Backend, Delta, ProxyVersion, Snapshot},
@@ -259,6 +259,104 @@ fn tunnels_that_are_over_are_not_moved_to_another_edition() {
     }
     talk.client = talk.legs.client(80);
     is_served_in_the_end(&mut talk);
+    talk.legs.ends_clean();
+}
+
+#[test]
+fn a_tunnel_keeps_nothing_of_its_listener() {
+    let snapshot = over(1);
+    let mut gone = snapshot.clone();
+    gone.http.clear();
+    let mut talk = Talk::new(&snapshot);
+    talk.says("GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n");
+    let conn = talk.endpoint();
+    talk.answers(conn, "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n");
+    talk.legs.serves(&renamed(&snapshot, "one")).unwrap();
+    assert_eq!(talk.legs.kept().0, 1);
+    talk.legs.serves(&gone).unwrap();
+    talk.legs.serves(&snapshot).unwrap();
+    // The retired listener goes with its last client, and has its last edition; the new one has the other.
+    assert_eq!(talk.legs.kept().0, 2);
+    talk.answers(conn, "still there");
+    assert!(talk.heard(talk.client).ends_with("still there"));
+    talk.legs.resets(talk.client);
+    talk.legs.runs();
+    assert_eq!(talk.legs.kept().0, 1);
+    talk.legs.ends_clean();
+}
+
+#[test]
+fn a_thousand_idle_clients_of_a_listener_that_is_gone_are_let_go_in_many_turns() {
+    let snapshot = over(1);
+    let mut gone = snapshot.clone();
+    gone.http.clear();
+    let mut talk = Talk::new(&snapshot);
+    let mut idle = Vec::new();
+    for _ in 0..10 {
+        idle.extend((0..100).map(|_| talk.legs.client(80)));
+        talk.legs.runs();
+    }
+    talk.legs.serves(&gone).unwrap();
+    let closed = |talk: &mut Talk| idle.iter().filter(|it| talk.legs.ends().known(**it).peer_closed).count();
+    let until = talk.legs.now() + Duration::from_ms(60);
+    let mut last = 0;
+    while talk.legs.step(until) {
+        let now = closed(&mut talk);
+        assert!(now - last <= 512, "{last} to {now} in one turn");
+        last = now;
+    }
+    assert_eq!(closed(&mut talk), idle.len());
+    talk.legs.ends_clean();
+}
+
+#[test]
+fn many_backends_change_in_many_turns_and_listeners_in_one() {
+    let snapshot = over(1);
+    let mut next = snapshot.clone();
+    for n in 0..9_000 {
+        next.backends.push(Backend::new(&format!("b{n}"), &[endpoint(0)]));
+    }
+    let mut other = next.http[0].clone();
+    (other.name, other.port) = ("other".into(), 81);
+    next.http.push(other);
+    next.http[0].port = 82;
+    let mut planner = Planner::default();
+    planner.plan(snapshot.clone()).unwrap();
+    let pieces = planner.plan(next.clone()).unwrap().pieces();
+    let sizes: Vec<_> = pieces.iter().map(Update::len).collect();
+    let (listeners, backends) = sizes.split_last().unwrap();
+    assert!(sizes.len() <= 32 && backends.iter().all(|n| *n <= 330) && *listeners == 3, "{sizes:?}");
+    assert_eq!(sizes.iter().sum::<usize>(), 9_003);
+    // And all of it works.
+    let mut talk = Talk::new(&snapshot);
+    talk.legs.serves(&next).unwrap();
+    talk.client = talk.legs.client(82);
+    is_served(&mut talk);
+    talk.legs.settles(Duration::from_secs(10));
+    assert_eq!(talk.legs.kept(), (2, 9_001, 9_001));
+    talk.legs.ends_clean();
+}
+
+#[test]
+fn reports_come_in_pages_and_are_whole() {
+    let mut snapshot = over(1);
+    let address = |n: u16| std::net::SocketAddr::from(([10, 1, (n >> 8) as u8, n as u8], 80));
+    let list = |range: std::ops::Range<u16>| range.map(address).collect::<Vec<_>>();
+    for (name, range) in [("few", 0..3), ("many", 0..3_000), ("none", 0..0), ("some", 10..1_034), ("last", 5..6)] {
+        snapshot.backends.push(Backend::new(name, &list(range)));
+    }
+    let mut talk = Talk::new(&snapshot);
+    let mut told = Vec::new();
+    let mut from = Some(Bookmark::default());
+    while let Some(page) = from {
+        let (some, next) = talk.legs.application().endpoint_states(page);
+        assert!(some.len() <= 2 * 1_024, "{} in one page", some.len());
+        told.extend(some.into_iter().map(|(backend, state)| (backend, state.address)));
+        from = next;
+    }
+    let configured = snapshot.backends.iter().map(|it| it.endpoints.len()).sum::<usize>();
+    let distinct: std::collections::HashSet<_> = told.iter().collect();
+    assert_eq!((told.len(), distinct.len()), (configured, configured));
     talk.legs.ends_clean();
 }
 

@@ -3,17 +3,25 @@
 //! A subject gets a meter with its first exchange, so that a hundred thousand routes of which ten are used cost ten; and there are no more than
 //! [`METERS_MAX`](crate::limits::METERS_MAX) in a worker: what finds no room is counted together. Names are not known here: the planner puts them to numbers.
 
-use super::plan::ListenerKey;
-use crate::{limits::METERS_MAX, link::message::DURATION_BOUNDS_US, route::BackendIndex, time::Duration};
+use super::{plan::ListenerKey, report::Bookmark};
+use crate::{
+    limits::{METERS_MAX, REPORT_LOOKS, REPORT_PAGE},
+    link::message::DURATION_BOUNDS_US,
+    route::BackendIndex,
+    time::Duration,
+};
 use std::net::SocketAddr;
 
-/// A route's number, which it keeps while it is configured.
+/// A route's number, which it keeps while it is configured: a place, and whose turn it is there. An exchange may outlive its route's turn.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(super) struct RouteKey(pub(super) u32);
+pub(super) struct RouteKey {
+    pub(super) place: u32,
+    pub(super) turn: u32,
+}
 
 impl RouteKey {
     /// Of an exchange that no rule took.
-    pub(super) const NONE: Self = Self(u32::MAX);
+    pub(super) const NONE: Self = Self { place: u32::MAX, turn: 0 };
 }
 
 /// Sums. Everything only grows.
@@ -107,9 +115,9 @@ pub(super) struct Room {
     pub(super) unmetered: u64,
 }
 
-/// Those of routes, by number.
+/// Those of routes, by place, with whose turn it is.
 #[derive(Default)]
-pub(super) struct RouteMeters(Vec<Meter>);
+pub(super) struct RouteMeters(Vec<(u32, Meter)>);
 
 impl RouteMeters {
     #[inline]
@@ -117,22 +125,44 @@ impl RouteMeters {
         if route == RouteKey::NONE {
             return;
         }
-        let place = route.0 as usize;
+        let place = route.place as usize;
         if place >= self.0.len() {
-            self.0.resize_with(place + 1, Meter::default);
+            self.0.resize_with(place + 1, Default::default);
         }
-        self.0[place].count(it, room);
+        let (turn, meter) = &mut self.0[place];
+        if *turn < route.turn {
+            meter.clear(room);
+            *turn = route.turn;
+        }
+        if *turn == route.turn {
+            meter.count(it, room);
+        }
     }
-    /// The routes are no longer configured: their numbers may be others'.
+    /// The routes are no longer configured: their places may be others' next.
     pub(super) fn forget(&mut self, routes: &[RouteKey], room: &mut Room) {
         for route in routes {
-            if let Some(meter) = self.0.get_mut(route.0 as usize) {
+            let place = route.place as usize;
+            if place >= self.0.len() {
+                self.0.resize_with(place + 1, Default::default);
+            }
+            let (turn, meter) = &mut self.0[place];
+            if *turn <= route.turn {
                 meter.clear(room);
+                // What is still under way there counts nowhere.
+                *turn = route.turn + 1;
             }
         }
     }
-    pub(super) fn all(&self) -> impl Iterator<Item = (RouteKey, &Sums)> {
-        (0..).map(RouteKey).zip(&self.0).filter_map(|(route, meter)| Some((route, meter.sums()?)))
+    /// A page of what they count, and where the next one begins.
+    pub(super) fn page(&self, from: usize, meters: &mut Vec<(Subject, Sums)>) -> Option<Bookmark> {
+        for (place, (turn, meter)) in (from..).zip(self.0.get(from..)?) {
+            if place - from == REPORT_LOOKS || meters.len() == REPORT_PAGE {
+                return Some(Bookmark { part: 1, place, within: 0 });
+            }
+            let route = RouteKey { place: place as u32, turn: *turn };
+            meters.extend(meter.sums().map(|sums| (Subject::Route(route), *sums)));
+        }
+        None
     }
 }
 
@@ -145,8 +175,56 @@ pub(super) enum Subject {
     Endpoint(BackendIndex, SocketAddr),
 }
 
-/// What one worker's exchanges came to. Opaque: a [`Planner`](super::Planner) knows the names.
+/// What some of one worker's exchanges came to. Opaque: a [`Planner`](super::Planner) knows the names.
+#[derive(Default)]
 pub struct MeterReport {
     pub(super) meters: Vec<(Subject, Sums)>,
     pub(super) unmetered: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counted(meters: &RouteMeters) -> Vec<(RouteKey, u64)> {
+        let mut page = Vec::new();
+        assert_eq!(meters.page(0, &mut page), None);
+        let count = |(subject, sums): (Subject, Sums)| match subject {
+            Subject::Route(route) => (route, sums.by_class.iter().sum()),
+            _ => unreachable!("of routes only"),
+        };
+        page.into_iter().map(count).collect()
+    }
+
+    #[test]
+    fn what_outlives_its_route_counts_for_no_other() {
+        let (mut meters, mut room) = (RouteMeters::default(), Room::default());
+        let it = Metered::new(200, Duration::from_ms(1), 0, 0);
+        let first = RouteKey { place: 3, turn: 0 };
+        let next = RouteKey { place: 3, turn: 1 };
+        meters.count(first, it, &mut room);
+        meters.forget(&[first], &mut room);
+        meters.count(first, it, &mut room);
+        assert_eq!((counted(&meters), room.used), (vec![], 0));
+        meters.count(next, it, &mut room);
+        meters.count(first, it, &mut room);
+        assert_eq!((counted(&meters), room.used), (vec![(next, 1)], 1));
+    }
+
+    #[test]
+    fn many_routes_are_told_in_pages() {
+        let (mut meters, mut room) = (RouteMeters::default(), Room::default());
+        let it = Metered::new(200, Duration::from_ms(1), 0, 0);
+        for place in (0..100_000).step_by(7) {
+            meters.count(RouteKey { place, turn: 0 }, it, &mut room);
+        }
+        let (mut from, mut told) = (Some(0), 0);
+        while let Some(place) = from {
+            let mut page = Vec::new();
+            from = meters.page(place, &mut page).map(|next| next.place);
+            assert!(page.len() <= REPORT_PAGE);
+            told += page.len();
+        }
+        assert_eq!(told, room.used);
+    }
 }

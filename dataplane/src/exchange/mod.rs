@@ -18,6 +18,7 @@
 //! | a request's head: where it goes, and in which form | `request` |
 //! | connecting, sending, the answer's head | `response` |
 //! | what we answer ourselves | `answer` |
+//! | what both legs must know of each other | `state` |
 //! | ends, timeouts, records | `end`, `record` |
 //! | what exchanges came to; who watches them; names for both | `meters`, `tap`, `report` |
 //! | endpoints, and connections to them | `upstreams` |
@@ -45,6 +46,7 @@ mod record;
 mod report;
 mod request;
 mod response;
+mod state;
 mod tap;
 mod update;
 mod upstreams;
@@ -53,7 +55,7 @@ pub use health::{Found, HealthChange};
 pub use meters::MeterReport;
 pub use plan::{Planner, Update};
 pub use record::{Ended, Record};
-pub use report::Names;
+pub use report::{Bookmark, Names};
 pub use tap::{Tapped, Tapping};
 pub use upstreams::Home;
 
@@ -62,18 +64,11 @@ use crate::{
     counters::Counter,
     drops::Drop,
     filters::Target,
-    http::{
-        Side, Spans, Version,
-        forward::Client,
-        h1::{Asked, Body, Receiver, write::Content},
-        head::Scheme,
-        normalize::Normalizer,
-    },
+    http::{Side, Spans, forward::Client, h1::Receiver, head::Scheme, normalize::Normalizer},
     limits::{BURST_MAX, TCP_TIMERS_MAX},
     outbox::Outbox,
     port::Frame,
     proxy_protocol::ProxyRefusal,
-    route::RuleIndex,
     services::Services,
     snapshot::Snapshot,
     tcp::{ConnectionId, End, Event, Tcp, wheel::Wheel},
@@ -83,12 +78,14 @@ use answer::DateLine;
 use health::Health;
 use leg::{Io, Kept, Leg, Role, Staged};
 use listeners::{Edition, Listeners, Serves};
-use meters::{Room, RouteKey, RouteMeters};
+use meters::{Room, RouteMeters};
 use plan::Step;
+use state::Exchange;
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use tap::Tap;
-use upstreams::{At, Upstreams};
+use update::Retiring;
+use upstreams::Upstreams;
 
 /// Everything above TCP in a worker.
 pub struct Gateway {
@@ -100,6 +97,7 @@ pub struct Gateway {
     revision: u64,
     /// Clients are sent elsewhere with their answers.
     drains: bool,
+    retiring: Retiring,
 
     /// By the connection's place.
     legs: Vec<Leg>,
@@ -133,73 +131,6 @@ pub struct Gateway {
     tap: Option<Box<Tap>>,
     /// Exchanges that somebody watches and that were too many.
     missed: u64,
-}
-
-/// A request and its answer, or a connection that is passed on.
-struct Exchange {
-    client: u32,
-    upstream: Option<u32>,
-    /// Where it counts as a request that is under way.
-    at: Option<At>,
-    /// The last endpoint that was chosen.
-    last: Option<At>,
-    /// Its bytes were never HTTP.
-    is_raw: bool,
-    /// Its bytes are not HTTP, or no longer.
-    is_tunnel: bool,
-    /// How its listener spoke when it began.
-    edition: Edition,
-    /// For how long nothing may move.
-    idle: Duration,
-    rule: Option<RuleIndex>,
-    route: RouteKey,
-    hash: Option<u64>,
-    attempts: u8,
-    /// On a connection that was kept.
-    reused: bool,
-
-    // The request.
-    version: Version,
-    asked: Asked,
-    content: Option<Content>,
-    /// It may be sent once more (RFC 9110 section 9.2.2).
-    idempotent: bool,
-    body: Body,
-    /// The client waits for a 100.
-    awaits_continue: bool,
-    accepts_trailers: bool,
-    /// Those of the request do not go on.
-    ends_trailers: bool,
-    /// Content goes nowhere.
-    discards: bool,
-    /// Something of its content has gone on.
-    body_sent: bool,
-    request_done: bool,
-    request_bytes: u64,
-
-    // The answer.
-    /// A byte of it has come.
-    answered: bool,
-    /// Its head was handed to the client.
-    begun: bool,
-    /// It ends with the connection, so that nothing but a reset tells that it is cut short.
-    until_close: bool,
-    response_done: bool,
-    status: u16,
-    response_bytes: u64,
-    /// The client's connection takes another request after this one.
-    persists: bool,
-    ended: Ended,
-
-    // Time.
-    began: Instant,
-    connected_at: Option<Instant>,
-    first_byte_at: Option<Instant>,
-    request_at: Instant,
-    backend_at: Instant,
-    connect_at: Instant,
-    body_at: Instant,
-    moved_at: Instant,
 }
 
 /// How a gateway is made.
@@ -247,6 +178,7 @@ impl Gateway {
             unstarted,
             revision: update.revision,
             drains: false,
+            retiring: Retiring::default(),
             legs: Vec::new(),
             exchanges: Vec::new(),
             heads: Vec::new(),
@@ -507,55 +439,6 @@ impl Gateway {
     }
 }
 
-impl Exchange {
-    #[inline]
-    fn new(now: Instant, client: usize, edition: Edition, idle: Duration) -> Self {
-        Self {
-            client: client as u32,
-            upstream: None,
-            at: None,
-            last: None,
-            is_raw: false,
-            is_tunnel: false,
-            edition,
-            idle,
-            rule: None,
-            route: RouteKey::NONE,
-            hash: None,
-            attempts: 0,
-            reused: false,
-            version: Version::Http11,
-            asked: Asked::Content,
-            content: None,
-            idempotent: false,
-            body: Body::None,
-            awaits_continue: false,
-            accepts_trailers: false,
-            ends_trailers: false,
-            discards: false,
-            body_sent: false,
-            request_done: false,
-            request_bytes: 0,
-            answered: false,
-            begun: false,
-            until_close: false,
-            response_done: false,
-            status: 0,
-            response_bytes: 0,
-            persists: true,
-            ended: Ended::Complete,
-            began: now,
-            connected_at: None,
-            first_byte_at: None,
-            request_at: Instant::NEVER,
-            backend_at: Instant::NEVER,
-            connect_at: Instant::NEVER,
-            body_at: Instant::NEVER,
-            moved_at: now,
-        }
-    }
-}
-
 /// How long a peer may take for its PROXY header on a listener without HTTP's times.
 const PROXY_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -635,6 +518,7 @@ impl Application for Gateway {
                 self.arm(i);
             }
         }
+        self.let_retired_go(io);
         self.handle_probes(io);
         for _ in 0..TCP_TIMERS_MAX {
             let Some(member) = self.upstreams.pool.poll_expired(now) else { break };
@@ -649,7 +533,8 @@ impl Application for Gateway {
     }
 
     fn next_deadline(&self) -> Instant {
-        self.wheel.next_deadline().min(self.upstreams.pool.next_deadline()).min(self.health.next_deadline())
+        let upstreams = self.upstreams.pool.next_deadline().min(self.health.next_deadline());
+        self.wheel.next_deadline().min(upstreams).min(self.retiring.at)
     }
     fn held(&self) -> usize {
         self.services.held() + self.held

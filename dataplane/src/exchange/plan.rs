@@ -13,7 +13,7 @@ use super::{
     meters::RouteKey,
 };
 use crate::{
-    limits::BACKENDS_MAX,
+    limits::{BACKENDS_MAX, UPDATE_PIECE, UPDATE_PIECES_MAX},
     link::message::Refusal,
     route::{BackendIndex, Numbers},
     services::Service,
@@ -40,6 +40,30 @@ pub struct Update {
     /// The snapshot's.
     pub revision: u64,
     pub(super) steps: Vec<Step>,
+}
+
+impl Update {
+    /// How many things it changes.
+    #[allow(clippy::len_without_is_empty)] // an update without steps is one, too
+    pub fn len(&self) -> usize {
+        self.steps.len()
+    }
+
+    /// The same in pieces, at most [`UPDATE_PIECES_MAX`], which are little for a turn each: backends, of which there may be many, apart from listeners,
+    /// which change together. Whoever takes all of them over in order is in a sound state after each.
+    pub fn pieces(&self) -> Vec<Self> {
+        let is_backend = |step: &Step| matches!(step, Step::Backend(_) | Step::RemoveBackend(_));
+        let most = UPDATE_PIECE.max(self.steps.len().div_ceil(UPDATE_PIECES_MAX - 4));
+        let mut pieces = Vec::new();
+        for steps in self.steps.chunk_by(|a, b| is_backend(a) == is_backend(b)) {
+            let most = if is_backend(&steps[0]) { most } else { steps.len() };
+            pieces.extend(steps.chunks(most).map(|steps| Self { revision: self.revision, steps: steps.to_vec() }));
+        }
+        if pieces.is_empty() {
+            pieces.push(self.clone());
+        }
+        pieces
+    }
 }
 
 /// In this order: backends, listeners that end, listeners that begin or change, backends that are gone.
@@ -110,9 +134,8 @@ pub struct Planner {
     numbers: u32,
     pub(super) listeners: HashMap<String, Listening>,
     pub(super) routes: RouteKeys,
-    /// Something has changed since the last [`Self::tidy`], which left so many routes.
+    /// Something has changed since the last [`Self::tidy`].
     is_untidy: bool,
-    routes_tidied: usize,
     keys: u32,
     generations: u64,
 }
@@ -175,6 +198,8 @@ impl Planner {
             from => self.draft(from.as_ref(), &mut to, &mut routes).map_err(unsound),
         };
         self.routes = routes;
+        // Even a refused one may have numbered routes.
+        self.is_untidy = true;
         match planned {
             Ok(draft) => {
                 let changed: Vec<_> = draft.numbers.keys().cloned().collect();
@@ -228,10 +253,9 @@ impl Planner {
 
     /// What can wait until nothing else is to be done: numbers of routes that are no longer configured are given back.
     pub fn tidy(&mut self) -> Option<Update> {
-        if self.routes.len() == self.routes_tidied && !self.is_untidy {
+        if !std::mem::take(&mut self.is_untidy) {
             return None;
         }
-        self.is_untidy = false;
         let mut steps = self.fold();
         if self.backends.len() > 4 * BACKENDS_MAX {
             // No table is left that says their numbers.
@@ -239,7 +263,6 @@ impl Planner {
         }
         let routes = self.snapshot.iter().flat_map(|it| &it.http).flat_map(|it| &it.rules.routes);
         let gone = self.routes.retain(&routes.map(|it| it.name.as_str()).collect());
-        self.routes_tidied = self.routes.len();
         if !gone.is_empty() {
             steps.push(Step::ForgetRoutes(gone));
         }
@@ -370,7 +393,6 @@ impl Planner {
     }
 
     fn commit(&mut self, draft: Draft) -> Vec<Step> {
-        self.is_untidy = true;
         (self.keys, self.generations, self.numbers) = (draft.keys, draft.generations, draft.next);
         for (name, number) in draft.numbers {
             let known = self.backends.entry(name);
@@ -398,8 +420,9 @@ impl Planner {
 #[derive(Default)]
 pub(super) struct RouteKeys {
     keys: HashMap<String, RouteKey>,
-    names: Vec<String>,
-    vacant: Vec<RouteKey>,
+    /// By place: the name, and whose turn it is.
+    names: Vec<(String, u32)>,
+    vacant: Vec<u32>,
 }
 
 impl RouteKeys {
@@ -407,21 +430,21 @@ impl RouteKeys {
         self.keys.get(name).copied()
     }
     pub(super) fn name(&self, route: RouteKey) -> Option<&str> {
-        self.names.get(route.0 as usize).map(String::as_str).filter(|name| !name.is_empty())
-    }
-    fn len(&self) -> usize {
-        self.keys.len()
+        let (name, turn) = self.names.get(route.place as usize)?;
+        (*turn == route.turn && !name.is_empty()).then_some(name)
     }
     /// The route's number, a new one if need be.
     fn number(&mut self, name: &str) -> RouteKey {
         if let Some(key) = self.keys.get(name) {
             return *key;
         }
-        let key = self.vacant.pop().unwrap_or(RouteKey(self.names.len() as u32));
-        if key.0 as usize == self.names.len() {
-            self.names.push(String::new());
+        let place = self.vacant.pop().unwrap_or(self.names.len() as u32);
+        if place as usize == self.names.len() {
+            self.names.push((String::new(), 0));
         }
-        name.clone_into(&mut self.names[key.0 as usize]);
+        let (at, turn) = &mut self.names[place as usize];
+        name.clone_into(at);
+        let key = RouteKey { place, turn: *turn };
         self.keys.insert(name.to_owned(), key);
         key
     }
@@ -429,9 +452,11 @@ impl RouteKeys {
     fn retain(&mut self, names: &HashSet<&str>) -> Vec<RouteKey> {
         let gone: Vec<_> = self.keys.extract_if(|name, _| !names.contains(name.as_str())).map(|(_, key)| key).collect();
         for key in &gone {
-            self.names[key.0 as usize].clear();
+            let (name, turn) = &mut self.names[key.place as usize];
+            name.clear();
+            *turn = key.turn + 1;
         }
-        self.vacant.extend(&gone);
+        self.vacant.extend(gone.iter().map(|key| key.place));
         gone
     }
 }

@@ -18,18 +18,34 @@ use std::{
 };
 
 impl Gateway {
-    /// What exchanges came to.
-    pub fn meter_report(&self) -> MeterReport {
-        let mut meters = Vec::new();
-        meters.extend(self.listeners.meters().map(|(key, sums)| (Subject::Listener(key), *sums)));
-        meters.extend(self.route_meters.all().map(|(route, sums)| (Subject::Route(route), *sums)));
-        self.upstreams.report(&mut meters);
-        MeterReport { meters, unmetered: self.room.unmetered }
+    /// What exchanges came to: one page of it, and where the next one begins.
+    pub fn meter_report(&self, from: Bookmark) -> (MeterReport, Option<Bookmark>) {
+        let mut report = MeterReport::default();
+        let next = match from {
+            Bookmark { part: 0, .. } => {
+                report.meters.extend(self.listeners.meters().map(|(key, sums)| (Subject::Listener(key), *sums)));
+                report.unmetered = self.room.unmetered;
+                Some(Bookmark { part: 1, place: 0, within: 0 })
+            }
+            Bookmark { part: 1, place, .. } => {
+                let next = self.route_meters.page(place, &mut report.meters);
+                Some(next.unwrap_or(Bookmark { part: 2, place: 0, within: 0 }))
+            }
+            from => self.upstreams.page(from, |group, endpoint| match endpoint {
+                Some(endpoint) => report.meters.extend(self.upstreams.endpoint_meter(group, endpoint)),
+                None => report.meters.extend(self.upstreams.group_meter(group)),
+            }),
+        };
+        (report, next)
     }
 
-    /// All endpoints, with the numbers of their backends.
-    pub fn endpoint_states(&self) -> Vec<(u32, EndpointState)> {
-        self.upstreams.states()
+    /// A page of all endpoints, with the numbers of their backends, and where the next one begins.
+    pub fn endpoint_states(&self, from: Bookmark) -> (Vec<(u32, EndpointState)>, Option<Bookmark>) {
+        let mut states = Vec::new();
+        let next = self.upstreams.page(from, |group, endpoint| {
+            states.extend(endpoint.map(|endpoint| self.upstreams.state(group, endpoint)));
+        });
+        (states, next)
     }
 
     /// What a connection is to us, and whether an exchange is under way on it.
@@ -42,6 +58,23 @@ impl Gateway {
             Role::Vacant => return None,
         };
         Some((side, leg.exchange.is_some()))
+    }
+}
+
+/// Where a page of a report begins. What is told between two turns must be little, however much there is.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Bookmark {
+    pub(super) part: u8,
+    pub(super) place: usize,
+    pub(super) within: usize,
+}
+
+impl Bookmark {
+    pub(crate) fn at(place: usize) -> Self {
+        Self { place, ..Self::default() }
+    }
+    pub(crate) fn place(self) -> usize {
+        self.place
     }
 }
 
@@ -69,7 +102,10 @@ impl Planner {
                 Subject::Listener(key) => listeners.get(&key).map(|name| Of::Listener { listener: (*name).to_owned() }),
                 Subject::Route(route) => self.routes.name(route).map(|route| Of::Route { route: route.to_owned() }),
                 Subject::Backend(number) => backend(number).map(|backend| Of::Backend { backend }),
-                Subject::Endpoint(number, address) => backend(number).map(|backend| Of::Endpoint { backend, address }),
+                Subject::Endpoint(number, address) => backend(number).map(|backend| {
+                    all.entry(Of::Backend { backend: backend.clone() }).or_default().add(sums);
+                    Of::Endpoint { backend, address }
+                }),
             };
             if let Some(of) = of {
                 all.entry(of).or_default().add(sums);

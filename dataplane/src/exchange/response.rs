@@ -375,6 +375,13 @@ impl Gateway {
         self.legs[client].receiver.answered(granted);
         // From here on the client's bytes are the tunnel's.
         (exchange.is_tunnel, exchange.request_done) = (granted, !granted);
+        if granted {
+            self.tap_granted(x);
+            // It may last for days, and needs nothing of how its listener spoke.
+            let exchange = &mut self.exchanges[x as usize];
+            exchange.body_at = Instant::NEVER;
+            self.listeners.unpin(std::mem::replace(&mut exchange.edition, Edition::NONE));
+        }
     }
 
     /// The endpoint has closed before its answer was whole.

@@ -45,6 +45,8 @@ pub(super) struct Asked {
     pub(super) method: String,
     pub(super) host: String,
     pub(super) path: String,
+    /// The rule, of a tunnel.
+    rule: Option<String>,
 }
 
 /// Somebody watches.
@@ -73,11 +75,20 @@ impl Gateway {
     /// Keeps what is told of an exchange's head.
     pub(super) fn tap_asked(tap: &mut Tap, x: u32, request: Request<'_>, path: &[u8]) {
         let text = |bytes: &[u8]| String::from_utf8_lossy(&bytes[..bytes.len().min(TAP_TEXT_MAX)]).into_owned();
-        let asked = Asked { method: text(request.method()), host: text(request.host()), path: text(path) };
+        let asked = Asked { method: text(request.method()), host: text(request.host()), path: text(path), rule: None };
         if tap.asked.len() <= x as usize {
             tap.asked.resize_with(x as usize + 1, Asked::default);
         }
         tap.asked[x as usize] = asked;
+    }
+
+    /// A tunnel begins, which lets go of the table that knows its rule's name.
+    pub(super) fn tap_granted(&mut self, x: u32) {
+        let Some(tap) = &mut self.tap else { return };
+        let exchange = &self.exchanges[x as usize];
+        if let (Some(rule), Some(asked)) = (exchange.rule, tap.asked.get_mut(x as usize)) {
+            asked.rule = Some(self.listeners.edition(exchange.edition).table.name(rule).1);
+        }
     }
 
     /// Tells one that has ended, if it is wanted.
@@ -102,7 +113,8 @@ impl Gateway {
         }
         let leg = &self.legs[exchange.client as usize];
         let named = exchange.rule.filter(|_| exchange.edition != super::Edition::NONE);
-        let rule = named.map(|rule| self.listeners.edition(exchange.edition).table.name(rule).1);
+        let name = |rule| self.listeners.edition(exchange.edition).table.name(rule).1;
+        let rule = named.map(name).or_else(|| asked.rule.clone());
         tap.ended.push_back(Box::new(Tapped {
             listener: self.listeners.key(leg.listener),
             route: exchange.route,

@@ -3,10 +3,11 @@
 use super::{
     Gateway,
     leg::{Io, Role},
-    listeners::{Edition, Serves},
+    listeners::Serves,
     plan::{ListenerKey, Spec, Step, Update},
 };
 use crate::{
+    limits::{RETIRED_LOOKS, TCP_TIMERS_MAX},
     outbox::Outbox,
     tcp::{ConnectionOptions, Listen, Tcp},
     time::Instant,
@@ -86,27 +87,11 @@ impl Gateway {
     fn replace(&mut self, key: ListenerKey, serves: Spec) {
         let listener = self.listeners.find(key).expect("it was planned for what is served");
         match serves {
-            Spec::Http(http) => {
-                self.listeners.replace_http(listener, http);
-                self.move_tunnels(listener);
-            }
+            Spec::Http(http) => self.listeners.replace_http(listener, http),
             Spec::Raw(raw) => self.listeners.replace_raw(listener, raw),
             Spec::Service(service) => {
                 let place = self.listeners.tcp(listener).expect("it was found because it listens");
                 self.services.serve(place, service);
-            }
-        }
-    }
-
-    /// Tunnels may last for days. They need nothing of the edition that they began with, and must not keep it.
-    fn move_tunnels(&mut self, listener: u16) {
-        let new = self.listeners.current(listener);
-        for exchange in &mut self.exchanges {
-            let is_here = exchange.is_tunnel && exchange.edition != Edition::NONE && exchange.edition != new;
-            if is_here && self.legs[exchange.client as usize].listener == listener {
-                self.listeners.pin(new);
-                self.listeners.unpin(exchange.edition);
-                (exchange.edition, exchange.rule) = (new, None);
             }
         }
     }
@@ -118,15 +103,40 @@ impl Gateway {
         if let Some(place) = self.listeners.unlisten(listener, &mut self.room) {
             io.tcp.unlisten(place);
         }
-        if !is_http {
+        if is_http {
+            self.retiring = Retiring { next: 0, at: io.now };
+        }
+    }
+
+    /// Lets some of those go who wait at listeners that are gone: a million connections are looked at in many turns.
+    pub(super) fn let_retired_go(&mut self, io: &mut Io<'_>) {
+        if self.retiring.at > io.now {
             return;
         }
-        for i in 0..self.legs.len() {
+        let (mut ends, next) = (0, self.retiring.next);
+        let until = self.legs.len().min(next + RETIRED_LOOKS);
+        let mut i = next;
+        while i < until && ends < TCP_TIMERS_MAX {
             let leg = &self.legs[i];
             let is_idle = leg.role == Role::Client && leg.exchange.is_none() && !leg.is_raw && !leg.has_begun_head();
-            if is_idle && leg.input.is_empty() && leg.listener == listener {
+            if is_idle && leg.input.is_empty() && self.listeners.is_retired(leg.listener) {
                 self.leave(io, i);
+                ends += 1;
             }
+            i += 1;
         }
+        self.retiring = if i < self.legs.len() { Retiring { next: i, at: io.now } } else { Retiring::default() };
+    }
+}
+
+/// Where the search for clients of listeners that are gone goes on, and when.
+pub(super) struct Retiring {
+    next: usize,
+    pub(super) at: Instant,
+}
+
+impl Default for Retiring {
+    fn default() -> Self {
+        Self { next: 0, at: Instant::NEVER }
     }
 }

@@ -10,9 +10,10 @@ use super::{
     leg::Io,
     meters::{Meter, Metered, Room, Subject, Sums},
     plan::{GroupPlan, NEW},
+    report::Bookmark,
 };
 use crate::{
-    limits::CONNECT_FAILED_REST,
+    limits::{CONNECT_FAILED_REST, REPORT_PAGE},
     link::message::EndpointState,
     port::{Rss, RssFlow},
     route::BackendIndex,
@@ -370,46 +371,58 @@ impl Upstreams {
         self.endpoints[at.endpoint as usize].meter.count(it, room);
     }
 
-    /// What exchanges came to: of each endpoint, and of each backend with all its endpoints.
-    pub(super) fn report(&self, meters: &mut Vec<(Subject, Sums)>) {
-        for group in self.groups.iter().flatten().filter(|it| !it.is_retired) {
-            let mut sum = group.meter.sums().copied().unwrap_or_default();
-            for endpoint in group.endpoints.iter().map(|endpoint| &self.endpoints[*endpoint as usize]) {
-                if let Some(sums) = endpoint.meter.sums() {
-                    sum.add(sums);
-                    meters.push((Subject::Endpoint(group.backend, endpoint.address), *sums));
-                }
+    /// Names each group that is configured and each of its endpoints, as far as a page goes; and where the next one begins.
+    pub(super) fn page(&self, from: Bookmark, mut name: impl FnMut(u32, Option<u32>)) -> Option<Bookmark> {
+        let (mut within, mut looks) = (from.within, 0);
+        for (place, group) in (from.place..).zip(self.groups.get(from.place..)?) {
+            if looks >= REPORT_PAGE {
+                return Some(Bookmark { place, within: 0, ..from });
             }
-            if sum != Sums::default() {
-                meters.push((Subject::Backend(group.backend), sum));
+            looks += 1;
+            let Some(group) = group.as_ref().filter(|it| !it.is_retired) else { continue };
+            if within == 0 {
+                name(place as u32, None);
             }
+            let rest = group.endpoints.get(within..).unwrap_or(&[]);
+            let some = &rest[..rest.len().min(REPORT_PAGE)];
+            some.iter().for_each(|endpoint| name(place as u32, Some(*endpoint)));
+            if some.len() < rest.len() {
+                return Some(Bookmark { place, within: within + some.len(), ..from });
+            }
+            (within, looks) = (0, looks + some.len());
         }
+        None
     }
 
-    /// All endpoints, with the numbers of their backends.
-    pub(super) fn states(&self) -> Vec<(u32, EndpointState)> {
-        let mut states = Vec::new();
-        for group in self.groups.iter().flatten().filter(|it| !it.is_retired) {
-            for &index in &group.endpoints {
-                let it = &self.endpoints[index as usize];
-                let health = match (it.rests, it.is_ill) {
-                    (false, false) => "healthy",
-                    (true, _) => "connect_failed",
-                    (false, true) => "probe_failed",
-                };
-                let state = EndpointState {
-                    backend: String::new(),
-                    address: it.address,
-                    weight: group.set.weight(it.place as usize),
-                    healthy: group.set.is_healthy(it.place as usize),
-                    health: health.into(),
-                    active: it.active.into(),
-                    connections: self.pool.counts(EndpointIndex(index)).0.into(),
-                };
-                states.push((group.backend.0, state));
-            }
-        }
-        states
+    /// What exchanges came to that came to no endpoint, or to one that is gone.
+    pub(super) fn group_meter(&self, group: u32) -> Option<(Subject, Sums)> {
+        let group = self.group(group);
+        Some((Subject::Backend(group.backend), *group.meter.sums()?))
+    }
+    /// The same of an endpoint.
+    pub(super) fn endpoint_meter(&self, group: u32, endpoint: u32) -> Option<(Subject, Sums)> {
+        let it = &self.endpoints[endpoint as usize];
+        Some((Subject::Endpoint(self.group(group).backend, it.address), *it.meter.sums()?))
+    }
+
+    /// An endpoint, with the number of its backend.
+    pub(super) fn state(&self, group: u32, endpoint: u32) -> (u32, EndpointState) {
+        let (group, it) = (self.group(group), &self.endpoints[endpoint as usize]);
+        let health = match (it.rests, it.is_ill) {
+            (false, false) => "healthy",
+            (true, _) => "connect_failed",
+            (false, true) => "probe_failed",
+        };
+        let state = EndpointState {
+            backend: String::new(),
+            address: it.address,
+            weight: group.set.weight(it.place as usize),
+            healthy: group.set.is_healthy(it.place as usize),
+            health: health.into(),
+            active: it.active.into(),
+            connections: self.pool.counts(EndpointIndex(endpoint)).0.into(),
+        };
+        (group.backend.0, state)
     }
 
     /// Groups and endpoints that are kept.

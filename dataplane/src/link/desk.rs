@@ -3,9 +3,10 @@
 use super::message::{Connection, EndpointState};
 use crate::{
     counters::Gauge,
-    exchange::{Gateway, HealthChange, MeterReport, Tapped, Tapping, Update},
-    limits::{DESK_COMMANDS_MAX, DESK_REPLIES_MAX},
+    exchange::{Bookmark, Gateway, HealthChange, MeterReport, Tapped, Tapping, Update},
+    limits::{DESK_COMMANDS_MAX, DESK_REPLIES_MAX, REPORT_LOOKS, REPORT_PAGE, UPDATE_PIECES_MAX},
     port::Port,
+    tcp::ConnectionReport,
     time::Instant,
     worker::Worker,
 };
@@ -14,28 +15,28 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What the link wants of a worker.
 pub enum Command {
-    /// The next snapshot. [`Reply::Applied`].
+    /// A piece of the next snapshot. [`Reply::Applied`].
     Update(Box<Update>),
-    /// [`Reply::Meters`].
-    Meters,
-    /// [`Reply::Endpoints`].
-    Endpoints,
-    /// At most so many. [`Reply::Connections`].
-    Connections(usize),
+    /// A page of them. [`Reply::Meters`].
+    Meters(Bookmark),
+    /// A page of them. [`Reply::Endpoints`].
+    Endpoints(Bookmark),
+    /// A page of them, of so many more at most. [`Reply::Connections`].
+    Connections(Bookmark, usize),
     /// Tell exchanges that end, or no longer. [`Reply::Done`].
     Tap(Option<Box<Tapping>>),
 }
 
 /// What a worker says.
 pub enum Reply {
-    /// It serves this snapshot now.
+    /// It has taken over this piece of this snapshot.
     Applied(u64),
-    /// What exchanges came to.
-    Meters(Box<MeterReport>),
-    /// All endpoints, by the numbers of their backends.
-    Endpoints(Vec<(u32, EndpointState)>),
-    /// Some connections, and how many there are.
-    Connections(Vec<Connection>, u64),
+    /// What exchanges came to, and where the next page begins.
+    Meters(Box<MeterReport>, Option<Bookmark>),
+    /// Endpoints, by the numbers of their backends, and where the next page begins.
+    Endpoints(Vec<(u32, EndpointState)>, Option<Bookmark>),
+    /// Some connections, how many there are, and where the next page begins.
+    Connections(Vec<Connection>, u64, Option<Bookmark>),
     /// It is done.
     Done,
     /// An endpoint has become well, or is no longer. Unasked.
@@ -70,9 +71,9 @@ impl Desk {
     pub(super) fn give(&self, number: u64, command: Command) -> Result<(), Command> {
         self.commands.push((number, command)).map_err(|(_, command)| command)
     }
-    /// Whether another command finds room.
+    /// Whether an update finds room, in however many pieces.
     pub(super) fn has_room(&self) -> bool {
-        !self.commands.is_full()
+        self.commands.len() + UPDATE_PIECES_MAX <= self.commands.capacity()
     }
     pub(super) fn reply(&self) -> Option<(u64, Reply)> {
         self.replies.pop()
@@ -105,19 +106,25 @@ impl<P: Port> Worker<P, Gateway> {
 
     #[cold]
     fn serve_all(&mut self, now: Instant, index: u32, desk: &Desk) {
-        while let Some((number, command)) = desk.commands.pop() {
+        let mut is_full = false;
+        while !is_full && let Some((number, command)) = desk.commands.pop() {
+            // A piece of an update is enough for one turn.
+            is_full = matches!(command, Command::Update(_));
             let reply = match command {
                 Command::Update(update) => {
                     let revision = update.revision;
                     self.update(now, *update);
                     Reply::Applied(revision)
                 }
-                Command::Meters => Reply::Meters(Box::new(self.application_mut().0.meter_report())),
-                Command::Endpoints => Reply::Endpoints(self.application_mut().0.endpoint_states()),
-                Command::Connections(limit) => {
-                    let (connections, total) = self.connections(now, index, limit);
-                    Reply::Connections(connections, total)
+                Command::Meters(from) => {
+                    let (report, next) = self.application_mut().0.meter_report(from);
+                    Reply::Meters(Box::new(report), next)
                 }
+                Command::Endpoints(from) => {
+                    let (states, next) = self.application_mut().0.endpoint_states(from);
+                    Reply::Endpoints(states, next)
+                }
+                Command::Connections(from, limit) => self.connections(now, index, from, limit),
                 Command::Tap(tapping) => {
                     self.application_mut().0.tap(tapping.map(|it| *it));
                     Reply::Done
@@ -130,9 +137,9 @@ impl<P: Port> Worker<P, Gateway> {
     }
 
     /// Some connections, and how many are open.
-    fn connections(&mut self, now: Instant, index: u32, limit: usize) -> (Vec<Connection>, u64) {
+    fn connections(&mut self, now: Instant, index: u32, from: Bookmark, limit: usize) -> Reply {
         let (gateway, tcp, _) = self.application_mut();
-        let reports = tcp.conns(now).take(limit).map(|it| {
+        let describe = |it: ConnectionReport| {
             let (side, busy) = it.id.and_then(|id| gateway.side_of(id)).unwrap_or(("none", false));
             Connection {
                 worker: index,
@@ -146,8 +153,20 @@ impl<P: Port> Worker<P, Gateway> {
                 in_flight: it.unacked.into(),
                 age_ms: it.age_us / 1_000,
             }
-        });
-        (reports.collect(), self.counters().gauge(Gauge::TcpConnections))
+        };
+        let limit = limit.min(REPORT_PAGE);
+        let mut connections = Vec::new();
+        let mut place = from.place();
+        let until = tcp.places().min(place + REPORT_LOOKS);
+        while place < until && connections.len() < limit {
+            connections.extend(tcp.conn_at(now, place).map(describe));
+            place += 1;
+        }
+        let next = (place < tcp.places()).then(|| Bookmark::at(place));
+        if next.is_none() {
+            connections.extend(tcp.conns_apart(now).take(limit - connections.len()).map(describe));
+        }
+        Reply::Connections(connections, self.counters().gauge(Gauge::TcpConnections), next)
     }
 
     /// Hands over what has piled up: once in a while, whether there are commands or not. Says whether the link should look.

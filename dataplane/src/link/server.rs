@@ -12,7 +12,7 @@ use super::{
     wire::{Inbox, decode, encode},
 };
 use crate::{
-    exchange::{HealthChange, Planner, Tapping, Update},
+    exchange::{Bookmark, HealthChange, Planner, Tapping, Update},
     limits::{LINK_MESSAGE_MAX, LINK_PEERS_MAX, TAPPED_MAX},
     snapshot::{Delta, Snapshot},
 };
@@ -295,39 +295,75 @@ impl Server {
 
     /// Every worker takes an update over.
     fn hand_over(&mut self, update: &Update) -> Result<(), Refusal> {
-        self.gather(|| Command::Update(Box::new(update.clone()))).map(|_| ())
+        let mut pieces = update.pieces();
+        let last = pieces.pop().expect("one at least");
+        for piece in pieces {
+            self.commands += 1;
+            for worker in 0..self.desks.len() {
+                // There is room for all of them: nobody plans anything otherwise.
+                self.give(worker, self.commands, Command::Update(Box::new(piece.clone())))?;
+            }
+        }
+        self.gather(|| Command::Update(Box::new(last.clone()))).map(|_| ())
     }
 
     fn meters(&mut self) -> Result<Answer, Refusal> {
-        let replies = self.gather(|| Command::Meters)?;
-        let reports = replies.into_iter().filter_map(|reply| match reply {
-            Reply::Meters(report) => Some(*report),
+        let mut reports = Vec::new();
+        self.pages(Command::Meters, |reply| match reply {
+            Reply::Meters(report, next) => {
+                reports.push(*report);
+                next
+            }
             _ => None,
-        });
-        let (meters, unmetered) = self.planner.name_meters(&reports.collect::<Vec<_>>());
+        })?;
+        let (meters, unmetered) = self.planner.name_meters(&reports);
         Ok(Answer::Meters { meters, unmetered })
     }
 
     fn endpoints(&mut self) -> Result<Answer, Refusal> {
-        let replies = self.gather(|| Command::Endpoints)?;
-        let states = replies.into_iter().filter_map(|reply| match reply {
-            Reply::Endpoints(states) => Some(states),
+        let mut all = Vec::new();
+        self.pages(Command::Endpoints, |reply| match reply {
+            Reply::Endpoints(states, next) => {
+                all.extend(states);
+                next
+            }
             _ => None,
-        });
-        Ok(Answer::Endpoints { endpoints: self.planner.name_endpoints(states.flatten().collect()) })
+        })?;
+        Ok(Answer::Endpoints { endpoints: self.planner.name_endpoints(all) })
     }
 
     fn connections(&mut self, limit: usize) -> Result<Answer, Refusal> {
         let share = limit.min(65_536).div_ceil(self.desks.len());
-        let replies = self.gather(|| Command::Connections(share))?;
         let (mut connections, mut total) = (Vec::new(), 0);
-        for reply in replies {
-            if let Reply::Connections(some, all) = reply {
+        for worker in 0..self.desks.len() {
+            let (mut from, mut left) = (Bookmark::default(), share);
+            loop {
+                let reply = self.ask(worker, Command::Connections(from, left))?;
+                let Reply::Connections(some, all, next) = reply else { break };
+                left -= some.len();
                 connections.extend(some);
-                total += all;
+                match next {
+                    Some(next) if left > 0 => from = next,
+                    _ => break total += all,
+                }
             }
         }
         Ok(Answer::Connections { connections, total })
+    }
+
+    /// Asks worker by worker, page by page, as long as a reply says that there is more.
+    fn pages(
+        &mut self,
+        command: impl Fn(Bookmark) -> Command,
+        mut take: impl FnMut(Reply) -> Option<Bookmark>,
+    ) -> Result<(), Refusal> {
+        for worker in 0..self.desks.len() {
+            let mut from = Some(Bookmark::default());
+            while let Some(page) = from {
+                from = take(self.ask(worker, command(page))?);
+            }
+        }
+        Ok(())
     }
 
     fn begin_tap(&mut self, n: usize, filter: &TapFilter) -> Result<Answer, Refusal> {
@@ -420,31 +456,44 @@ impl Server {
 
     /// A command to every worker, and their replies.
     fn gather(&mut self, command: impl Fn() -> Command) -> Result<Vec<Reply>, Refusal> {
-        let desks = Arc::clone(&self.desks);
+        let workers = 0..self.desks.len();
         self.commands += 1;
         let number = self.commands;
-        for (worker, desk) in desks.iter().enumerate() {
-            desk.give(number, command()).map_err(|_| self.stuck(worker))?;
-            (self.wake)(worker);
+        for worker in workers.clone() {
+            self.give(worker, number, command())?;
         }
-        let mut replies = Vec::with_capacity(desks.len());
         let until = now() + PATIENCE;
-        for (worker, desk) in desks.iter().enumerate() {
-            loop {
-                match desk.reply() {
-                    Some((to, reply)) if to == number => break replies.push(reply),
-                    // By itself, or to a command that nobody waits for any more.
-                    Some((_, reply)) => self.tell(reply),
-                    None if now() >= until || self.is_stopping() => return Err(self.stuck(worker)),
-                    None => {
-                        let mut fds = [PollFd::from_borrowed_fd(self.bell.0.as_fd(), PollFlags::IN)];
-                        let _ = poll(&mut fds, Some(&timespec(WATCH)));
-                        self.bell.quiet();
-                    }
+        workers.map(|worker| self.await_reply(worker, number, until)).collect()
+    }
+
+    /// A command to one worker, and its reply.
+    fn ask(&mut self, worker: usize, command: Command) -> Result<Reply, Refusal> {
+        self.commands += 1;
+        let number = self.commands;
+        self.give(worker, number, command)?;
+        self.await_reply(worker, number, now() + PATIENCE)
+    }
+
+    fn give(&self, worker: usize, number: u64, command: Command) -> Result<(), Refusal> {
+        self.desks[worker].give(number, command).map_err(|_| self.stuck(worker))?;
+        (self.wake)(worker);
+        Ok(())
+    }
+
+    fn await_reply(&mut self, worker: usize, number: u64, until: Instant) -> Result<Reply, Refusal> {
+        loop {
+            match self.desks[worker].reply() {
+                Some((to, reply)) if to == number => return Ok(reply),
+                // By itself, or to a command that nobody waits for any more.
+                Some((_, reply)) => self.tell(reply),
+                None if now() >= until || self.is_stopping() => return Err(self.stuck(worker)),
+                None => {
+                    let mut fds = [PollFd::from_borrowed_fd(self.bell.0.as_fd(), PollFlags::IN)];
+                    let _ = poll(&mut fds, Some(&timespec(WATCH)));
+                    self.bell.quiet();
                 }
             }
         }
-        Ok(replies)
     }
 }
 

@@ -89,13 +89,24 @@ pub struct ConnectionReport {
 impl Tcp {
     /// Every connection, half-open ones and those in TIME-WAIT too. For looking at, not for the path.
     pub fn conns(&self, now: Instant) -> impl Iterator<Item = ConnectionReport> + '_ {
-        let open = (0..self.connections.hot.len()).filter(|i| self.connections.hot[*i].state != State::Closed);
+        (0..self.places()).filter_map(move |place| self.conn_at(now, place)).chain(self.conns_apart(now))
+    }
+
+    /// Places of open connections, for [`Self::conn_at`].
+    pub fn places(&self) -> usize {
+        self.connections.hot.len()
+    }
+    /// The connection at a place, if one is open there.
+    pub fn conn_at(&self, now: Instant, place: usize) -> Option<ConnectionReport> {
+        (self.connections.hot[place].state != State::Closed).then(|| self.report(now, place))
+    }
+    /// Connections that are being opened or that wait for their last segments to vanish.
+    pub fn conns_apart(&self, now: Instant) -> impl Iterator<Item = ConnectionReport> + '_ {
         let half_open = self.half_open.iter().map(|record| bare(&record.key, "SYN-RECEIVED"));
-        let waiting = self.time_waits.iter().map(move |record| {
+        half_open.chain(self.time_waits.iter().map(move |record| {
             let us = record.until.since(now).as_us();
             ConnectionReport { timers: vec![("time_wait", us)], ..bare(&record.key, "TIME-WAIT") }
-        });
-        open.map(move |i| self.report(now, i)).chain(half_open).chain(waiting)
+        }))
     }
 
     /// Both ends of a connection: ours and the peer's.

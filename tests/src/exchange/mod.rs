@@ -180,8 +180,10 @@ impl Legs {
 
     /// The gateway serves another snapshot from now on, or says why not.
     pub fn serves(&mut self, snapshot: &Snapshot) -> Result<(), Refusal> {
-        let update = self.planner.plan(snapshot.clone())?;
-        self.gateway.update(self.now, update);
+        for piece in self.planner.plan(snapshot.clone())?.pieces() {
+            self.gateway.update(self.now, piece);
+            self.step(self.now);
+        }
         Ok(())
     }
 
@@ -217,6 +219,11 @@ impl Legs {
     /// What the gateway keeps of this snapshot and of earlier ones: editions of listeners, backends, endpoints.
     pub fn kept(&mut self) -> (usize, usize, usize) {
         self.gateway.application_mut().0.kept()
+    }
+
+    /// What stands above the gateway's TCP.
+    pub fn application(&mut self) -> &mut Gateway {
+        self.gateway.application_mut().0
     }
 
     /// Exchanges that are under way.
