@@ -8,6 +8,7 @@ use crate::{
     exchange::Ended,
     http::{Refusal, Side},
     proxy_protocol::ProxyRefusal,
+    tls::{TlsRefusal, TlsRefused},
     tcp::End,
 };
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -159,6 +160,12 @@ named! {
         HealthProbes = "health_probes",
         /// Of these: endpoints that were found ill.
         HealthProbesFailed = "health_probes_failed",
+        /// TLS handshakes that came to a connection, on either side.
+        TlsHandshakes = "tls_handshakes",
+        /// Of these, sessions that went on from an earlier one.
+        TlsResumed = "tls_resumed",
+        /// Clients whose TLS handshake took too long.
+        TlsHandshakeTimeouts = "tls_handshake_timeouts",
     }
 }
 
@@ -203,7 +210,8 @@ const HTTP_ENDS_AT: usize = ENDS_AT + End::COUNT;
 const REFUSED_AT: usize = HTTP_ENDS_AT + Ended::COUNT;
 const UPSTREAM_REFUSED_AT: usize = REFUSED_AT + Refusal::COUNT;
 const PROXY_REFUSED_AT: usize = UPSTREAM_REFUSED_AT + Refusal::COUNT;
-const GAUGES_AT: usize = PROXY_REFUSED_AT + ProxyRefusal::COUNT;
+const TLS_REFUSED_AT: usize = PROXY_REFUSED_AT + ProxyRefusal::COUNT;
+const GAUGES_AT: usize = TLS_REFUSED_AT + TlsRefused::COUNT;
 
 /// Name, sentence and kind of each cell, in order.
 pub fn table() -> impl Iterator<Item = (String, &'static str, Kind)> {
@@ -214,8 +222,9 @@ pub fn table() -> impl Iterator<Item = (String, &'static str, Kind)> {
     let refused = Refusal::ALL.iter().map(|r| (format!("http_refused.{}", r.name()), r.help(), Kind::Drop));
     let upstream = Refusal::ALL.iter().map(|r| (format!("upstream_refused.{}", r.name()), r.help(), Kind::Drop));
     let proxy = ProxyRefusal::ALL.iter().map(|r| (format!("refused.{}", r.name()), r.help(), Kind::Drop));
+    let tls = TlsRefused::ALL.iter().map(|r| (format!("tls_refused.{}", r.name()), r.help(), Kind::Drop));
     let gauges = Gauge::ALL.iter().map(|g| (g.name().to_owned(), g.help(), Kind::Gauge));
-    counters.chain(drops).chain(ends).chain(exchanges).chain(refused).chain(upstream).chain(proxy).chain(gauges)
+    counters.chain(drops).chain(ends).chain(exchanges).chain(refused).chain(upstream).chain(proxy).chain(tls).chain(gauges)
 }
 
 /// What a cell is.
@@ -282,6 +291,14 @@ impl Counters {
     /// Counts a PROXY header that was refused.
     pub fn count_proxy_refusal(&mut self, refusal: ProxyRefusal) {
         self.cells[PROXY_REFUSED_AT + refusal as usize] += 1;
+    }
+    /// Counts a TLS connection that was refused.
+    pub fn count_tls_refusal(&mut self, refusal: TlsRefusal) {
+        self.cells[TLS_REFUSED_AT + TlsRefused::from(refusal) as usize] += 1;
+    }
+    /// How many TLS connections were refused so.
+    pub fn tls_refusals(&self, refused: TlsRefused) -> u64 {
+        self.cells[TLS_REFUSED_AT + refused as usize]
     }
     /// How many TCP connections have ended so.
     pub fn ends(&self, end: End) -> u64 {

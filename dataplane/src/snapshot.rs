@@ -6,6 +6,7 @@
 mod delta;
 mod device;
 mod gateway;
+mod tls;
 
 pub use delta::{Delta, Edit, EndpointsEdit, RouteEdit};
 pub use device::{Device, DeviceKind};
@@ -13,6 +14,11 @@ pub use gateway::{
     Backend, BackendNames, Endpoint, HashOn, HealthCheck, HttpListener, HttpOptions, HttpTimeouts, PoolConfig, Probe,
     ProxyProtocol, ProxyVersion, TcpListener,
 };
+
+pub use tls::{
+    Authorities, BackendTls, Certificate, ClientValidation, Key, ListenerTls, TlsPolicy, TlsVersion,
+};
+pub(crate) use tls::Secrets;
 
 use crate::{
     limits::{
@@ -54,6 +60,12 @@ pub struct Snapshot {
     /// Where requests and connections go.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub backends: Vec<Backend>,
+    /// Certificates with their keys.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub certificates: Vec<Certificate>,
+    /// Whom to trust.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub authorities: Vec<Authorities>,
 }
 
 /// What needs a restart to change.
@@ -267,6 +279,7 @@ impl Snapshot {
         }
         self.check_listeners()?;
         gateway::check_frame(&self.tcp, &self.backends)?;
+        tls::check(self)?;
         let mut names = BTreeSet::new();
         for port in ports {
             let PortConfig { name, mtu, .. } = port;

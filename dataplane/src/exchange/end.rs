@@ -8,6 +8,7 @@ use super::{
     record::{Ended, Record},
 };
 use crate::{
+    counters::Counter,
     limits::{HTTP_WRITTEN_KEPT, LINGER, RECORDS_MAX},
     tcp::ConnectionId,
     time::Instant,
@@ -238,6 +239,10 @@ impl Gateway {
         let Some(id) = leg.id else { return };
         match (leg.role, leg.exchange) {
             (Role::Client, Some(x)) => self.expire_exchange(io, x),
+            (Role::Client, None) if leg.tls.as_ref().is_some_and(|it| !it.session.is_established()) => {
+                io.out.counters.count(Counter::TlsHandshakeTimeouts);
+                self.cut(io, i);
+            }
             (Role::Client, None) if !leg.has_begun_head() || leg.is_raw => self.leave(io, i),
             (Role::Client, None) => self.head_timed_out(io, i),
             (Role::Leaving, _) => self.linger_over(io, i, id),

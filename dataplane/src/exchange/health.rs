@@ -48,6 +48,8 @@ named! {
         Status = "status",
         /// The answer is no HTTP, or too long.
         Malformed = "malformed",
+        /// No TLS connection came of it.
+        Insecure = "insecure",
         /// There was no connection to be had here.
         NoConnection = "no_connection",
     }
@@ -331,16 +333,32 @@ impl Gateway {
         }
         .expect("a string takes all");
         head.push_str("user-agent: weirgate-health\r\nconnection: close\r\n\r\n");
-        let (Some(mut frame), Some(id)) = (io.out.make(), self.legs[i].id) else {
+        let Some(mut frame) = io.out.make() else {
             return self.end_probe(io, i, place, Found::NoConnection);
         };
-        let sent = frame.append_slice(head.as_bytes()).is_ok();
-        match if sent { io.tcp.send(id, frame, io.out) } else { Err(frame) } {
-            Ok(()) => self.legs[i].receiver.expect(Asked::Content),
-            Err(frame) => {
-                io.out.consume(frame);
-                self.end_probe(io, i, place, Found::NoConnection);
-            }
+        if frame.append_slice(head.as_bytes()).is_err() {
+            io.out.consume(frame);
+            return self.end_probe(io, i, place, Found::NoConnection);
+        }
+        self.legs[i].receiver.expect(Asked::Content);
+        self.legs[i].output.push(frame);
+        self.held += 1;
+        self.flush(io, i);
+    }
+
+    /// The group whose endpoint is probed.
+    pub(super) fn probed_group(&self, place: u32) -> Option<u32> {
+        let probe = self.health.probes[place as usize].as_ref()?;
+        self.upstreams.group_of(probe.backend)
+    }
+
+    /// What its TLS has opened.
+    pub(super) fn probe_opened(&mut self, io: &mut Io<'_>, i: usize, place: u32) {
+        while self.legs[i].role == Role::Probe(place)
+            && let Some(frame) = self.legs[i].input.pop()
+        {
+            self.held -= 1;
+            self.probe_received(io, i, place, frame);
         }
     }
 
@@ -383,7 +401,7 @@ impl Gateway {
         }
     }
 
-    fn end_probe(&mut self, io: &mut Io<'_>, i: usize, place: u32, found: Found) {
+    pub(super) fn end_probe(&mut self, io: &mut Io<'_>, i: usize, place: u32, found: Found) {
         self.let_go(io, i);
         self.note_found(io, place, found);
     }

@@ -1,5 +1,6 @@
 //! One connection of an exchange: what was received and not used yet, and what was written and has no room yet.
 
+use super::secure::Secure;
 use crate::{
     counters::Counter,
     drops::Drop,
@@ -18,6 +19,7 @@ use crate::{
     proxy_protocol::Accept,
     tcp::{ConnectionId, Tcp},
     time::Instant,
+    tls::Room,
     upstream::pool::MemberId,
 };
 use std::collections::VecDeque;
@@ -103,6 +105,8 @@ pub(super) struct Leg {
     pub(super) role: Role,
     /// A PROXY header comes first.
     pub(super) awaits_proxy: Option<Accept>,
+    /// Between it and its connection.
+    pub(super) tls: Option<Box<Secure>>,
     /// Its bytes are passed on as they are.
     pub(super) is_raw: bool,
     /// What comes is not read any more: its connection was aborted, and its end is still to be told.
@@ -117,6 +121,8 @@ pub(super) struct Leg {
     /// So many bytes of content come first, which the receiver has counted already.
     pub(super) known_body: usize,
     pub(super) peer_closed: bool,
+    /// Its TLS did not end as it must: somebody may have cut it off.
+    pub(super) is_truncated: bool,
 
     // Written.
     pub(super) output: Queue,
@@ -145,6 +151,7 @@ impl Leg {
             id: None,
             role: Role::Vacant,
             awaits_proxy: None,
+            tls: None,
             is_raw: false,
             is_cut: false,
             exchange: None,
@@ -153,6 +160,7 @@ impl Leg {
             partial: Vec::new(),
             known_body: 0,
             peer_closed: false,
+            is_truncated: false,
             output: Queue::default(),
             content: None,
             closes: false,
@@ -193,7 +201,9 @@ impl Leg {
 
     /// The peer has closed, and everything was read.
     pub(super) fn peer_ended(&mut self) -> Result<Option<Step>, Refusal> {
-        if self.is_raw { Ok(Some(Step::End { skip: 0 })) } else { self.receiver.peer_closed() }
+        let ended = if self.is_raw { Ok(Some(Step::End { skip: 0 })) } else { self.receiver.peer_closed() };
+        // What ends with its connection has no end if that was cut off.
+        if self.is_truncated && matches!(ended, Ok(Some(_))) { Err(Refusal::Truncated) } else { ended }
     }
 
     /// Whether some of a head has come. An empty line before it is nothing yet (RFC 9112 section 2.2).
@@ -208,12 +218,19 @@ impl Leg {
 
     /// Frames that wait here.
     pub(super) fn held(&self) -> usize {
-        self.input.len() + self.output.len()
+        self.input.len() + self.output.len() + self.tls.as_ref().map_or(0, |it| it.held())
+    }
+    /// What its peer speaks.
+    pub(super) fn scheme(&self) -> Scheme {
+        if self.tls.is_some() { Scheme::Https } else { Scheme::Http }
     }
 
     /// Ends what waits here.
-    pub(super) fn clear(&mut self, out: &mut Outbox) {
+    pub(super) fn clear(&mut self, room: &mut Room, out: &mut Outbox) {
         self.partial = Vec::new();
+        if let Some(mut secure) = self.tls.take() {
+            secure.clear(room, out);
+        }
         while let Some(frame) = self.input.pop() {
             out.drop(frame, Drop::ExchangeOver);
         }
@@ -226,6 +243,9 @@ impl Leg {
     pub(super) fn may_write(&self, io: &mut Io<'_>) -> bool {
         let Some(id) = self.id else { return false };
         if !self.output.is_empty() || self.closes {
+            return false;
+        }
+        if !self.tls.as_ref().is_none_or(|it| it.may_write()) {
             return false;
         }
         let room = io.tcp.send_room(id) > 0;
@@ -248,6 +268,12 @@ impl Leg {
             io.tcp.close(id, io.out);
         }
         true
+    }
+
+    /// Keeps what was written. To be counted.
+    pub(super) fn keep(&mut self, staged: &mut Staged) {
+        staged.is_open = false;
+        staged.frames.drain(..).for_each(|frame| self.output.push(frame));
     }
 
     /// Sends what was written, or keeps it until there is room. To be counted: see [`Gateway::send_staged`](super::Gateway).

@@ -9,6 +9,7 @@
 
 use super::{
     config::{Http, Raw},
+    contexts::Terminates,
     meters::{Meter, Metered, Room, Sums},
     plan::ListenerKey,
 };
@@ -37,6 +38,7 @@ struct Listener {
     /// While it takes connections.
     tcp: Option<ListenerId>,
     serves: Serves,
+    tls: Option<Terminates>,
     /// Clients that are connected.
     legs: u32,
     meter: Meter,
@@ -74,6 +76,16 @@ impl Listeners {
     /// Takes no more connections: those that there are end with their next answer.
     pub(super) fn is_retired(&self, listener: u16) -> bool {
         self.get(listener).tcp.is_none()
+    }
+
+    /// How handshakes begin there, if they do.
+    pub(super) fn tls(&self, listener: u16) -> Option<&Terminates> {
+        self.get(listener).tls.as_ref()
+    }
+    /// Handshakes begin so from now on.
+    pub(super) fn secure(&mut self, key: ListenerKey, tls: Option<Terminates>) {
+        let listener = self.find(key).expect("it was planned for what is served");
+        self.get_mut(listener).tls = tls;
     }
 
     /// How we speak there now.
@@ -144,7 +156,7 @@ impl Listeners {
         self.add(key, tcp, Serves::Http(edition));
     }
     pub(super) fn add(&mut self, key: ListenerKey, tcp: ListenerId, serves: Serves) {
-        let listener = Listener { key, tcp: Some(tcp), serves, legs: 0, meter: Meter::default() };
+        let listener = Listener { key, tcp: Some(tcp), serves, tls: None, legs: 0, meter: Meter::default() };
         let place = self.listeners.iter().position(Option::is_none).unwrap_or(self.listeners.len());
         if place == self.listeners.len() {
             self.listeners.push(None);

@@ -14,6 +14,7 @@
 //! | --- | --- |
 //! | events of TCP, to legs | here |
 //! | a connection: received and not used, written and not sent | `leg` |
+//! | TLS between the two | `secure`; what it is made with: `contexts` |
 //! | what comes next on a leg, and content from one leg to the other | `read` |
 //! | a request's head: where it goes, and in which form | `request` |
 //! | connecting, sending, the answer's head | `response` |
@@ -33,6 +34,7 @@
 
 mod answer;
 mod config;
+mod contexts;
 mod end;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
@@ -46,6 +48,7 @@ mod record;
 mod report;
 mod request;
 mod response;
+mod secure;
 mod state;
 mod tap;
 mod update;
@@ -64,7 +67,7 @@ use crate::{
     counters::Counter,
     drops::Drop,
     filters::Target,
-    http::{Side, Spans, forward::Client, h1::Receiver, head::Scheme, normalize::Normalizer},
+    http::{Side, Spans, forward::Client, h1::Receiver, normalize::Normalizer},
     limits::{BURST_MAX, TCP_TIMERS_MAX},
     outbox::Outbox,
     port::Frame,
@@ -73,6 +76,7 @@ use crate::{
     snapshot::Snapshot,
     tcp::{ConnectionId, End, Event, Tcp, wheel::Wheel},
     time::{Duration, Instant},
+    tls,
 };
 use answer::DateLine;
 use health::Health;
@@ -80,6 +84,7 @@ use leg::{Io, Kept, Leg, Role, Staged};
 use listeners::{Edition, Listeners, Serves};
 use meters::{Room, RouteMeters};
 use plan::Step;
+use response::Gone;
 use state::Exchange;
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -112,6 +117,11 @@ pub struct Gateway {
     held: usize,
     /// Bytes of heads that are not whole.
     partial_bytes: usize,
+    /// Of all sessions.
+    tls_room: tls::Room,
+    /// Steps of handshakes that somebody else shall make.
+    work: VecDeque<(ConnectionId, tls::Work)>,
+    gives_work: bool,
 
     // Scratch, for one head at a time.
     spans: Spans,
@@ -119,6 +129,7 @@ pub struct Gateway {
     path: Target,
     location: Target,
     staged: Staged,
+    plain: VecDeque<Frame>,
     /// An answer's head: it has many small parts, and a frame wants them in one.
     written: Kept,
     date: DateLine,
@@ -145,6 +156,8 @@ pub struct GatewayOptions {
     pub keeps_records: bool,
     /// Whether this worker probes endpoints: one of them does.
     pub probes: bool,
+    /// Whether [`Gateway::poll_work`] gives steps of handshakes that would hold the loop up. Otherwise they are made at once.
+    pub gives_work: bool,
 }
 
 impl Gateway {
@@ -192,6 +205,10 @@ impl Gateway {
             path: Target::new(),
             location: Target::new(),
             staged: Staged::default(),
+            plain: VecDeque::new(),
+            tls_room: tls::Room::default(),
+            work: VecDeque::new(),
+            gives_work: options.gives_work,
             written: Kept::default(),
             date: DateLine::default(),
             records: VecDeque::new(),
@@ -259,6 +276,7 @@ impl Gateway {
             io.out.counters.count_proxy_refusal(ProxyRefusal::Untrusted);
             return self.cut(io, i);
         }
+        let secures = self.listeners.tls(listener).cloned();
         self.know_client(i, remote.ip(), remote.port());
         let patience = if is_raw {
             PROXY_PATIENCE
@@ -268,8 +286,11 @@ impl Gateway {
             http.timeouts.request_headers
         };
         self.legs[i].deadline = io.now + patience;
+        if let Some(terminates) = &secures {
+            self.await_hello(io, i, terminates);
+        }
         self.arm(i);
-        if !is_proxy && self.legs[i].is_raw {
+        if !is_proxy && self.legs[i].is_raw && secures.is_none() {
             self.begin_raw(io, i);
         }
     }
@@ -278,7 +299,7 @@ impl Gateway {
     fn know_client(&mut self, i: usize, address: IpAddr, port: u16) {
         let leg = &mut self.legs[i];
         let is_trusted = !leg.is_raw && self.listeners.http(leg.listener).trusts(address);
-        leg.client = Client::new(address, Scheme::Http, is_trusted);
+        leg.client = Client::new(address, leg.scheme(), is_trusted);
         (leg.address, leg.port) = (address, port);
     }
 
@@ -287,6 +308,7 @@ impl Gateway {
         match (leg.role, leg.exchange) {
             _ if leg.is_cut => io.out.drop(frame, Drop::ExchangeOver),
             (Role::Leaving, _) => self.spend(io, i, frame),
+            _ if leg.tls.is_some() && leg.awaits_proxy.is_none() => self.open(io, i, frame),
             (Role::Probe(place), _) => self.probe_received(io, i, place, frame),
             (Role::Client, _) | (Role::Upstream(_), Some(_)) => {
                 let before = leg.input.len();
@@ -317,7 +339,7 @@ impl Gateway {
         let leg = &mut self.legs[i];
         self.held -= leg.held();
         self.partial_bytes -= leg.partial.len();
-        leg.clear(io.out);
+        leg.clear(&mut self.tls_room, io.out);
         if matches!(leg.role, Role::Client | Role::Leaving) {
             self.listeners.leave(leg.listener, &mut self.room);
         }
@@ -352,6 +374,13 @@ impl Gateway {
     }
 
     fn writable(&mut self, io: &mut Io<'_>, i: usize) {
+        if self.legs[i].tls.is_some() {
+            let id = self.legs[i].id;
+            self.run_session(io, i);
+            if self.legs[i].id != id {
+                return;
+            }
+        }
         let flushed = self.flush(io, i);
         match self.legs[i].role {
             Role::Leaving => return self.lingers(io, i),
@@ -386,7 +415,12 @@ impl Gateway {
                 self.upstreams.pool.ended(member);
                 self.vacate(io, i);
                 if let Some(x) = exchange {
-                    self.upstream_closed(io, x, connected, reason);
+                    let gone = match reason {
+                        End::Stopping => Gone::Stopping,
+                        _ if connected => Gone::Lost,
+                        _ => Gone::Unreached(Ended::ConnectFailed),
+                    };
+                    self.upstream_closed(io, x, gone);
                 }
             }
             Role::Probe(place) => self.probe_closed(io, i, place, reason),
@@ -396,6 +430,9 @@ impl Gateway {
 
     /// Sends what waits on a leg; says whether all of it went.
     fn flush(&mut self, io: &mut Io<'_>, i: usize) -> bool {
+        if self.legs[i].tls.is_some() {
+            return self.flush_secure(io, i);
+        }
         let before = self.legs[i].output.len();
         let flushed = self.legs[i].flush(io);
         self.held -= before - self.legs[i].output.len();
@@ -405,6 +442,12 @@ impl Gateway {
     /// Sends what was written to a leg, or keeps it until there is room.
     fn send_staged(&mut self, io: &mut Io<'_>, i: usize, staged: &mut Staged) {
         let before = self.legs[i].output.len();
+        if self.legs[i].tls.is_some() {
+            self.legs[i].keep(staged);
+            self.held += self.legs[i].output.len() - before;
+            self.flush_secure(io, i);
+            return;
+        }
         self.legs[i].send(staged, io);
         self.held += self.legs[i].output.len() - before;
     }
@@ -445,8 +488,8 @@ const PROXY_PATIENCE: Duration = Duration::from_secs(10);
 impl Application for Gateway {
     fn start(&mut self, tcp: &mut Tcp) {
         for step in std::mem::take(&mut self.unstarted) {
-            if let Step::Listen { key, at, serves } = step {
-                self.listen(tcp, key, at, serves);
+            if let Step::Listen { key, at, serves, tls } = step {
+                self.listen(tcp, key, at, serves, tls);
             }
         }
     }
@@ -474,6 +517,9 @@ impl Application for Gateway {
         let io = &mut Io { now, tcp, out };
         match event {
             Event::Received { frame, .. } => self.received(io, i, frame),
+            Event::PeerClosed { .. } if self.legs[i].tls.is_some() && self.legs[i].awaits_proxy.is_none() => {
+                self.secure_ended(io, i);
+            }
             Event::PeerClosed { .. } => self.peer_closed(io, i),
             Event::Writable { .. } => self.writable(io, i),
             Event::Connected { .. } => self.connected(io, i),
@@ -543,8 +589,9 @@ impl Application for Gateway {
         self.services.stop(out);
         self.listeners.replaced.clear();
         for leg in &mut self.legs {
-            leg.clear(out);
+            leg.clear(&mut self.tls_room, out);
         }
+        self.work.clear();
         (self.held, self.partial_bytes) = (0, 0);
     }
 }

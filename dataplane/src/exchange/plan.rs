@@ -10,6 +10,7 @@
 use super::{
     HealthChange,
     config::{Http, Raw, hash_endpoint},
+    contexts::{Contexts, Terminates},
     meters::RouteKey,
 };
 use crate::{
@@ -17,13 +18,17 @@ use crate::{
     link::message::Refusal,
     route::{BackendIndex, Numbers},
     services::Service,
-    snapshot::{Backend, Endpoint, HashOn, HealthCheck, HttpListener, ProxyVersion, Snapshot, TcpListener},
+    snapshot::{
+        Backend, BackendTls, Endpoint, HashOn, HealthCheck, HttpListener, ProxyVersion, Secrets, Snapshot, TcpListener,
+    },
     time::Duration,
+    tls::ClientContext,
     upstream::{
         balance::{self, EndpointSet, Policy, PolicyKind},
         pool::PoolOptions,
     },
 };
+use rustls::crypto::CryptoProvider;
 use std::{
     collections::{HashMap, HashSet},
     net::{IpAddr, SocketAddr},
@@ -75,6 +80,12 @@ pub(super) enum Step {
         key: ListenerKey,
         at: (Option<IpAddr>, u16),
         serves: Spec,
+        tls: Option<Terminates>,
+    },
+    /// Handshakes that begin from now on are made so; without, connections are plain.
+    Secure {
+        key: ListenerKey,
+        tls: Option<Terminates>,
     },
     Replace {
         key: ListenerKey,
@@ -111,6 +122,7 @@ pub(super) struct GroupPlan {
     pub(super) hash_on: Option<HashOn>,
     pub(super) proxy: Option<ProxyVersion>,
     pub(super) checks: Arc<[HealthCheck]>,
+    pub(super) tls: Option<Arc<ClientContext>>,
 }
 
 /// An endpoint of a set.
@@ -134,6 +146,7 @@ pub struct Planner {
     numbers: u32,
     pub(super) listeners: HashMap<String, Listening>,
     pub(super) routes: RouteKeys,
+    contexts: Contexts,
     /// Something has changed since the last [`Self::tidy`].
     is_untidy: bool,
     keys: u32,
@@ -146,6 +159,7 @@ pub(super) struct Known {
     pub(super) is_gone: bool,
     /// Those whose probes fail.
     ill: HashSet<SocketAddr>,
+    tls: Option<Arc<ClientContext>>,
 }
 
 pub(super) struct Listening {
@@ -154,6 +168,7 @@ pub(super) struct Listening {
     at: (Option<IpAddr>, u16),
     /// The last edition.
     http: Option<Box<Http>>,
+    tls: Option<Terminates>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -173,6 +188,8 @@ struct Draft {
     keys: u32,
     generations: u64,
     listening: Vec<(String, Listening)>,
+    secured: Vec<(String, Option<Terminates>)>,
+    clients: Vec<(String, Option<Arc<ClientContext>>)>,
     unlistened: Vec<String>,
     /// Backends that are not probed: whoever was ill there is not known to be.
     unprobed: Vec<String>,
@@ -180,6 +197,16 @@ struct Draft {
 }
 
 impl Planner {
+    /// One whose contexts are made with this cryptography.
+    pub fn new(provider: Arc<CryptoProvider>) -> Self {
+        Self { contexts: Contexts::new(provider), ..Self::default() }
+    }
+
+    /// The time of day, by which certificates are judged: to be set before the first plan, and now and then.
+    pub fn set_time_of_day(&self, unix_seconds: u64) {
+        self.contexts.clock().set(unix_seconds);
+    }
+
     /// What is served.
     pub fn snapshot(&self) -> Option<&Snapshot> {
         self.snapshot.as_ref()
@@ -294,23 +321,43 @@ impl Planner {
         to.check_frame()?;
         let mut draft =
             Draft { keys: self.keys, generations: self.generations, next: self.numbers, ..Draft::default() };
-        self.draft_backends(from, to, &mut draft)?;
-        self.draft_listeners(from, to, routes, &mut draft)?;
+        let before = from.map(Secrets::of).unwrap_or_default();
+        self.draft_backends(from, to, [&before, &Secrets::of(to)], &mut draft)?;
+        self.draft_listeners(from, to, &before, routes, &mut draft)?;
         let gone = draft.removed.iter().map(|name| Step::RemoveBackend(self.backends[name].number));
         let gone: Vec<_> = gone.collect();
         draft.steps.extend(gone);
         Ok(draft)
     }
 
-    fn draft_backends(&self, from: Option<&Snapshot>, to: &Snapshot, draft: &mut Draft) -> Result<(), String> {
+    fn draft_backends(
+        &self,
+        from: Option<&Snapshot>,
+        to: &Snapshot,
+        secrets: [&Secrets<'_>; 2],
+        draft: &mut Draft,
+    ) -> Result<(), String> {
+        let [before, secrets] = secrets;
         let olds = Named::of(from.map_or(&[], |from| &from.backends[..]), |it| &it.name);
         for (place, backend) in to.backends.iter().enumerate() {
             let known = self.backends.get(&backend.name);
             let old = olds.find(place, &backend.name);
-            if old == Some(backend) {
+            let context = known.and_then(|it| it.tls.as_ref());
+            let is_same = |tls: &BackendTls| tls.is_same(before, secrets);
+            let is_secure_same = old.is_some_and(|old| old.tls == backend.tls && backend.tls.iter().all(is_same));
+            if is_secure_same && old == Some(backend) {
                 continue;
             }
             backend.check()?;
+            let tls = match &backend.tls {
+                Some(_) if is_secure_same => context.cloned(),
+                Some(tls) => Some(self.contexts.client(tls, secrets).map_err(|e| format!("backend {:?}: {e}", backend.name))?),
+                None => None,
+            };
+            let trusts_same = |tls: &BackendTls| tls.trusts_same(before, secrets);
+            // Who was believed by others' word is asked anew.
+            let kept = old.filter(|old| old.tls == backend.tls && backend.tls.iter().all(trusts_same));
+            draft.clients.push((backend.name.clone(), tls.clone()));
             let number = known.map_or(BackendIndex(draft.next), |it| it.number);
             draft.next += u32::from(known.is_none());
             draft.numbers.insert(backend.name.clone(), number);
@@ -318,8 +365,8 @@ impl Planner {
                 draft.unprobed.push(backend.name.clone());
             }
             draft.generations += 1;
-            let plan = group_of(number, draft.generations, old, backend, known.map(|it| &it.ill))?;
-            draft.steps.push(Step::Backend(Box::new(plan)));
+            let plan = group_of(number, draft.generations, kept, backend, known.map(|it| &it.ill))?;
+            draft.steps.push(Step::Backend(Box::new(GroupPlan { tls, ..plan })));
         }
         let news = Named::of(&to.backends, |it| &it.name);
         let is_gone = |(place, it): &(usize, &Backend)| news.find(*place, &it.name).is_none();
@@ -332,6 +379,7 @@ impl Planner {
         &self,
         from: Option<&Snapshot>,
         to: &mut Snapshot,
+        before: &Secrets<'_>,
         routes: &mut RouteKeys,
         draft: &mut Draft,
     ) -> Result<(), String> {
@@ -371,9 +419,16 @@ impl Planner {
             }
         }
         let mut steps = Vec::new();
+        let mut secured = self.secured(from, to, [before, &Secrets::of(to)])?;
         for (name, kind, at, spec) in wanted {
             let before = self.listeners.get(&name);
             let stays = before.filter(|it| (it.kind, it.at) == (kind, at));
+            let change = secured.remove(&name);
+            let tls = change.clone().unwrap_or_else(|| before.and_then(|it| it.tls.clone()));
+            if let (Some(stays), Some(change)) = (stays, change) {
+                steps.push(Step::Secure { key: stays.key, tls: change.clone() });
+                draft.secured.push((name.clone(), change));
+            }
             let Some(serves) = spec else { continue };
             let http = if let Spec::Http(http) = &serves { Some(http.clone()) } else { None };
             let key = stays.map_or_else(
@@ -384,19 +439,56 @@ impl Planner {
                 |it| it.key,
             );
             unlisten.extend(before.filter(|_| stays.is_none()).map(|it| it.key));
-            steps.push(if stays.is_some() { Step::Replace { key, serves } } else { Step::Listen { key, at, serves } });
-            draft.listening.push((name, Listening { key, kind, at, http }));
+            let listen = || Step::Listen { key, at, serves: serves.clone(), tls: tls.clone() };
+            steps.push(if stays.is_some() { Step::Replace { key, serves } } else { listen() });
+            draft.listening.push((name, Listening { key, kind, at, http, tls }));
         }
         draft.steps.extend(unlisten.into_iter().map(Step::Unlisten));
         draft.steps.extend(steps);
         Ok(())
     }
 
+    /// What changes of listeners' TLS.
+    fn secured(
+        &self,
+        from: Option<&Snapshot>,
+        to: &Snapshot,
+        secrets: [&Secrets<'_>; 2],
+    ) -> Result<HashMap<String, Option<Terminates>>, String> {
+        let of = |it: &Snapshot| {
+            let http = it.http.iter().map(|it| (it.name.clone(), it.tls.clone()));
+            http.chain(it.tcp.iter().map(|it| (it.name.clone(), it.tls.clone()))).collect::<Vec<_>>()
+        };
+        let olds: HashMap<_, _> = from.map_or_else(Vec::new, of).into_iter().collect();
+        let [before, now] = secrets;
+        let mut changes = HashMap::new();
+        for (name, tls) in of(to) {
+            let old = olds.get(&name).cloned().flatten();
+            if old == tls && tls.as_ref().is_none_or(|tls| tls.is_same(before, now)) {
+                continue;
+            }
+            let fault = |e| format!("listener {name:?}: {e}");
+            let change = tls.map(|tls| self.contexts.server(&tls, now)).transpose().map_err(fault)?;
+            changes.insert(name, change);
+        }
+        Ok(changes)
+    }
+
     fn commit(&mut self, draft: Draft) -> Vec<Step> {
         (self.keys, self.generations, self.numbers) = (draft.keys, draft.generations, draft.next);
         for (name, number) in draft.numbers {
             let known = self.backends.entry(name);
-            known.or_insert_with(|| Known { number, is_gone: false, ill: HashSet::new() }).is_gone = false;
+            known.or_insert_with(|| Known { number, is_gone: false, ill: HashSet::new(), tls: None }).is_gone = false;
+        }
+        for (name, tls) in draft.clients {
+            if let Some(known) = self.backends.get_mut(&name) {
+                known.tls = tls;
+            }
+        }
+        for (name, tls) in draft.secured {
+            if let Some(listening) = self.listeners.get_mut(&name) {
+                listening.tls = tls;
+            }
         }
         for name in draft.unprobed {
             if let Some(known) = self.backends.get_mut(&name) {
@@ -405,7 +497,7 @@ impl Planner {
         }
         for name in draft.removed {
             if let Some(known) = self.backends.get_mut(&name) {
-                (known.is_gone, known.ill) = (true, HashSet::new());
+                (known.is_gone, known.ill, known.tls) = (true, HashSet::new(), None);
             }
         }
         for name in draft.unlistened {
@@ -536,7 +628,8 @@ fn adopt(old: &HttpListener, new: &mut HttpListener) -> bool {
             None => is_same = false,
         }
     }
-    let HttpListener { name, address, port, proxy_protocol, options, rules } = old;
+    // TLS is looked at apart: it changes without the rest.
+    let HttpListener { name, address, port, proxy_protocol, options, rules, tls: _ } = old;
     is_same
         && (name, address, port, proxy_protocol, options, &rules.hostname)
             == (&new.name, &new.address, &new.port, &new.proxy_protocol, &new.options, &new.rules.hostname)
@@ -586,5 +679,6 @@ fn group_of(
         hash_on: hashes.then(|| backend.hash_on.clone()),
         proxy: backend.proxy_protocol,
         checks: backend.health_checks.clone().into(),
+        tls: None,
     })
 }

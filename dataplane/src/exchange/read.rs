@@ -503,7 +503,9 @@ impl Gateway {
                     self.know_client(i, address, port);
                 }
                 self.legs[i].awaits_proxy = None;
-                if is_raw {
+                if self.legs[i].tls.is_some() {
+                    self.open_input(io, i);
+                } else if is_raw {
                     self.begin_raw(io, i);
                 }
                 Next::Again

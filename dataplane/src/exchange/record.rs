@@ -36,6 +36,12 @@ named! {
         ConnectFailed = "connect_failed",
         /// The endpoints that were tried did not answer in time.
         ConnectTimeout = "connect_timeout",
+        /// The endpoints that were tried made no TLS connection: see `tls_refused`.
+        ConnectInsecure = "connect_insecure",
+        /// The certificate that the client was shown is not for this host (RFC 9110 section 15.5.20).
+        Misdirected = "misdirected",
+        /// The client's TLS connection broke.
+        ClientInsecure = "client_insecure",
         /// The backend closed or reset before it had answered.
         BackendClosed = "backend_closed",
         /// The backend closed or reset within its answer.

@@ -17,7 +17,7 @@ use crate::{
             Asked, Body, Framing,
             write::{Content, Head, Sink, WriteError},
         },
-        head::{Form, Name, Scheme},
+        head::{Form, Name},
     },
     route::{self, PathFound},
 };
@@ -155,6 +155,9 @@ impl Gateway {
         if let Some(tap) = &mut self.tap {
             Self::tap_asked(tap, x, request, path.bytes);
         }
+        if !leg.tls.as_ref().is_none_or(|it| it.covers(request.host())) {
+            return Verdict::Answer(421, Ended::Misdirected);
+        }
         if forward::is_loop(request.fields, http.forward()) {
             // rfc5842 7.2.
             return Verdict::Answer(508, Ended::Loop);
@@ -165,7 +168,7 @@ impl Gateway {
         }
         let asked = route::asked(request, path.bytes);
         let mut redirect = RedirectAsked {
-            scheme: Scheme::Http.as_str(),
+            scheme: leg.scheme().as_str(),
             host: request.host(),
             port: request.port().unwrap_or(http.port),
             path: path.bytes,

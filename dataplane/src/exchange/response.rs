@@ -20,10 +20,20 @@ use crate::{
     limits::{CONNECT_ATTEMPTS_MAX, HTTP_WITH_HEAD_MAX},
     proxy_protocol::{self, Addresses},
     snapshot::ProxyVersion,
-    tcp::End,
     time::Instant,
     upstream::pool::Lease,
 };
+
+/// How an endpoint's connection was lost.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Gone {
+    /// The data plane stops.
+    Stopping,
+    /// It was never there, and so nothing was sent.
+    Unreached(Ended),
+    /// It was there.
+    Lost,
+}
 
 impl Gateway {
     /// A connection that is passed on as it is.
@@ -112,7 +122,40 @@ impl Gateway {
         }
     }
 
+    /// A connection to an endpoint is there.
     pub(super) fn connected(&mut self, io: &mut Io<'_>, j: usize) {
+        let group = match self.legs[j].role {
+            Role::Probe(place) => self.probed_group(place),
+            _ => self.legs[j].exchange.and_then(|x| self.exchanges[x as usize].at).map(|at| at.group),
+        };
+        let Some(context) = group.and_then(|group| self.upstreams.tls(group)) else { return self.ready(io, j) };
+        if let Some(x) = self.legs[j].exchange
+            && !self.introduce(io, x, j)
+        {
+            return self.fail(io, x, 503, Ended::NoFrame);
+        }
+        self.say_hello(io, j, &context);
+    }
+
+    /// The PROXY header goes first, where TLS follows. `false`: there was no frame for it.
+    fn introduce(&mut self, io: &mut Io<'_>, x: u32, j: usize) -> bool {
+        let exchange = &self.exchanges[x as usize];
+        let client = exchange.client as usize;
+        let version = exchange.at.and_then(|at| self.upstreams.proxy(at.group));
+        let Some(header) = version.and_then(|version| self.proxy_header(io.tcp, client, j, version)) else { return true };
+        let mut staged = std::mem::take(&mut self.staged);
+        let written = staged.sink(io.out).put(&header).is_ok();
+        if written {
+            self.send_staged(io, j, &mut staged);
+        } else {
+            staged.clear(io.out);
+        }
+        self.staged = staged;
+        written
+    }
+
+    /// Content may go to an endpoint from now on.
+    pub(super) fn ready(&mut self, io: &mut Io<'_>, j: usize) {
         self.legs[j].connected = true;
         if let Role::Probe(place) = self.legs[j].role {
             return self.probe_connected(io, j, place);
@@ -129,7 +172,7 @@ impl Gateway {
         let mut staged = std::mem::take(&mut self.staged);
         let exchange = &self.exchanges[x as usize];
         let (reused, is_raw, client) = (exchange.reused, exchange.is_raw, exchange.client as usize);
-        let version = exchange.at.and_then(|at| self.upstreams.proxy(at.group)).filter(|_| !reused);
+        let version = exchange.at.and_then(|at| self.upstreams.proxy(at.group)).filter(|_| !reused && self.legs[j].tls.is_none());
         let mut sink = staged.sink(io.out);
         let mut written = match version {
             Some(version) => self.proxy_header(io.tcp, client, j, version).map_or(Ok(()), |bytes| sink.put(&bytes)),
@@ -393,11 +436,11 @@ impl Gateway {
         if let Some(id) = id {
             io.tcp.abort(io.now, id, io.out);
         }
-        self.upstream_closed(io, x, true, End::Graceful);
+        self.upstream_closed(io, x, Gone::Lost);
     }
 
     /// The upstream leg of an exchange is gone; it is nobody's any more.
-    pub(super) fn upstream_closed(&mut self, io: &mut Io<'_>, x: u32, connected: bool, reason: End) {
+    pub(super) fn upstream_closed(&mut self, io: &mut Io<'_>, x: u32, gone: Gone) {
         let exchange = &mut self.exchanges[x as usize];
         let client = exchange.client as usize;
         exchange.upstream = None;
@@ -405,15 +448,15 @@ impl Gateway {
         let Some(at) = exchange.at.take() else { return };
         self.upstreams.end(at);
         let replays = exchange.reused && !exchange.answered && !exchange.body_sent && exchange.idempotent;
-        if reason == End::Stopping {
+        if gone == Gone::Stopping {
             self.give_up(io, x, Ended::Stopping);
-        } else if !connected {
+        } else if let Gone::Unreached(ended) = gone {
             self.upstreams.rest(io.now, at);
             if exchange.attempts < CONNECT_ATTEMPTS_MAX {
                 io.out.counters.count(Counter::UpstreamReconnects);
                 self.dispatch(io, x, at.group, false);
             } else {
-                self.fail(io, x, 503, Ended::ConnectFailed);
+                self.fail(io, x, 503, ended);
             }
         } else if replays {
             // rfc9112 9.3.1: what is idempotent may be sent again on another connection. Once: this one is fresh.
@@ -442,7 +485,7 @@ impl Gateway {
             io.tcp.abort(io.now, id, io.out);
         }
         if tries_again {
-            self.upstream_closed(io, x, false, End::TimedOut);
+            self.upstream_closed(io, x, Gone::Unreached(Ended::ConnectTimeout));
         } else {
             self.fail(io, x, 504, Ended::ConnectTimeout);
         }

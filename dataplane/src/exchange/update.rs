@@ -2,6 +2,7 @@
 
 use super::{
     Gateway,
+    contexts::Terminates,
     leg::{Io, Role},
     listeners::Serves,
     plan::{ListenerKey, Spec, Step, Update},
@@ -62,7 +63,8 @@ impl Gateway {
                 self.upstreams.set_ill(backend, place, is_ill);
                 self.health.told(backend, place, is_ill);
             }
-            Step::Listen { key, at, serves } => self.listen(io.tcp, key, at, serves),
+            Step::Listen { key, at, serves, tls } => self.listen(io.tcp, key, at, serves, tls),
+            Step::Secure { key, tls } => self.listeners.secure(key, tls),
             Step::Replace { key, serves } => self.replace(key, serves),
             Step::Unlisten(key) => self.unlisten(io, key),
             Step::Drain(drains) => self.drains = drains,
@@ -70,7 +72,14 @@ impl Gateway {
         }
     }
 
-    pub(super) fn listen(&mut self, tcp: &mut Tcp, key: ListenerKey, at: (Option<IpAddr>, u16), serves: Spec) {
+    pub(super) fn listen(
+        &mut self,
+        tcp: &mut Tcp,
+        key: ListenerKey,
+        at: (Option<IpAddr>, u16),
+        serves: Spec,
+        tls: Option<Terminates>,
+    ) {
         let (address, port) = at;
         let listen = Listen { address, ports: port..=port, options: ConnectionOptions::default() };
         let place = tcp.listen(listen).expect("the snapshot was checked");
@@ -82,6 +91,7 @@ impl Gateway {
             Spec::Http(http) => self.listeners.add_http(key, place, http),
             Spec::Raw(raw) => self.listeners.add(key, place, Serves::Raw(raw)),
         }
+        self.listeners.secure(key, tls);
     }
 
     fn replace(&mut self, key: ListenerKey, serves: Spec) {

@@ -20,12 +20,13 @@ use crate::{
     snapshot::{HashOn, ProxyVersion},
     tcp::{Connect, ConnectError, ConnectionId, ConnectionOptions},
     time::{Duration, Instant},
+    tls::ClientContext,
     upstream::{
         balance::{EndpointSet, Policy},
         pool::{EndpointIndex, Lease, MemberId, Pool},
     },
 };
-use std::{collections::VecDeque, net::SocketAddr};
+use std::{collections::VecDeque, net::SocketAddr, sync::Arc};
 
 /// Which endpoint of which group.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -64,6 +65,7 @@ struct Group {
     connect: Duration,
     hash_on: Option<HashOn>,
     proxy: Option<ProxyVersion>,
+    tls: Option<Arc<ClientContext>>,
     /// Endpoints that refer to it, those that are leaving among them.
     members: u32,
     is_retired: bool,
@@ -240,6 +242,11 @@ impl Upstreams {
         io.tcp.connect(io.now, &connect, comes_home)
     }
 
+    /// How connections to a group's endpoints are secured.
+    pub(super) fn tls(&self, group: u32) -> Option<Arc<ClientContext>> {
+        self.group(group).tls.clone()
+    }
+
     pub(super) fn set_leg(&mut self, member: MemberId, leg: u32) {
         if member.index() >= self.legs.len() {
             self.legs.resize(member.index() + 1, u32::MAX);
@@ -271,7 +278,7 @@ impl Upstreams {
         for &endpoint in &before {
             self.endpoints[endpoint as usize].place = NEW;
         }
-        let GroupPlan { backend, mut set, mut policy, members, pool, connect, hash_on, proxy, checks: _ } = plan;
+        let GroupPlan { backend, mut set, mut policy, members, pool, connect, hash_on, proxy, checks: _, tls } = plan;
         let mut endpoints = Vec::with_capacity(members.len());
         for (place, member) in (0..).zip(&members) {
             let endpoint = match member.was {
@@ -292,7 +299,7 @@ impl Upstreams {
         let (members, meter) =
             self.groups[group as usize].take().map_or((0, Meter::default()), |it| (it.members, it.meter));
         let members = members + added;
-        let it = Group { backend, set, policy, endpoints, connect, hash_on, proxy, members, is_retired: false, meter };
+        let it = Group { backend, set, policy, endpoints, connect, hash_on, proxy, tls, members, is_retired: false, meter };
         self.groups[group as usize] = Some(it);
         gone.into_iter().for_each(|endpoint| self.retire(endpoint));
     }

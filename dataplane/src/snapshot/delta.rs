@@ -2,7 +2,7 @@
 //!
 //! `Delta::between(a, b)` applied to `a` gives `b`, whatever they are; only the `dataplane` block cannot differ.
 
-use super::{Backend, Endpoint, HttpListener, Snapshot, TcpListener};
+use super::{Authorities, Backend, Certificate, Endpoint, HttpListener, Snapshot, TcpListener};
 use crate::{route::Route, services::ServiceListener};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -41,6 +41,12 @@ pub struct Delta {
     /// Endpoints of backends that stay.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub endpoints: Vec<EndpointsEdit>,
+    /// Certificates that are new, different or gone.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub certificates: Vec<Edit<Certificate>>,
+    /// The same of authorities.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub authorities: Vec<Edit<Authorities>>,
 }
 
 /// One of several that have names.
@@ -93,6 +99,8 @@ impl Delta {
         delta.backends =
             edits(&from.backends, &to.backends, |it| &it.name, |a, b| only_endpoints(a, b, &mut endpoints));
         delta.endpoints = endpoints;
+        delta.certificates = edits(&from.certificates, &to.certificates, |it| &it.name, |_, _| false);
+        delta.authorities = edits(&from.authorities, &to.authorities, |it| &it.name, |_, _| false);
         delta
     }
 
@@ -122,6 +130,10 @@ impl Delta {
         apply_all(&mut snapshot.http, http, |it| &it.name)?;
         let backends = self.backends.into_iter().map(|e| (e.name, e.to.map(|it| *it)));
         apply_all(&mut snapshot.backends, backends, |it| &it.name)?;
+        let certificates = self.certificates.into_iter().map(|e| (e.name, e.to.map(|it| *it)));
+        apply_all(&mut snapshot.certificates, certificates, |it| &it.name)?;
+        let authorities = self.authorities.into_iter().map(|e| (e.name, e.to.map(|it| *it)));
+        apply_all(&mut snapshot.authorities, authorities, |it| &it.name)?;
         let mut by_listener: Vec<(String, Vec<_>)> = Vec::new();
         for RouteEdit { listener, route, to } in self.routes {
             match by_listener.last_mut().filter(|(name, _)| *name == listener) {

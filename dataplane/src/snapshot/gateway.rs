@@ -1,6 +1,6 @@
 //! What is served and where it goes: listeners, their routes, and backends. Times are milliseconds.
 
-use super::{Cidr, cidrs};
+use super::{BackendTls, Cidr, ListenerTls, cidrs};
 use crate::{
     filters::Filters,
     http::{
@@ -39,6 +39,9 @@ pub struct HttpListener {
     /// Whether its peers are proxies that say who the client is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proxy_protocol: Option<ProxyProtocol>,
+    /// TLS, if it speaks that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<ListenerTls>,
     /// How it speaks.
     #[serde(default)]
     pub options: HttpOptions,
@@ -61,6 +64,9 @@ pub struct TcpListener {
     /// Whether its peers are proxies that say who the client is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proxy_protocol: Option<ProxyProtocol>,
+    /// TLS, if it speaks that: it is terminated here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<ListenerTls>,
     /// A connection over which nothing goes for so long ends.
     #[serde(default = "stream_idle")]
     pub idle_ms: u64,
@@ -208,6 +214,9 @@ pub struct Backend {
     /// How its endpoints are asked whether they are well. One that fails any of them gets no requests.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub health_checks: Vec<HealthCheck>,
+    /// TLS to its endpoints, if they speak that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<BackendTls>,
 }
 
 /// How an endpoint is asked whether it is well, from the data plane's own addresses.
@@ -340,6 +349,7 @@ impl Backend {
             pool: PoolConfig::default(),
             proxy_protocol: None,
             health_checks: Vec::new(),
+            tls: None,
         }
     }
 
@@ -396,7 +406,8 @@ impl HealthCheck {
 impl HttpListener {
     /// A listener at every address, everything else by default.
     pub fn new(name: &str, port: u16, rules: Rules) -> Self {
-        Self { name: name.into(), address: None, port, proxy_protocol: None, options: HttpOptions::default(), rules }
+        let options = HttpOptions::default();
+        Self { name: name.into(), address: None, port, proxy_protocol: None, tls: None, options, rules }
     }
 
     /// Everything that can be checked without the other listeners; the error names it.

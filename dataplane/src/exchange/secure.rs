@@ -1,0 +1,297 @@
+//! TLS between a leg and its connection.
+//!
+//! ```text
+//!   TCP -> received -> session: opens -> leg.input -> read                leg without TLS: received -> leg.input -> read
+//!   TCP <- wire <- session: seals <- leg.output <- send_staged            leg without TLS: TCP <- send_staged
+//! ```
+//! Above the leg nobody knows of it: content is content, a peer's close_notify is its close. What was sealed has its number and is sent whatever
+//! happens, so bytes are sealed only when there is room for them.
+
+use super::{
+    Gateway,
+    contexts::Terminates,
+    health::Found,
+    leg::{Io, Leg, Role},
+    record::Ended,
+    response::Gone,
+};
+use crate::{
+    counters::Counter,
+    drops::Drop,
+    http::{forward::Client, head::Scheme},
+    outbox::Outbox,
+    port::Frame,
+    tcp::{ConnectionId, Tcp},
+    time::Instant,
+    tls::{ClientContext, Done, Event, Info, Room, ServerContext, Session, TlsRefusal, Work},
+};
+use std::{collections::VecDeque, sync::Arc};
+
+/// A leg's session.
+pub(super) struct Secure {
+    pub(super) session: Session,
+    /// Sealed, and to be sent before anything else.
+    wire: VecDeque<Frame>,
+    /// Of a server's: what it was made with.
+    context: Option<Arc<ServerContext>>,
+}
+
+impl Secure {
+    pub(super) fn held(&self) -> usize {
+        self.session.held() + self.wire.len()
+    }
+    /// Whether content may be sealed and sent.
+    pub(super) fn may_write(&self) -> bool {
+        self.wire.is_empty() && self.session.is_established()
+    }
+    /// Whether a request for this host may come over it: a certificate that the client was shown covers it (RFC 9110 section 15.5.20).
+    pub(super) fn covers(&self, host: &[u8]) -> bool {
+        let sni = self.session.info().and_then(|info| info.sni.as_deref());
+        let host = std::str::from_utf8(host).ok();
+        self.context.as_ref().zip(host).is_none_or(|(context, host)| context.covers(sni, host))
+    }
+    /// Ends what waits.
+    pub(super) fn clear(&mut self, room: &mut Room, out: &mut Outbox) {
+        self.wire.drain(..).for_each(|frame| out.drop(frame, Drop::ExchangeOver));
+        self.session.end(room, out);
+    }
+}
+
+impl Gateway {
+    /// A client's handshake is to come.
+    pub(super) fn await_hello(&mut self, io: &Io<'_>, i: usize, context: &Terminates) {
+        let session = Session::server(&context.context);
+        let leg = &mut self.legs[i];
+        leg.tls = Some(Box::new(Secure { session, wire: VecDeque::new(), context: Some(Arc::clone(&context.context)) }));
+        leg.deadline = io.now + context.patience;
+    }
+
+    /// Begins a handshake with an endpoint.
+    pub(super) fn say_hello(&mut self, io: &mut Io<'_>, j: usize, context: &Arc<ClientContext>) {
+        let session = Session::client(context);
+        self.legs[j].tls = Some(Box::new(Secure { session, wire: VecDeque::new(), context: None }));
+        self.run_session(io, j);
+    }
+
+    /// Bytes came on a leg with TLS.
+    pub(super) fn open(&mut self, io: &mut Io<'_>, i: usize, frame: Frame) {
+        let before = self.legs[i].held();
+        let Some(secure) = &mut self.legs[i].tls else { return io.out.drop(frame, Drop::ExchangeOver) };
+        secure.session.handle_frame(frame, &mut self.tls_room, io.out);
+        self.held = self.held - before + self.legs[i].held();
+        self.run_session(io, i);
+    }
+
+    /// What came before the session did is its, too.
+    pub(super) fn open_input(&mut self, io: &mut Io<'_>, i: usize) {
+        while self.legs[i].tls.is_some()
+            && let Some(frame) = self.legs[i].input.pop()
+        {
+            self.held -= 1;
+            self.open(io, i, frame);
+        }
+    }
+
+    /// The peer's side of a connection with TLS is closed.
+    pub(super) fn secure_ended(&mut self, io: &mut Io<'_>, i: usize) {
+        let before = self.legs[i].held();
+        let Some(secure) = &mut self.legs[i].tls else { return };
+        secure.session.handle_end(&mut self.tls_room, io.out);
+        self.held = self.held - before + self.legs[i].held();
+        self.run_session(io, i);
+    }
+
+    /// A step of a handshake that was made elsewhere comes back.
+    pub fn handle_done(&mut self, now: Instant, id: ConnectionId, done: Done, tcp: &mut Tcp, out: &mut Outbox) {
+        let io = &mut Io { now, tcp, out };
+        let Some(i) = self.leg(id) else { return };
+        let before = self.legs[i].held();
+        let Some(secure) = &mut self.legs[i].tls else { return };
+        secure.session.handle_done(done, &mut self.tls_room, io.out);
+        self.held = self.held - before + self.legs[i].held();
+        self.run_session(io, i);
+    }
+
+    /// The next step of a handshake that is to be made elsewhere.
+    pub fn poll_work(&mut self) -> Option<(ConnectionId, Work)> {
+        self.work.pop_front()
+    }
+
+    /// Takes from a session what it has, and acts on it.
+    pub(super) fn run_session(&mut self, io: &mut Io<'_>, i: usize) {
+        let Some(id) = self.legs[i].id else { return };
+        let came = self.poll_session(io, i, id);
+        self.flush(io, i);
+        self.tell_session(io, i, came);
+    }
+
+    /// Output to the wire, plaintext to the input; says whether any of the latter came.
+    fn poll_session(&mut self, io: &mut Io<'_>, i: usize, id: ConnectionId) -> bool {
+        let leg = &mut self.legs[i];
+        let before = leg.held();
+        let Some(secure) = &mut leg.tls else { return false };
+        while let Some(work) = secure.session.poll_work() {
+            if self.gives_work {
+                self.work.push_back((id, work));
+                continue;
+            }
+            secure.session.handle_done(work.run(), &mut self.tls_room, io.out);
+        }
+        while let Some(frame) = secure.session.poll_output(io.out) {
+            secure.wire.push_back(frame);
+        }
+        let mut came = false;
+        while let Some(frame) = secure.session.poll_plaintext(&mut self.tls_room, io.out) {
+            came = true;
+            leg.input.push_or_append(frame, io.out);
+        }
+        if secure.session.held() > 0 {
+            // There was no frame for what it has.
+            io.tcp.wants_room(id);
+        }
+        io.tcp.consume(id, secure.session.take_overhead());
+        self.held = self.held - before + self.legs[i].held();
+        came
+    }
+
+    fn tell_session(&mut self, io: &mut Io<'_>, i: usize, came: bool) {
+        let id = self.legs[i].id;
+        let mut came = came;
+        while let Some(event) = self.next_event(i).filter(|_| self.legs[i].id == id) {
+            match event {
+                Event::Established => self.secured(io, i),
+                Event::PeerClosed { clean } => {
+                    let leg = &mut self.legs[i];
+                    leg.is_truncated = !clean;
+                    came = false;
+                    self.peer_closed(io, i);
+                }
+                Event::Refused(refusal) => return self.insecure(io, i, refusal),
+            }
+        }
+        if came && self.legs[i].id == id {
+            match (self.legs[i].role, self.legs[i].exchange) {
+                (Role::Client, _) => self.advance_client(io, i),
+                (Role::Upstream(_), Some(_)) => self.advance_upstream(io, i),
+                (Role::Upstream(_), None) => self.end_idle(io, i),
+                (Role::Probe(place), _) => self.probe_opened(io, i, place),
+                (Role::Leaving | Role::Vacant, _) => {}
+            }
+        }
+    }
+
+    fn next_event(&mut self, i: usize) -> Option<Event> {
+        self.legs[i].tls.as_mut()?.session.poll_event()
+    }
+
+    /// A handshake is over.
+    fn secured(&mut self, io: &mut Io<'_>, i: usize) {
+        io.out.counters.count(Counter::TlsHandshakes);
+        let resumed = self.legs[i].tls.as_ref().and_then(|it| it.session.info()).is_some_and(|info| info.is_resumed);
+        io.out.counters.add(Counter::TlsResumed, u64::from(resumed));
+        match self.legs[i].role {
+            Role::Client => self.client_secured(io, i),
+            Role::Upstream(_) | Role::Probe(_) => self.ready(io, i),
+            Role::Leaving | Role::Vacant => {}
+        }
+    }
+
+    fn client_secured(&mut self, io: &mut Io<'_>, i: usize) {
+        let leg = &mut self.legs[i];
+        leg.client = Client::new(leg.address, Scheme::Https, leg.client.is_trusted());
+        if leg.is_raw {
+            return self.begin_raw(io, i);
+        }
+        leg.deadline = io.now + self.listeners.http(leg.listener).timeouts.request_headers;
+        self.arm(i);
+    }
+
+    /// A session is over that must not be.
+    fn insecure(&mut self, io: &mut Io<'_>, i: usize, refusal: TlsRefusal) {
+        io.out.counters.count_tls_refusal(refusal);
+        let Some(id) = self.legs[i].id else { return };
+        match self.legs[i].role {
+            Role::Client => {
+                if let Some(x) = self.legs[i].exchange {
+                    self.abandon(io, x, Ended::ClientInsecure);
+                }
+                if self.legs[i].role == Role::Client {
+                    self.leave(io, i);
+                }
+            }
+            // The alert is out, if there was room for it.
+            Role::Upstream(member) => {
+                let (connected, exchange) = (self.legs[i].connected, self.legs[i].exchange);
+                self.upstreams.pool.ended(member);
+                self.vacate(io, i);
+                io.tcp.release(id, io.out);
+                if let Some(x) = exchange {
+                    let gone = if connected { Gone::Lost } else { Gone::Unreached(Ended::ConnectInsecure) };
+                    self.upstream_closed(io, x, gone);
+                }
+            }
+            Role::Probe(place) => self.end_probe(io, i, place, Found::Insecure),
+            Role::Leaving | Role::Vacant => {}
+        }
+    }
+
+    /// Seals and sends what waits on a leg with TLS, and closes behind it if that is wanted. Says whether all of it went.
+    pub(super) fn flush_secure(&mut self, io: &mut Io<'_>, i: usize) -> bool {
+        let before = self.legs[i].held();
+        let mut plain = std::mem::take(&mut self.plain);
+        let flushed = self.legs[i].flush_secure(io, &mut plain, &mut self.tls_room);
+        self.plain = plain;
+        self.held = self.held - before + self.legs[i].held();
+        flushed
+    }
+
+    /// Who the client is by its certificate.
+    pub(super) fn identity(&self, i: usize) -> Option<&Info> {
+        self.legs[i].tls.as_ref()?.session.info()
+    }
+}
+
+impl Leg {
+    fn flush_secure(&mut self, io: &mut Io<'_>, plain: &mut VecDeque<Frame>, room: &mut Room) -> bool {
+        let (Some(id), Some(secure)) = (self.id, &mut self.tls) else { return true };
+        loop {
+            while let Some(frame) = secure.wire.pop_front() {
+                if let Err(frame) = io.tcp.send(id, frame, io.out) {
+                    secure.wire.push_front(frame);
+                    return false;
+                }
+            }
+            if self.output.is_empty() {
+                break;
+            }
+            if io.tcp.send_room(id) == 0 || !secure.session.is_established() {
+                io.tcp.wants_room(id);
+                return false;
+            }
+            while let Some(frame) = self.output.pop() {
+                plain.push_back(frame);
+            }
+            secure.session.seal(io.now, plain, &mut secure.wire, room, io.out);
+            let is_stuck = secure.wire.is_empty();
+            while let Some(frame) = plain.pop_back() {
+                self.output.push_front(frame);
+            }
+            if is_stuck {
+                io.tcp.wants_room(id);
+                return false;
+            }
+        }
+        if self.closes {
+            secure.session.close();
+            while let Some(frame) = secure.session.poll_output(io.out) {
+                if let Err(frame) = io.tcp.send(id, frame, io.out) {
+                    secure.wire.push_back(frame);
+                    return false;
+                }
+            }
+            self.closes = false;
+            io.tcp.close(id, io.out);
+        }
+        true
+    }
+}
