@@ -5,6 +5,7 @@
 //!   port     rx_burst                                             tx_burst      the one seam to hardware; Frame, Pool
 //!   net      Ethernet, VLAN, ARP and ND, IPv4 and IPv6, ICMP, checksums, routes, neighbours
 //!   tcp      connections: handshakes, bytes in order, losses, congestion
+//!   tls      handshakes by rustls, records by us, sans-io: bytes to plaintext
 //!   services echo, discard, character generator; what stands above TCP is an Application
 //!   exchange the HTTP gateway: both legs of a request, joined   http: bytes to messages   route, filters, upstream: where it goes
 //!   worker   one core's loop: Worker::turn(now), in production and in the simulator
@@ -22,6 +23,7 @@ pub mod port;
 pub mod net;
 
 pub mod tcp;
+pub mod tls;
 
 pub mod application;
 pub mod services;

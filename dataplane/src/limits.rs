@@ -214,6 +214,53 @@ pub const FILTER_TARGET_MAX: usize = 8_192;
 /// Bytes of a response that a rule holds: head and content fit one frame.
 pub const DIRECT_RESPONSE_MAX: usize = 1_024;
 
+// TLS.
+
+/// Bytes of a ClientHello over all its records, and what any other handshake message may have (rustls has the same bound).
+pub const TLS_HELLO_MAX: usize = 64 << 10;
+/// Bytes that a peer may send before its handshake is over: two hellos and a long chain of certificates.
+pub const TLS_HANDSHAKE_MAX: usize = 256 << 10;
+/// Plaintext of one record (RFC 8446 section 5.1).
+pub const TLS_PLAINTEXT_MAX: usize = 1 << 14;
+/// What a TLS 1.3 record may be longer, with its inner type, padding and tag (RFC 8446 section 5.2).
+pub const TLS13_EXPANSION_MAX: usize = 256;
+/// What a TLS 1.2 record may be longer (RFC 5246 section 6.2.3).
+pub const TLS12_EXPANSION_MAX: usize = 2_048;
+/// Bytes around the plaintext that we send: header, explicit nonce, inner type, tag.
+pub const TLS_OVERHEAD_MAX: usize = 5 + 8 + 1 + 16;
+/// Records under one AES-GCM key: half of the 2^24 that RFC 8446 section 5.5 comes to.
+pub const TLS_RECORDS_MAX: u64 = 1 << 23;
+/// Plaintext of a record that goes out in one TCP segment (1,448 bytes with timestamps, whatever the suite).
+pub const TLS_RECORD_SMALL: usize = 1_448 - TLS_OVERHEAD_MAX;
+/// So many bytes of a burst go out in such records: a receiver can use each segment as it arrives while the window is small.
+pub const TLS_BURST_SMALL: u32 = 64 << 10;
+/// A burst is over after so long without a record.
+pub const TLS_BURST_IDLE: Duration = Duration::from_secs(1);
+/// Bytes of a long record that each fresh frame gets: one segment.
+pub const TLS_FRAME_BYTES: usize = 1_448;
+/// Records without content in a row.
+pub const TLS_EMPTY_RECORDS_MAX: u8 = 32;
+/// KeyUpdates without application data between them.
+pub const TLS_KEY_UPDATES_MAX: u8 = 32;
+/// Warnings of a TLS 1.2 peer, and requests to renegotiate.
+pub const TLS_WARNINGS_MAX: u8 = 4;
+/// NewSessionTickets that a server may send on one connection.
+pub const TLS_TICKETS_MAX: u8 = 16;
+/// Bytes of a handshake message after the handshake.
+pub const TLS_LATE_MESSAGE_MAX: usize = 16 << 10;
+/// Change_cipher_spec records of a TLS 1.3 peer, which mean nothing (RFC 8446 section 5).
+pub const TLS_SPEC_CHANGES_MAX: u8 = 2;
+/// Bytes of a worker that hold records and handshakes that are not whole yet. Whoever would need more is refused.
+pub const TLS_GATHERED_BYTES_MAX: usize = 64 << 20;
+/// A record that has so few bytes yet is held in as many; then in a buffer for the longest.
+pub const TLS_GATHERED_SMALL: usize = 2 << 10;
+/// Buffers for the longest record that a worker keeps for the next one.
+pub const TLS_SPARE_BUFFERS: usize = 16;
+/// Servers that a client context remembers sessions of.
+pub const TLS_RESUMPTIONS_MAX: usize = 256;
+/// Certificates of a chain.
+pub const TLS_CHAIN_MAX: usize = 16;
+
 // HTTP routes. What an operator may write follows the Gateway API's own bounds where it has them.
 
 /// Rules of one listener, and matches of all of them, each counted once for each hostname.
@@ -354,6 +401,9 @@ const _: () = {
             <= FRAMES_PER_WORKER,
         "what TCP holds takes nothing from the rings"
     );
+    assert!(TLS_RECORD_SMALL + TLS_OVERHEAD_MAX <= FRAME_ROOM, "a small record fits a fresh frame");
+    assert!(TLS_FRAME_BYTES <= FRAME_ROOM && TLS_GATHERED_SMALL < TLS_PLAINTEXT_MAX);
+    assert!(HEADROOM - HEADERS_MAX >= 5, "the header of a record fits before what was written into a fresh frame");
     assert!(HTTP_PREFIX_SEGMENTS_MAX < 64, "numbers of segments are bits of a word");
     assert!(HTTP_CONDITIONS_MAX <= u8::MAX as usize);
     assert!(
