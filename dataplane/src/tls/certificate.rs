@@ -60,7 +60,9 @@ impl std::fmt::Display for CertificateError {
             Self::ChainTooLong => write!(f, "the chain has more than {TLS_CHAIN_MAX} certificates"),
             Self::ChainInvalid(why) => write!(f, "the chain cannot be read: {why}"),
             Self::KeyInvalid(why) => write!(f, "there is no private key that can be read: {why}"),
-            Self::KeyMismatch => write!(f, "the key does not belong to the certificate; was only one of them replaced?"),
+            Self::KeyMismatch => {
+                write!(f, "the key does not belong to the certificate; was only one of them replaced?")
+            }
             Self::Expired(at) => write!(f, "the certificate expired at {at} (seconds since 1970)"),
             Self::NotYetValid(at) => write!(f, "the certificate is valid from {at} on (seconds since 1970)"),
             Self::NameMissing(name) => write!(f, "the certificate is not for {name}"),
@@ -161,7 +163,9 @@ pub(super) fn revocation_lists(
 /// DNS names and URIs in a certificate, as far as they are valid.
 pub(super) fn names(leaf: &CertificateDer<'_>) -> (Vec<Box<str>>, Vec<Box<str>>) {
     match webpki::EndEntityCert::try_from(leaf) {
-        Ok(leaf) => (leaf.valid_dns_names().map(Into::into).collect(), leaf.valid_uri_names().map(Into::into).collect()),
+        Ok(leaf) => {
+            (leaf.valid_dns_names().map(Into::into).collect(), leaf.valid_uri_names().map(Into::into).collect())
+        }
         Err(_) => (Vec::new(), Vec::new()),
     }
 }

@@ -8,12 +8,11 @@ use super::{
 };
 use crate::limits::TLS_RESUMPTIONS_MAX;
 use rustls::{
-    ClientConfig,
+    ClientConfig, SignatureScheme,
     client::{ClientSessionMemoryCache, ResolvesClientCert, Resumption},
     crypto::CryptoProvider,
     pki_types::ServerName,
     sign::CertifiedKey,
-    SignatureScheme,
 };
 use std::sync::Arc;
 

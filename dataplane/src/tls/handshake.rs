@@ -136,7 +136,9 @@ impl Handshake {
             self.overhead += (reader.whole() - self.settled) as u32;
             self.settled = reader.whole();
             match answer {
-                Answer::Partial if self.input.bytes.len() > 2 * TLS_HELLO_MAX => return Err(TlsRefusal::HandshakeTooLong),
+                Answer::Partial if self.input.bytes.len() > 2 * TLS_HELLO_MAX => {
+                    return Err(TlsRefusal::HandshakeTooLong);
+                }
                 Answer::Partial => return Ok(false),
                 Answer::Invalid(refusal) => return Err(refusal),
                 Answer::Done(found) if !context.serves(found.sni.as_deref()) => {

@@ -318,7 +318,11 @@ impl Receiver {
         match opened.kind {
             ContentType::ApplicationData if plain.is_empty() => {
                 self.empties += 1;
-                if self.empties > TLS_EMPTY_RECORDS_MAX { Err(TlsRefusal::TooManyEmptyRecords) } else { Ok(Took::Control) }
+                if self.empties > TLS_EMPTY_RECORDS_MAX {
+                    Err(TlsRefusal::TooManyEmptyRecords)
+                } else {
+                    Ok(Took::Control)
+                }
             }
             ContentType::ApplicationData => {
                 (self.empties, self.key_updates, self.warnings) = (0, 0, 0);

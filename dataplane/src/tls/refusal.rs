@@ -155,6 +155,7 @@ impl From<&Error> for TlsRefusal {
             Error::PeerSentOversizedRecord => Self::RecordTooLong,
             Error::InvalidMessage(_) => Self::MessageInvalid,
             Error::InappropriateMessage { .. } | Error::InappropriateHandshakeMessage { .. } => Self::UnexpectedMessage,
+            Error::AlertReceived(AlertDescription::CloseNotify) => Self::HandshakeCut,
             Error::AlertReceived(alert) => Self::PeerAlert(u8::from(*alert)),
             Error::PeerMisbehaved(PeerMisbehaved::TooManyEmptyFragments) => Self::TooManyEmptyRecords,
             Error::PeerMisbehaved(PeerMisbehaved::TooManyWarningAlertsReceived) => Self::TooManyWarnings,

@@ -1,6 +1,8 @@
 //! Memory that the sessions of a worker share: buffers for what is not whole yet, within a budget, and scratch space for one record.
 
-use crate::limits::{TLS_GATHERED_BYTES_MAX, TLS_GATHERED_SMALL, TLS_PLAINTEXT_MAX, TLS_SPARE_BUFFERS, TLS12_EXPANSION_MAX};
+use crate::limits::{
+    TLS_GATHERED_BYTES_MAX, TLS_GATHERED_SMALL, TLS_PLAINTEXT_MAX, TLS_SPARE_BUFFERS, TLS12_EXPANSION_MAX,
+};
 use std::sync::{
     Arc,
     atomic::{AtomicUsize, Ordering},

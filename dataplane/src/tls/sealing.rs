@@ -11,18 +11,15 @@ use super::{
 };
 use crate::{
     limits::{
-        HEADERS_MAX, TLS_BURST_IDLE, TLS_BURST_SMALL, TLS_FRAME_BYTES, TLS_OVERHEAD_MAX, TLS_PLAINTEXT_MAX, TLS_RECORD_SMALL,
+        HEADERS_MAX, TLS_BURST_IDLE, TLS_BURST_SMALL, TLS_FRAME_BYTES, TLS_OVERHEAD_MAX, TLS_PLAINTEXT_MAX,
+        TLS_RECORD_SMALL,
     },
     outbox::Outbox,
     port::Frame,
     time::Instant,
 };
 use arrayvec::ArrayVec;
-use rustls::{
-    client::ClientConnectionData,
-    kernel::KernelConnection,
-    server::ServerConnectionData,
-};
+use rustls::{client::ClientConnectionData, kernel::KernelConnection, server::ServerConnectionData};
 use std::collections::VecDeque;
 
 /// Frames of the longest record.
@@ -245,7 +242,8 @@ impl Sealer {
             return Some(0);
         }
         let mut frame = out.make()?;
-        let whole = frame.append(self.seal.front() + len + self.seal.back()).expect("a fresh frame has room for a segment");
+        let whole =
+            frame.append(self.seal.front() + len + self.seal.back()).expect("a fresh frame has room for a segment");
         copy(plain, &mut whole[self.seal.front()..][..len], out);
         self.seal.seal(ContentType::ApplicationData, whole);
         sealed.push_back(frame);
@@ -333,4 +331,3 @@ fn copy(plain: &mut VecDeque<Frame>, mut into: &mut [u8], out: &mut Outbox) {
         }
     }
 }
-

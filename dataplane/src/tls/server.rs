@@ -8,7 +8,9 @@ use super::{
 use rustls::{
     ServerConfig, SignatureAlgorithm,
     crypto::CryptoProvider,
-    server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier, danger::ClientCertVerifier},
+    server::{
+        ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier, danger::ClientCertVerifier,
+    },
     sign::CertifiedKey,
 };
 use std::{collections::HashMap, sync::Arc};
@@ -197,7 +199,8 @@ struct Resolver {
 impl Resolver {
     fn new(policy: &ServerPolicy, provider: &CryptoProvider, now: u64) -> Result<Self, ContextError> {
         // Names come from the operator, not from the network: the seed may be known.
-        let mut by_name = HashMap::<Box<str>, Vec<Certificate>, _>::with_hasher(ahash::RandomState::with_seeds(1, 2, 3, 4));
+        let mut by_name =
+            HashMap::<Box<str>, Vec<Certificate>, _>::with_hasher(ahash::RandomState::with_seeds(1, 2, 3, 4));
         let mut all = Vec::new();
         let mut first_names = Vec::new();
         for (index, (files, names)) in policy.certificates.iter().enumerate() {
@@ -264,7 +267,8 @@ impl ResolvesServerCert for Resolver {
         let takes = |algorithm: SignatureAlgorithm| {
             let is_rsa = |suite: u16| matches!(suite, 0xc02f | 0xc030 | 0xcca8);
             let is_ecdsa = |suite: u16| matches!(suite, 0xc02b | 0xc02c | 0xcca9);
-            let wanted = |suite: u16| if algorithm == SignatureAlgorithm::RSA { is_rsa(suite) } else { is_ecdsa(suite) };
+            let wanted =
+                |suite: u16| if algorithm == SignatureAlgorithm::RSA { is_rsa(suite) } else { is_ecdsa(suite) };
             is_tls13 || suites.iter().any(|suite| wanted(u16::from(*suite)))
         };
         let schemes = hello.signature_schemes();

@@ -7,8 +7,8 @@ use crate::{
     port::{Frame, Pool},
     time::{Duration, Instant},
     tls::{
-        ClientAuth, ClientContext, ClientPolicy, Clock, Event, Expect, Policy, Room, ServerContext, ServerPolicy, Session,
-        UnknownName, Version, provider,
+        ClientAuth, ClientContext, ClientPolicy, Clock, Event, Expect, Policy, Room, ServerContext, ServerPolicy,
+        Session, UnknownName, Version, provider,
     },
 };
 use rustls::{
@@ -126,7 +126,8 @@ impl Talk {
     }
 
     fn frame(&self, bytes: &[u8]) -> Frame {
-        let (first, second) = bytes.split_at(if matches!(self.cut, Cut::Chains) { bytes.len() / 2 } else { bytes.len() });
+        let (first, second) =
+            bytes.split_at(if matches!(self.cut, Cut::Chains) { bytes.len() / 2 } else { bytes.len() });
         let mut frame = self.wire.alloc().unwrap();
         frame.append_slice(first).unwrap();
         if !second.is_empty() {
