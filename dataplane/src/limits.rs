@@ -258,6 +258,10 @@ pub const TLS_GATHERED_SMALL: usize = 2 << 10;
 pub const TLS_SPARE_BUFFERS: usize = 16;
 /// Servers that a client context remembers sessions of.
 pub const TLS_RESUMPTIONS_MAX: usize = 256;
+/// Certificates that a snapshot may have.
+pub const TLS_CERTIFICATES_MAX: usize = 16_384;
+/// Bundles of authorities that it may have.
+pub const TLS_AUTHORITIES_MAX: usize = 1_024;
 /// Certificates of a chain.
 pub const TLS_CHAIN_MAX: usize = 16;
 

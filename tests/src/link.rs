@@ -49,6 +49,7 @@ impl Plane {
                 home: Home::default(),
                 keeps_records: false,
                 probes: index == 0,
+                gives_work: false,
             };
             let gateway = Gateway::planned(first.clone(), options);
             let (desks, bell) = (Arc::clone(&desks), server.bell());

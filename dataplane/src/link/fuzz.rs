@@ -63,6 +63,7 @@ fn serve(planner: &mut Planner, served: &mut Option<Snapshot>, next: Snapshot) {
                     home: Home::default(),
                     keeps_records: false,
                     probes: false,
+                    gives_work: false,
                 };
                 drop(Gateway::planned(update, options));
             }

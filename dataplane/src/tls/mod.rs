@@ -30,6 +30,7 @@ pub mod hello;
 mod receive;
 pub mod record;
 mod refusal;
+mod refused;
 mod room;
 mod sealing;
 #[cfg(any(test, fuzzing))]
@@ -47,6 +48,7 @@ pub use client::{ClientContext, ClientPolicy, Expect};
 pub use handshake::{Done, Work};
 pub use record::Version;
 pub use refusal::TlsRefusal;
+pub use refused::TlsRefused;
 pub use room::Room;
 pub use server::{ClientAuth, ClientAuthorities, ServerContext, ServerPolicy, UnknownName};
 pub use session::{Event, Session};

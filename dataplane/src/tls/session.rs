@@ -318,6 +318,16 @@ impl Session {
         }
     }
 
+    /// Lets go of everything at once; whoever sends nothing more calls this.
+    pub fn end(&mut self, room: &mut Room, out: &mut Outbox) {
+        while let Some(frame) = self.ready.pop_front() {
+            out.drop(frame, crate::drops::Drop::ExchangeOver);
+        }
+        self.end_handshake();
+        self.close_up(out);
+        let _ = room;
+    }
+
     /// Makes the next step here, or marks it as work.
     fn step(&mut self, room: &mut Room, out: &mut Outbox) {
         let State::Handshaking(handshaking) = &mut self.state else { return };

@@ -65,6 +65,8 @@ pub fn endpoint(n: u8) -> SocketAddr {
 
 /// Frames of each side.
 pub const FRAMES: usize = 16_384;
+/// Seconds of 1970 at the beginning: 2030-03-17.
+pub const TIME_OF_DAY: u64 = 1_900_000_000;
 const DELAY: Duration = Duration::from_us(50);
 
 impl Legs {
@@ -97,8 +99,9 @@ impl Legs {
             }
         };
         let port = |last| vec![SimPort::new(Capabilities::plain("p0", [2, 0, 0, 0, 0, last], 1_500))];
-        let gateway_options = GatewayOptions { seed, connections_max: 4_096, home, keeps_records: true, probes: true };
+        let gateway_options = GatewayOptions { seed, connections_max: 4_096, home, keeps_records: true, probes: true, gives_work: false };
         let mut planner = Planner::default();
+        planner.set_time_of_day(TIME_OF_DAY);
         let first = planner.plan(snapshot.clone()).expect("a sound snapshot");
         let gateway = Gateway::planned(first, gateway_options);
         let gateway = Worker::with(port(1), options(&[[10, 0, 0, 1]], 1, &pools[0]), gateway);
@@ -350,6 +353,7 @@ pub fn gateway(rules: Vec<Rule>, backend: Backend) -> Snapshot {
         address: None,
         port: 9_000,
         proxy_protocol: None,
+        tls: None,
         idle_ms: 60_000,
         backends: to_backend().backends,
     };

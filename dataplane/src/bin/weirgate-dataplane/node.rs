@@ -371,6 +371,7 @@ impl Starter<'_> {
                     home: home(devices, index, cores.len()),
                     keeps_records: false,
                     probes: index == 0,
+                    gives_work: false,
                 },
             );
             let thread = self.spawn(*core, index, Worker::with(ports, options, gateway), sleeper)?;

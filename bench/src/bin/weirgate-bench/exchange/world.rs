@@ -199,7 +199,7 @@ fn worker(pool: Pool, connections_max: usize) -> Worker<SimPort, Gateway> {
     let home = Home::default();
     let gateway = Gateway::new(
         &http::snapshot(),
-        GatewayOptions { seed: SEED, connections_max, home, keeps_records: false, probes: false },
+        GatewayOptions { seed: SEED, connections_max, home, keeps_records: false, probes: false, gives_work: false },
     );
     let options = WorkerOptions {
         index: 0,
