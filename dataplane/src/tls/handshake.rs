@@ -181,18 +181,11 @@ impl Handshake {
     /// Goes on as far as the bytes that are there carry.
     pub(super) fn step(&mut self) -> Step {
         loop {
-            let bytes = &mut self.input.bytes[..self.fed];
-            let (discard, next) = match &mut self.side {
-                Side::Server { connection, .. } => advance(connection.process_tls_records(bytes), &mut self.written),
-                Side::Client { connection, .. } => advance(connection.process_tls_records(bytes), &mut self.written),
-            };
-            self.input.bytes.drain(..discard);
-            self.fed -= discard;
-            self.settled = self.settled.saturating_sub(discard).max(self.fed);
-            match next {
+            match self.process() {
                 Next::Again => {}
                 Next::Failed(refusal) => {
-                    self.write_alerts();
+                    // What it wants the peer to be told comes first when it is asked again; then it says the same.
+                    while matches!(self.process(), Next::Again) {}
                     return Step::Refused(refusal);
                 }
                 Next::Idle if !self.side.is_handshaking() => return Step::Established,
@@ -209,17 +202,17 @@ impl Handshake {
         }
     }
 
-    /// After an error rustls still gives the alert that it wants to send.
-    fn write_alerts(&mut self) {
-        loop {
-            let (_, next) = match &mut self.side {
-                Side::Server { connection, .. } => advance(connection.process_tls_records(&mut []), &mut self.written),
-                Side::Client { connection, .. } => advance(connection.process_tls_records(&mut []), &mut self.written),
-            };
-            if !matches!(next, Next::Again) {
-                return;
-            }
-        }
+    /// Lets rustls look at what it was fed. It remembers places in these bytes, so it must see the same ones until it discards them.
+    fn process(&mut self) -> Next {
+        let bytes = &mut self.input.bytes[..self.fed];
+        let (discard, next) = match &mut self.side {
+            Side::Server { connection, .. } => advance(connection.process_tls_records(bytes), &mut self.written),
+            Side::Client { connection, .. } => advance(connection.process_tls_records(bytes), &mut self.written),
+        };
+        self.input.bytes.drain(..discard);
+        self.fed -= discard;
+        self.settled = self.settled.saturating_sub(discard).max(self.fed);
+        next
     }
 
     /// The established connection: both halves, and what was agreed on.
@@ -306,7 +299,7 @@ impl Side {
         Some(Info {
             version,
             suite: self.negotiated_cipher_suite()?.suite(),
-            group: self.negotiated_key_exchange_group().map(|group| group.name()),
+            group: self.negotiated_key_exchange_group().map(rustls::crypto::SupportedKxGroup::name),
             alpn: self.alpn_protocol().map(Into::into),
             sni,
             is_resumed: self.handshake_kind() == Some(HandshakeKind::Resumed),

@@ -185,16 +185,18 @@ impl Receiver {
             let mut buffer = std::mem::take(&mut self.buffer);
             let took = self.open_record(header, &mut buffer.bytes[begin..self.at], sealer);
             self.buffer = buffer;
-            let content = match took? {
-                Took::Content(plain) => plain,
-                Took::Control => 0..0,
-                Took::Close => {
+            let (content, result) = match took {
+                Ok(Took::Content(plain)) => (plain, Ok(())),
+                Ok(Took::Control) => (0..0, Ok(())),
+                Ok(Took::Close) => {
                     self.end = Some(true);
-                    0..0
+                    (0..0, Ok(()))
                 }
+                Err(refusal) => (0..0, Err(refusal)),
             };
             self.overhead += (HEADER + header.len - content.len()) as u32;
             self.plain = begin + content.start..begin + content.end;
+            result?;
         }
     }
 

@@ -203,9 +203,12 @@ impl Sealer {
             return Some(0);
         }
         let most = if self.burst < TLS_BURST_SMALL { TLS_RECORD_SMALL } else { TLS_PLAINTEXT_MAX };
-        // Where it is, if it is a record's worth: alone, or with a next one that would not fit.
+        // Where it is, if it is a record's worth: alone, or most of one, with a next one that would not fit.
         let next = plain.get(1).map_or(0, Frame::len);
-        if len <= most && (total == len || most == TLS_RECORD_SMALL && len + next > most) && self.fits(first) {
+        if len <= most
+            && (total == len || most == TLS_RECORD_SMALL && 2 * len >= most && len + next > most)
+            && self.fits(first)
+        {
             let mut frame = plain.pop_front()?;
             frame.append(self.seal.back()).expect("it was just looked at");
             let record = frame.prepend(self.seal.front()).expect("it was just looked at");
@@ -213,12 +216,13 @@ impl Sealer {
             sealed.push_back(frame);
             return Some(len);
         }
-        if most == TLS_PLAINTEXT_MAX && total > TLS_RECORD_SMALL {
-            if let Some(taken) = self.seal_long(total.min(most), plain, sealed, room, out) {
-                return Some(taken);
-            }
-            // So many frames there are not; perhaps there is one.
+        if most == TLS_PLAINTEXT_MAX
+            && total > TLS_RECORD_SMALL
+            && let Some(taken) = self.seal_long(total.min(most), plain, sealed, room, out)
+        {
+            return Some(taken);
         }
+        // Also when there are not so many frames: perhaps there is one.
         self.seal_copy(total.min(TLS_RECORD_SMALL), plain, sealed, out)
     }
 

@@ -291,6 +291,7 @@ impl Cast {
 
     fn foreign_provider(&self) -> Arc<rustls::crypto::CryptoProvider> {
         let mut provider = rustls::crypto::CryptoProvider::clone(&provider());
+        provider.kx_groups.sort_by_key(|group| group.name() != rustls::NamedGroup::X25519MLKEM768);
         if !self.suites.is_empty() {
             provider.cipher_suites.retain(|suite| self.suites.contains(&suite.suite()));
         }
