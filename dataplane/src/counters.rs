@@ -8,8 +8,8 @@ use crate::{
     exchange::Ended,
     http::{Refusal, Side},
     proxy_protocol::ProxyRefusal,
-    tls::{TlsRefusal, TlsRefused},
     tcp::End,
+    tls::{TlsRefusal, TlsRefused},
 };
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -224,7 +224,15 @@ pub fn table() -> impl Iterator<Item = (String, &'static str, Kind)> {
     let proxy = ProxyRefusal::ALL.iter().map(|r| (format!("refused.{}", r.name()), r.help(), Kind::Drop));
     let tls = TlsRefused::ALL.iter().map(|r| (format!("tls_refused.{}", r.name()), r.help(), Kind::Drop));
     let gauges = Gauge::ALL.iter().map(|g| (g.name().to_owned(), g.help(), Kind::Gauge));
-    counters.chain(drops).chain(ends).chain(exchanges).chain(refused).chain(upstream).chain(proxy).chain(tls).chain(gauges)
+    counters
+        .chain(drops)
+        .chain(ends)
+        .chain(exchanges)
+        .chain(refused)
+        .chain(upstream)
+        .chain(proxy)
+        .chain(tls)
+        .chain(gauges)
 }
 
 /// What a cell is.

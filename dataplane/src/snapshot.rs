@@ -15,10 +15,8 @@ pub use gateway::{
     ProxyProtocol, ProxyVersion, TcpListener,
 };
 
-pub use tls::{
-    Authorities, BackendTls, Certificate, ClientValidation, Key, ListenerTls, TlsPolicy, TlsVersion,
-};
 pub(crate) use tls::Secrets;
+pub use tls::{Authorities, BackendTls, Certificate, ClientValidation, Key, ListenerTls, TlsPolicy, TlsVersion};
 
 use crate::{
     limits::{

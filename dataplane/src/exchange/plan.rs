@@ -351,7 +351,9 @@ impl Planner {
             backend.check()?;
             let tls = match &backend.tls {
                 Some(_) if is_secure_same => context.cloned(),
-                Some(tls) => Some(self.contexts.client(tls, secrets).map_err(|e| format!("backend {:?}: {e}", backend.name))?),
+                Some(tls) => {
+                    Some(self.contexts.client(tls, secrets).map_err(|e| format!("backend {:?}: {e}", backend.name))?)
+                }
                 None => None,
             };
             let trusts_same = |tls: &BackendTls| tls.trusts_same(before, secrets);

@@ -142,7 +142,9 @@ impl Gateway {
         let exchange = &self.exchanges[x as usize];
         let client = exchange.client as usize;
         let version = exchange.at.and_then(|at| self.upstreams.proxy(at.group));
-        let Some(header) = version.and_then(|version| self.proxy_header(io.tcp, client, j, version)) else { return true };
+        let Some(header) = version.and_then(|version| self.proxy_header(io.tcp, client, j, version)) else {
+            return true;
+        };
         let mut staged = std::mem::take(&mut self.staged);
         let written = staged.sink(io.out).put(&header).is_ok();
         if written {
@@ -172,7 +174,8 @@ impl Gateway {
         let mut staged = std::mem::take(&mut self.staged);
         let exchange = &self.exchanges[x as usize];
         let (reused, is_raw, client) = (exchange.reused, exchange.is_raw, exchange.client as usize);
-        let version = exchange.at.and_then(|at| self.upstreams.proxy(at.group)).filter(|_| !reused && self.legs[j].tls.is_none());
+        let version =
+            exchange.at.and_then(|at| self.upstreams.proxy(at.group)).filter(|_| !reused && self.legs[j].tls.is_none());
         let mut sink = staged.sink(io.out);
         let mut written = match version {
             Some(version) => self.proxy_header(io.tcp, client, j, version).map_or(Ok(()), |bytes| sink.put(&bytes)),

@@ -62,7 +62,8 @@ impl Gateway {
     pub(super) fn await_hello(&mut self, io: &Io<'_>, i: usize, context: &Terminates) {
         let session = Session::server(&context.context);
         let leg = &mut self.legs[i];
-        leg.tls = Some(Box::new(Secure { session, wire: VecDeque::new(), context: Some(Arc::clone(&context.context)) }));
+        leg.tls =
+            Some(Box::new(Secure { session, wire: VecDeque::new(), context: Some(Arc::clone(&context.context)) }));
         leg.deadline = io.now + context.patience;
     }
 

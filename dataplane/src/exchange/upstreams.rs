@@ -299,7 +299,8 @@ impl Upstreams {
         let (members, meter) =
             self.groups[group as usize].take().map_or((0, Meter::default()), |it| (it.members, it.meter));
         let members = members + added;
-        let it = Group { backend, set, policy, endpoints, connect, hash_on, proxy, tls, members, is_retired: false, meter };
+        let it =
+            Group { backend, set, policy, endpoints, connect, hash_on, proxy, tls, members, is_retired: false, meter };
         self.groups[group as usize] = Some(it);
         gone.into_iter().for_each(|endpoint| self.retire(endpoint));
     }

@@ -305,7 +305,9 @@ impl BackendTls {
         let (uris, names): (Vec<_>, Vec<_>) = self.names.iter().cloned().partition(|name| name.contains("://"));
         let expect = match &self.sni {
             Some(sni) if self.names.is_empty() => Expect::Name(sni.clone()),
-            None if self.names.is_empty() => return Err("neither sni nor names say which server is to be believed".into()),
+            None if self.names.is_empty() => {
+                return Err("neither sni nor names say which server is to be believed".into());
+            }
             _ => Expect::AnyOf { names, uris },
         };
         Ok(ClientPolicy {

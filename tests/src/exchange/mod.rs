@@ -99,7 +99,8 @@ impl Legs {
             }
         };
         let port = |last| vec![SimPort::new(Capabilities::plain("p0", [2, 0, 0, 0, 0, last], 1_500))];
-        let gateway_options = GatewayOptions { seed, connections_max: 4_096, home, keeps_records: true, probes: true, gives_work: false };
+        let gateway_options =
+            GatewayOptions { seed, connections_max: 4_096, home, keeps_records: true, probes: true, gives_work: false };
         let mut planner = Planner::default();
         planner.set_time_of_day(TIME_OF_DAY);
         let first = planner.plan(snapshot.clone()).expect("a sound snapshot");
