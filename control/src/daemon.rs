@@ -105,8 +105,9 @@ async fn serve(options: Options, logs: Logs) -> Result<(), String> {
     let options_of_discovery =
         discovery::Options { seed: u64::from(std::process::id()), ..discovery::Options::default() };
     let discovery = Arc::new(Mutex::new(Discovery::new(options_of_discovery, updates)));
-    tokio::spawn(discover(Arc::clone(&engine), Arc::clone(&discovery)));
-    let metrics = gather::router(&engine, &discovery);
+    _ = engine.discovery.set(Arc::clone(&discovery));
+    tokio::spawn(discover(Arc::clone(&engine), discovery));
+    let metrics = gather::router(&engine);
     tokio::spawn(serve_metrics(Arc::clone(&engine), metrics.clone()));
     // The socket is there from the first moment, so that whoever starts this can ask how it goes.
     let mut server = Server::new(Arc::clone(&engine), options.allow_tcp_writes, metrics);
@@ -181,11 +182,19 @@ async fn discover(engine: Arc<Engine>, discovery: Arc<Mutex<Discovery>>) {
     let mut state = engine.watch();
     let mut last = None;
     loop {
-        let sources =
-            state.borrow_and_update().control().map(|control| control.discoveries.clone()).unwrap_or_default();
-        if last.as_ref() != Some(&sources) {
-            discovery.lock().expect("nobody panics with it").set(&sources);
-            last = Some(sources);
+        let (number, sources) = {
+            let state = state.borrow_and_update();
+            (state.number(), state.control().map(|control| control.discoveries.clone()).unwrap_or_default())
+        };
+        if last != Some(number) {
+            let known = {
+                let mut discovery = discovery.lock().expect("nobody panics with it");
+                discovery.set(&sources);
+                discovery.known()
+            };
+            // A source that was out of force for a moment says nothing anew, and what it had said is forgotten.
+            engine.endpoints(known).await;
+            last = Some(number);
         }
         if state.changed().await.is_err() {
             return;

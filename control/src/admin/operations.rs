@@ -349,7 +349,7 @@ async fn endpoints(app: App, request: Request) -> Outcome {
 
 async fn describe(app: App, mut request: Request, kind: Kind) -> Outcome {
     let name = name(&mut request).await?;
-    json(view::describe(&app.engine.state(), kind, &name).await)
+    json(view::describe(&app.engine, kind, &name).await)
 }
 
 async fn listener(app: App, request: Request) -> Outcome {

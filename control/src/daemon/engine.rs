@@ -29,10 +29,12 @@ use super::{
 use crate::{
     admin::api::{Code, DataplaneStatus, ErrorBody, Finding, Unconfirmed},
     config::{self, Admin},
+    discovery::Discovery,
 };
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 use tokio::sync::{Mutex, Notify, watch};
@@ -45,8 +47,12 @@ pub struct State {
     pub revision: Option<Arc<Revision>>,
     /// What lies over it.
     pub overlay: Overlay,
+    /// Why the data plane refuses what discovery found, by backend.
+    pub refused: BTreeMap<String, String>,
     /// A change that goes back by itself.
     pub unconfirmed: Option<Kept>,
+    /// Where to.
+    pub back: Option<Arc<Revision>>,
     /// Whether the gateway drains.
     pub draining: bool,
     /// Whether the daemon is about to end.
@@ -153,6 +159,8 @@ pub struct Engine {
     audit: Arc<std::sync::Mutex<Audit>>,
     changes: Mutex<Changes>,
     state: watch::Sender<State>,
+    /// Those who ask for endpoints.
+    pub(super) discovery: OnceLock<Arc<std::sync::Mutex<Discovery>>>,
     /// The files must be read again: something had to be waited for.
     pub(super) reread: Notify,
     /// The data plane must be stopped and started with what [`State::boot`] says.
@@ -170,14 +178,17 @@ impl Engine {
         let current = store.current().clone();
         let read = |number| store.read(number).ok().map(Arc::new);
         let revision = current.revision.and_then(read);
+        let back = current.unconfirmed.as_ref().and_then(|kept| read(kept.back_to));
         let overlay = Overlay { discovered: Arc::new(store.endpoints()), drained: Arc::new(current.drained.clone()) };
         let mut state = State {
             revision,
             overlay,
             unconfirmed: current.unconfirmed.clone(),
+            back,
             draining: current.draining,
             ..State::default()
         };
+        state.forget_sources();
         state.dataplane.supervised = settings.supervised;
         let path = audit_path(&state.admin(), &settings.state_dir);
         let audit = Audit::open(&path).or_else(|error| {
@@ -196,6 +207,7 @@ impl Engine {
             audit: Arc::new(std::sync::Mutex::new(audit)),
             changes: Mutex::default(),
             state: watch::Sender::new(state),
+            discovery: OnceLock::new(),
             reread: Notify::new(),
             restart: watch::Sender::new(0),
             failures: watch::Sender::new(0),

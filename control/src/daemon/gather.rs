@@ -6,27 +6,23 @@ use super::{
 };
 use crate::{
     config::Metrics,
-    discovery::Discovery,
     metrics::{self, Bounds, DaemonState, Input},
     stat::Statistics,
 };
 use axum::Router;
-use std::{
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 use weirgate_dataplane::link::message::{Answer, Ask};
 
 /// `GET /metrics` of this daemon.
-pub fn router(engine: &Arc<Engine>, discovery: &Arc<Mutex<Discovery>>) -> Router {
-    let (engine, discovery) = (Arc::clone(engine), Arc::clone(discovery));
+pub fn router(engine: &Arc<Engine>) -> Router {
+    let engine = Arc::clone(engine);
     metrics::router(move || {
-        let (engine, discovery) = (Arc::clone(&engine), Arc::clone(&discovery));
-        async move { gather(&engine, &discovery).await }
+        let engine = Arc::clone(&engine);
+        async move { gather(&engine).await }
     })
 }
 
-async fn gather(engine: &Engine, discovery: &Mutex<Discovery>) -> (Input, Metrics) {
+async fn gather(engine: &Engine) -> (Input, Metrics) {
     let state = engine.state();
     let options = state.control().map(|control| control.metrics.clone()).unwrap_or_default();
     let dir = engine.settings.run_dir.clone();
@@ -35,7 +31,7 @@ async fn gather(engine: &Engine, discovery: &Mutex<Discovery>) -> (Input, Metric
         daemon: daemon(&state),
         bounds: state.boot.as_deref().map(Bounds::of),
         statistics: statistics.await.ok().flatten(),
-        discoveries: discovery.lock().expect("nobody panics with it").status(),
+        discoveries: engine.discoveries(),
         ..Input::default()
     };
     if let Some(link) = &state.link {

@@ -22,7 +22,7 @@ pub use disk::{Disk, Real};
 
 use crate::{
     admin::api::{RevisionHead, SourceFile},
-    config::Control,
+    config::{Control, Discovery},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use siphasher::sip128::{Hasher128, SipHasher13};
@@ -114,6 +114,9 @@ pub struct Drained {
     /// Address and port.
     pub address: SocketAddr,
 }
+
+/// What discovery has found, by what was asked ([`Discovery::question`]).
+pub type Learned = BTreeMap<Discovery, Vec<Endpoint>>;
 
 /// The directory.
 pub struct Store {
@@ -314,15 +317,18 @@ impl Store {
     ///
     /// # Errors
     /// The disk's.
-    pub fn save_endpoints(&mut self, found: &BTreeMap<String, Vec<Endpoint>>) -> Result<(), StoreError> {
+    pub fn save_endpoints(&mut self, found: &Learned) -> Result<(), StoreError> {
+        let found: Vec<_> = found.iter().collect();
         let (next, path) = (self.dir.join("endpoints.next"), self.dir.join("endpoints.json"));
-        self.disk.write(&next, &seal(found)).map_err(|error| fault("write", &next, error))?;
+        self.disk.write(&next, &seal(&found)).map_err(|error| fault("write", &next, error))?;
         self.disk.rename(&next, &path).map_err(|error| fault("rename", &next, error))
     }
 
     /// What was noted last.
-    pub fn endpoints(&self) -> BTreeMap<String, Vec<Endpoint>> {
-        fs::read(self.dir.join("endpoints.json")).ok().and_then(|content| sealed(&content).ok()).unwrap_or_default()
+    pub fn endpoints(&self) -> Learned {
+        let read = fs::read(self.dir.join("endpoints.json")).ok();
+        let found: Option<Vec<(Discovery, Vec<Endpoint>)>> = read.and_then(|content| sealed(&content).ok());
+        found.unwrap_or_default().into_iter().collect()
     }
 
     fn path(&self, number: u64, kind: &str) -> PathBuf {

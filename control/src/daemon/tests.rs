@@ -51,6 +51,7 @@ pub(crate) fn body(path: &str) -> Body {
 }
 
 mod applying;
+mod finding;
 pub(crate) mod stand_in;
 mod supervising;
 mod watching;
@@ -138,6 +139,16 @@ impl World {
         tokio::time::timeout(PATIENCE, gone).await.expect("nobody holds it");
         (dir, stand_in)
     }
+}
+
+/// Waits for what nobody tells of: looks again and again.
+pub(crate) async fn eventually(what: &str, is: impl AsyncFn() -> bool) {
+    let looked = async {
+        while !is().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    assert!(tokio::time::timeout(PATIENCE, looked).await.is_ok(), "in time: {what}");
 }
 
 pub(crate) fn engine(dir: &Dir, supervised: bool) -> Arc<Engine> {

@@ -13,7 +13,7 @@ const LONG: Duration = Duration::from_secs(60);
 /// The next update, as addresses with weights.
 async fn next(updates: &mut mpsc::Receiver<EndpointUpdate>) -> (String, Vec<(String, u32)>) {
     let update = tokio::time::timeout(LONG, updates.recv()).await.expect("an update").expect("somebody sends");
-    (update.backend, update.endpoints.iter().map(|e| (e.address.to_string(), e.weight)).collect())
+    (update.source.backend().to_owned(), update.endpoints.iter().map(|e| (e.address.to_string(), e.weight)).collect())
 }
 
 /// Addresses with weights as [`next`] has them.

@@ -181,6 +181,7 @@ pub(crate) fn endpoints() -> Vec<EndpointSummary> {
 
 fn described() -> Described {
     Described {
+        discovery: None,
         revision: 13,
         object: json!({"name": "cart-v1", "loadBalancing": "leastRequest", "connectMs": 5000}),
         listeners: vec![],

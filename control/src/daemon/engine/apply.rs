@@ -172,7 +172,14 @@ impl Engine {
                 return Err(fail(Code::Conflict, error, "weirgate history; then apply it again"));
             }
             engine.save(|current| current.unconfirmed = None).await?;
-            engine.publish(|state| state.unconfirmed = None);
+            let mut forgotten = false;
+            engine.publish(|state| {
+                (state.unconfirmed, state.back) = (None, None);
+                forgotten = state.forget_sources();
+            });
+            if forgotten {
+                engine.write_endpoints().await;
+            }
             engine.reread.notify_one();
             tracing::info!(revision = kept.revision, "confirmed");
             let difference =
@@ -357,9 +364,11 @@ impl Engine {
             }
             return Err(error.into());
         }
+        let mut forgotten = false;
         self.publish(|state| {
-            state.revision = Some(Arc::clone(&revision));
+            state.back = state.revision.replace(Arc::clone(&revision)).filter(|_| unconfirmed.is_some());
             state.unconfirmed = unconfirmed;
+            forgotten = state.forget_sources();
             state.tally.applies += 1;
             state.tally.applied_ms = Some(clock::now_ms());
         });
@@ -371,6 +380,9 @@ impl Engine {
             self.restart.send_modify(|n| *n += 1);
         }
         self.publish_served(changes);
+        if forgotten {
+            self.write_endpoints().await;
+        }
         tracing::info!(revision = number, took_us = told, restart, "in force");
         applied.revision = number;
         applied.difference.to = Some(number);

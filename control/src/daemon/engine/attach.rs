@@ -3,7 +3,11 @@
 use super::{Changes, Engine, NO_DATAPLANE, State, fail};
 use crate::{
     admin::api::{Code, ErrorBody},
-    daemon::link::{Link, LinkError},
+    daemon::{
+        link::{Link, LinkError},
+        overlay::Overlay,
+        store::{Learned, Revision},
+    },
 };
 use std::sync::Arc;
 use weirgate_dataplane::{
@@ -42,13 +46,36 @@ impl Engine {
         self.reread.notify_one();
     }
 
+    pub(super) async fn tell_over(
+        &self,
+        changes: &mut Changes,
+        revision: &Revision,
+        overlay: &Overlay,
+    ) -> Result<u64, LinkError> {
+        match overlay.over(&revision.body) {
+            Ok(snapshot) => self.tell(changes, snapshot, revision.head.revision).await,
+            Err(reason) => Err(LinkError::Refused(Refusal::Unsound { reason })),
+        }
+    }
+
     async fn resynchronize(&self, changes: &mut Changes, link: &Link) {
         let state = self.state();
         let Some(revision) = &state.revision else { return };
-        let told = match state.overlay.over(&revision.body) {
-            Ok(snapshot) => self.tell(changes, snapshot, revision.head.revision).await,
-            Err(reason) => Err(LinkError::Refused(Refusal::Unsound { reason })),
-        };
+        let mut told = self.tell_over(changes, revision, &state.overlay).await;
+        if matches!(told, Err(LinkError::Refused(_))) && !state.overlay.discovered.is_empty() {
+            // It may be about endpoints that were found while it was away.
+            let mut overlay = Overlay { discovered: Arc::default(), ..state.overlay.clone() };
+            told = self.tell_over(changes, revision, &overlay).await;
+            if told.is_ok() {
+                let found = Learned::clone(&state.overlay.discovered);
+                let refused = self.lay(changes, revision, &mut overlay, found).await;
+                self.publish(|state| {
+                    state.overlay = overlay;
+                    state.refused =
+                        refused.into_iter().map(|(it, why)| (it.source.backend().to_owned(), why)).collect();
+                });
+            }
+        }
         let Err(error) = told else {
             self.publish_served(changes);
             return tracing::info!(revision = revision.head.revision, "resynchronized");

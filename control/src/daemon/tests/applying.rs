@@ -1,14 +1,12 @@
 //! Changes, against a data plane that answers, refuses, dies and comes back.
 
-use super::*;
+use super::{finding::weights, *};
 use crate::{
     admin::api::{ChangeSource, Code, ConfirmRequest, DrainEndpointRequest, RollbackRequest},
-    daemon::{clock, store::Drained},
-    discovery::EndpointUpdate,
+    daemon::clock,
 };
-use weirgate_dataplane::snapshot::Endpoint;
 
-fn root() -> Who {
+pub(super) fn root() -> Who {
     Who::process(0, Some(1))
 }
 
@@ -180,11 +178,6 @@ async fn a_new_daemon_resynchronizes() {
     assert_eq!(weights(&world), [1, 0]);
 }
 
-fn weights(world: &World) -> Vec<u32> {
-    let snapshot = world.stand_in.inside().snapshot.unwrap();
-    snapshot.backends[0].endpoints.iter().map(|it| it.weight).collect()
-}
-
 #[tokio::test]
 async fn a_link_that_breaks_within_a_change_leaves_the_old_revision() {
     for taken in [false, true] {
@@ -253,50 +246,6 @@ async fn the_dataplane_block_needs_a_restart() {
         .unwrap();
     assert!(told.restart);
     assert_eq!(world.serves(), "b");
-}
-
-#[tokio::test]
-async fn endpoints_come_and_go_without_revisions() {
-    let world = World::new("endpoints").await;
-    let dns = |it: &mut ApplyRequest| {
-        it.files[0].text = yaml("b")
-            .replace("static: [\"10.77.0.11:8080\", \"10.77.0.12:8080\"]", "dns: {name: web.example, port: 8080}");
-    };
-    world.apply_with("b", dns).await.unwrap();
-    assert!(weights(&world).is_empty());
-    let endpoint = |n: u8, weight| Endpoint { address: ([10, 0, 0, n], 8080).into(), weight };
-    let update = |endpoints| vec![EndpointUpdate { backend: "web".into(), endpoints }];
-    world.engine.endpoints(update(vec![endpoint(1, 1), endpoint(2, 5)])).await;
-    assert_eq!(weights(&world), [1, 5]);
-    let snapshot = world.stand_in.inside().snapshot.unwrap();
-    assert_eq!((snapshot.revision, world.stand_in.inside().replaced), (1_000_001, 1));
-    // Nonsense is left alone.
-    world.engine.endpoints(update(vec![endpoint(1, 1), endpoint(1, 1)])).await;
-    assert_eq!(weights(&world), [1, 5]);
-    // One that drains stays so, whatever else changes.
-    let drain = |drain| DrainEndpointRequest { backend: Some("web".into()), address: "10.0.0.2:8080".into(), drain };
-    assert!(world.engine.drain_endpoint(&root(), drain(true)).await.unwrap().changed);
-    assert!(!world.engine.drain_endpoint(&root(), drain(true)).await.unwrap().changed);
-    world.engine.endpoints(update(vec![endpoint(2, 7), endpoint(3, 1)])).await;
-    assert_eq!(weights(&world), [0, 1]);
-    // What was found is known after a kill, before anybody asks again.
-    let (dir, stand_in) = world.kill().await;
-    stand_in.set(|it| it.replaced = 0);
-    let world = World::over(dir, stand_in, None);
-    world.stand_in.until(|it| it.replaced == 1).await;
-    assert_eq!(weights(&world), [0, 1]);
-    assert!(
-        world
-            .engine
-            .state()
-            .overlay
-            .drained
-            .contains(&Drained { backend: "web".into(), address: ([10, 0, 0, 2], 8080).into() })
-    );
-    assert!(world.engine.drain_endpoint(&root(), drain(false)).await.unwrap().changed);
-    assert_eq!(weights(&world), [7, 1]);
-    let unknown = DrainEndpointRequest { backend: None, address: "10.9.9.9:1".into(), drain: true };
-    assert_eq!(world.engine.drain_endpoint(&root(), unknown).await.unwrap_err().code, Code::NotFound);
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! A data plane that serves nothing: it speaks the link's protocol, checks and applies what it is told, and misbehaves when asked to.
 
 use std::{
+    net::SocketAddr,
     path::Path,
     sync::{Arc, Mutex},
 };
@@ -32,6 +33,8 @@ pub(crate) struct Inside {
     /// Refuse changes for this reason.
     /// With [`STUCK`]: a worker does not answer.
     pub(crate) refuse: Option<String>,
+    /// Refuse whatever has this endpoint.
+    pub(crate) refuse_endpoint: Option<SocketAddr>,
     /// Refuse changes after so many.
     pub(crate) refuse_after: Option<u32>,
     /// Close the link instead of answering the next change: after having taken it, or before.
@@ -215,7 +218,11 @@ impl StandIn {
     }
 
     fn take(&self, snapshot: Snapshot) -> Answer {
-        let Inside { snapshot: served, mut refuse, refuse_after, .. } = self.inside();
+        let Inside { snapshot: served, mut refuse, refuse_endpoint, refuse_after, .. } = self.inside();
+        let mut endpoints = snapshot.backends.iter().flat_map(|it| &it.endpoints);
+        if let Some(bad) = endpoints.find(|it| Some(it.address) == refuse_endpoint) {
+            refuse = Some(format!("not {}", bad.address));
+        }
         if refuse_after == Some(0) {
             refuse = Some("not any more".into());
         }

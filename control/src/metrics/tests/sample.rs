@@ -46,6 +46,9 @@ pub(super) fn sample(n: u64) -> Input {
             answers: 10,
             failures: n,
             error: Some("cart.svc.example: AAAA: Server Failure".into()),
+            pending: false,
+            left_out: vec![([10, 1, 0, 1], 8080).into()],
+            refused: None,
         }],
     }
 }
