@@ -59,5 +59,7 @@ fn daemon(state: &State) -> DaemonState {
         dataplane_up: state.link.is_some(),
         dataplane_restarts: state.dataplane.restarts,
         draining: state.draining,
+        drains: state.dataplane.drains,
+        read_only: state.read_only.is_some(),
     }
 }

@@ -35,6 +35,7 @@ use std::{
     net::SocketAddr,
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
+    time::Duration,
 };
 use weirgate_dataplane::snapshot::{Endpoint, Snapshot};
 
@@ -101,8 +102,22 @@ pub struct Kept {
     pub revision: u64,
     /// Where to.
     pub back_to: u64,
-    /// When, in milliseconds of 1970.
+    /// When, in milliseconds of 1970: for the next daemon.
     pub until_ms: u64,
+    /// How long it could wait when it was put in force: no later daemon waits longer, whatever became of the time of day.
+    #[serde(default = "day_ms")]
+    pub period_ms: u64,
+}
+
+fn day_ms() -> u64 {
+    24 * 3_600_000
+}
+
+impl Kept {
+    /// How long it still waits, by this time of day.
+    pub fn left(&self, now_ms: u64) -> Duration {
+        Duration::from_millis(self.until_ms.saturating_sub(now_ms).min(self.period_ms))
+    }
 }
 
 /// An endpoint that drains.

@@ -1,5 +1,6 @@
 //! The data plane as a process: started, found again, started again when it dies. It outlives the daemon, which finds it by its socket; while that is
-//! not there yet, by `dataplane.pid` beside it.
+//! not there yet, by `dataplane.pid` beside it. One that listens and says nothing is known by the socket's credentials, so that it can be ended too;
+//! a daemon that was told to attach only reports it.
 //!
 //! ```text
 //!   connect ---> linked: events, until the link breaks or a restart is wanted ---.
@@ -9,6 +10,7 @@
 //! ```
 
 use super::{
+    clock::monotonic as now,
     engine::Engine,
     link::{Link, LinkError},
 };
@@ -24,6 +26,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
+    net::UnixStream,
     process::{Child, Command},
     sync::{mpsc, watch},
     time::{Instant, sleep, timeout},
@@ -39,6 +42,8 @@ const LOOK: Duration = Duration::from_millis(50);
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
 /// One that has lived so long is started again at once.
 const LIVED: Duration = Duration::from_secs(30);
+/// For the kernel to say who listens at a socket; it takes longer only if too many wait there already.
+const CREDENTIALS: Duration = Duration::from_secs(1);
 /// For a process that was told to end.
 const END: Duration = Duration::from_secs(10);
 
@@ -161,6 +166,9 @@ impl Supervisor {
             return self.begin_anew().await;
         }
         let answers = !matches!(error, LinkError::Absent(_));
+        if answers && self.start.is_some() && self.process.is_none() {
+            self.process = Process::of_socket(&self.socket()).await;
+        }
         let has_ended = self.process.as_mut().is_some_and(|process| !process.is_alive());
         let exited = self.process.take_if(|_| has_ended).map(Process::epitaph);
         if let Some(why) = exited {
@@ -214,8 +222,9 @@ impl Supervisor {
         }
         self.silent = None;
         let Some(process) = &self.process else {
-            return self
-                .say("something answers at the data plane's socket, and which process it is is not known".into());
+            let what = "something answers at the data plane's socket, and which process it is is not known: \
+                        it must be ended by hand (ss -xlp shows it)";
+            return self.say(what.into());
         };
         let (pid, patience) = (process.pid, patience.as_secs());
         self.say(format!(
@@ -268,11 +277,6 @@ fn told(event: &Event) {
     }
 }
 
-#[allow(clippy::disallowed_methods, reason = "the daemon is an edge: it waits in real time")]
-fn now() -> Instant {
-    Instant::now()
-}
-
 fn spawn(start: &Start, run_dir: &Path, boot: &Snapshot) -> io::Result<Process> {
     fs::DirBuilder::new().recursive(true).mode(0o755).create(run_dir)?;
     let (next, snapshot) = (run_dir.join("snapshot.next"), run_dir.join("snapshot.json"));
@@ -311,6 +315,13 @@ struct Process {
 impl Process {
     fn of_pid(pid: u32) -> Option<Self> {
         Some(Self { pid, started: started(pid)?, child: None })
+    }
+
+    /// Whoever listens at a socket, by the kernel's word. Not this process, and none that it cannot see.
+    async fn of_socket(socket: &Path) -> Option<Self> {
+        let stream = timeout(CREDENTIALS, UnixStream::connect(socket)).await.ok()?.ok()?;
+        let pid = u32::try_from(stream.peer_cred().ok()?.pid()?).ok()?;
+        if pid == 0 || pid == std::process::id() { None } else { Self::of_pid(pid) }
     }
 
     fn of_file(run_dir: &Path) -> Option<Self> {

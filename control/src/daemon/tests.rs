@@ -51,12 +51,16 @@ pub(crate) fn body(path: &str) -> Body {
 }
 
 mod applying;
+mod draining;
 mod finding;
+mod lasting;
 pub(crate) mod stand_in;
+mod starting;
 mod supervising;
 mod watching;
 
 use super::{
+    clock::TimeOfDay,
     engine::{Engine, Settings},
     logs::Logs,
     store::{Real, Store},
@@ -91,7 +95,12 @@ impl World {
 
     /// Another daemon over what a former one left.
     pub(crate) fn over(dir: Dir, stand_in: StandIn, start: Option<Start>) -> Self {
-        let engine = engine(&dir, start.is_some());
+        Self::with(dir, stand_in, start, |_| {})
+    }
+
+    /// The same with other settings.
+    pub(crate) fn with(dir: Dir, stand_in: StandIn, start: Option<Start>, change: impl FnOnce(&mut Settings)) -> Self {
+        let engine = engine_with(&dir, start.is_some(), change);
         let (fate, told) = watch::channel(Fate::Keep);
         tokio::spawn(Supervisor::new(Arc::clone(&engine), start, told).run());
         Self { engine, stand_in, fate, dir }
@@ -151,16 +160,19 @@ pub(crate) async fn eventually(what: &str, is: impl AsyncFn() -> bool) {
     assert!(tokio::time::timeout(PATIENCE, looked).await.is_ok(), "in time: {what}");
 }
 
-pub(crate) fn engine(dir: &Dir, supervised: bool) -> Arc<Engine> {
+
+fn engine_with(dir: &Dir, supervised: bool, change: impl FnOnce(&mut Settings)) -> Arc<Engine> {
     let (store, _) = Store::open(&dir.path().join("state"), 100, Box::new(Real)).unwrap();
-    let settings = Settings {
+    let mut settings = Settings {
         run_dir: dir.path().to_owned(),
         state_dir: dir.path().join("state"),
         supervised,
         start_timeout: PATIENCE,
         drain_timeout: Duration::ZERO,
+        time: TimeOfDay::default(),
     };
-    Arc::new(Engine::new(settings, Logs::silent(), store).unwrap())
+    change(&mut settings);
+    Arc::new(Engine::new(settings, Logs::silent(), store))
 }
 
 pub(crate) fn audit_lines(dir: &Dir) -> Vec<serde_json::Value> {

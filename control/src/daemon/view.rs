@@ -64,6 +64,7 @@ pub fn status(state: &State) -> Status {
         ready: state.not_ready().is_none(),
         not_ready: state.not_ready().map(Into::into),
         draining: state.draining,
+        read_only: state.read_only.clone(),
         dataplane: state.dataplane.clone(),
         files: state.files.paths.iter().map(|path| path.display().to_string()).collect(),
         findings: state.files.findings.clone(),

@@ -34,8 +34,12 @@ pub struct DaemonState {
     pub dataplane_up: bool,
     /// How often the data plane had to be started again.
     pub dataplane_restarts: u64,
-    /// Whether connections are being drained.
+    /// Whether connections are to be drained.
     pub draining: bool,
+    /// Whether they are; `None`: that is not known.
+    pub drains: Option<bool>,
+    /// Whether nothing can be changed.
+    pub read_only: bool,
 }
 
 /// How much there can be, and how much is configured.
@@ -96,7 +100,11 @@ pub(super) fn of(input: &Input) -> Vec<Family> {
         gauge("weirgate_dataplane_up", "1 while the data plane answers.").only(daemon.dataplane_up.into()),
         counter("weirgate_dataplane_restarts", "How often the data plane had to be started again.")
             .only(daemon.dataplane_restarts),
-        gauge("weirgate_draining", "1 while clients are sent elsewhere.").only(daemon.draining.into()),
+        gauge("weirgate_draining", "1 while the gateway is to drain.").only(daemon.draining.into()),
+        gauge("weirgate_dataplane_draining", "1 while clients are sent elsewhere, by the data plane's word.")
+            .maybe(daemon.drains.map(|drains| f64::from(u8::from(drains)))),
+        gauge("weirgate_read_only", "1 while nothing can be changed, for want of an audit log.")
+            .only(daemon.read_only.into()),
         labels,
     ];
     if let Some(bounds) = &input.bounds {

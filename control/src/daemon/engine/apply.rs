@@ -1,6 +1,6 @@
 //! A new revision: checked, written, accepted by the data plane, in force. Until the last step nothing has changed, and every step may fail.
 
-use super::{Changes, Engine, State, fail};
+use super::{Changes, Engine, State, aside, fail};
 use crate::{
     admin::api::{
         Applied, ApplyRequest, ChangeSource, Code, ConfirmRequest, ErrorBody, RevisionHead, RollbackRequest, SourceFile,
@@ -167,7 +167,7 @@ impl Engine {
                 let error = format!("revision {asked} does not wait to be confirmed; revision {} does", kept.revision);
                 return Err(fail(Code::Conflict, error, "weirgate history"));
             }
-            if kept.until_ms <= clock::now_ms() {
+            if state.confirm_by.is_none_or(|by| by <= clock::monotonic()) {
                 let error = format!("the time to confirm revision {} is over: it goes back", kept.revision);
                 return Err(fail(Code::Conflict, error, "weirgate history; then apply it again"));
             }
@@ -182,15 +182,8 @@ impl Engine {
             }
             engine.reread.notify_one();
             tracing::info!(revision = kept.revision, "confirmed");
-            let difference =
-                difference::between(None, (Some(kept.revision), &Body::clone(&state.revision.expect("it waits").body)));
-            let difference = crate::admin::api::Difference {
-                changes: Vec::new(),
-                text: String::new(),
-                unlisted: 0,
-                from: kept.back_to,
-                ..difference
-            };
+            let (from, to) = (kept.back_to, Some(kept.revision));
+            let difference = crate::admin::api::Difference { from, to, ..Default::default() };
             Ok(Applied { changed: true, difference, ..unchanged(kept.revision) })
         };
         self.audited(who, "confirm", None, |done: &Applied| Some(done.revision), work).await
@@ -198,16 +191,11 @@ impl Engine {
 
     /// The time to confirm a change is over.
     async fn expire(self: &Arc<Self>, kept: Kept) {
-        loop {
-            let left = kept.until_ms.saturating_sub(clock::now_ms());
-            if left == 0 {
-                break;
-            }
-            // In pieces, because the clock may be set meanwhile.
-            tokio::time::sleep(Duration::from_millis(left.min(1_000))).await;
-            if self.state().unconfirmed.as_ref() != Some(&kept) {
-                return;
-            }
+        let by = self.state().confirm_by.unwrap_or_else(clock::monotonic);
+        let mut state = self.watch();
+        tokio::select! {
+            () = tokio::time::sleep_until(by) => {}
+            _ = state.wait_for(|state| state.unconfirmed.as_ref() != Some(&kept)) => return,
         }
         let mut pause = GO_BACK.0;
         while self.state().unconfirmed.as_ref() == Some(&kept) {
@@ -248,14 +236,20 @@ impl Engine {
 
     /// All of it, one at a time.
     async fn change(self: &Arc<Self>, who: &Who, change: Change) -> Result<Applied, ErrorBody> {
+        let change = Arc::new(change);
         let mut changes = self.changes.lock().await;
         let state = self.state();
         check_base(&state, &change)?;
         let in_force = state.revision.clone();
-        let old = in_force.as_ref().map(|revision| (revision.head.revision, &revision.body));
-        let difference = difference::between(old, (None, &change.body));
+        let new = Arc::clone(&change);
+        let (old, difference) = aside(move || {
+            let old = in_force.as_ref().map(|revision| (revision.head.revision, &revision.body));
+            let difference = difference::between(old, (None, &new.body));
+            (in_force, difference)
+        })
+        .await?;
         let served_block = changes.served.as_ref().map(|it| &it.dataplane);
-        let old_block = served_block.or(old.map(|(_, body)| &body.snapshot.dataplane));
+        let old_block = served_block.or(old.as_ref().map(|revision| &revision.body.snapshot.dataplane));
         let differs = old_block.is_some_and(|block| *block != change.body.snapshot.dataplane);
         // Without a data plane nobody loses a connection by a start; what goes back never waits for leave.
         let is_down = state.dataplane.supervised && state.link.is_none();
@@ -265,7 +259,7 @@ impl Engine {
             Applied { dry_run: change.dry_run, restart, difference, ..unchanged(state.number().unwrap_or(0)) };
         applied.changed = !applied.difference.changes.is_empty();
         if change.dry_run {
-            state.overlay.over(&change.body).map_err(|error| fail(Code::Invalid, error, ""))?;
+            self.over(&state, &change).await?;
             return Ok(applied);
         }
         if !applied.changed && !restart {
@@ -273,21 +267,8 @@ impl Engine {
             self.note_files(&change).await?;
             return Ok(applied);
         }
-        if restart && !may {
-            let error = if differs {
-                "the dataplane block differs: that takes a restart of the data plane, which ends its connections"
-            } else {
-                "there is no data plane yet: one would be started with this revision"
-            };
-            return Err(fail(Code::NeedsRestart, error, "apply again with restart allowed (weirgate apply --restart)"));
-        }
-        if restart && !state.dataplane.supervised {
-            let error = "the dataplane block differs, and this daemon does not start the data plane (--attach)";
-            return Err(fail(
-                Code::NeedsRestart,
-                error,
-                "weirgate compile, and restart the data plane with that; then apply",
-            ));
+        if restart {
+            check_restart(differs, may, state.dataplane.supervised)?;
         }
         let old = state.control().cloned().unwrap_or_default();
         if let Err(error) = check_openable(&change.body.control, &old, &self.settings).await {
@@ -295,18 +276,21 @@ impl Engine {
             if change.goes_back() || change.source == ChangeSource::Start {
                 tracing::error!("{error}");
             } else {
-                return Err(fail(
-                    Code::Invalid,
-                    error,
-                    "nothing has changed; free it, or name another, and apply again",
-                ));
+                let next = "nothing has changed; free it, or name another, and apply again";
+                return Err(fail(Code::Invalid, error, next));
             }
         }
-        let took = self.put(&mut changes, &state, who, &change, restart, &mut applied).await?;
-        applied.took_us = took;
+        applied.took_us = self.put(&mut changes, &state, who, &change, restart, &mut applied).await?;
         drop(changes);
         self.await_confirmation();
         Ok(applied)
+    }
+
+    /// What the data plane would serve.
+    async fn over(&self, state: &State, change: &Arc<Change>) -> Result<Snapshot, ErrorBody> {
+        let (overlay, change) = (state.overlay.clone(), Arc::clone(change));
+        let snapshot = aside(move || overlay.over(&change.body)).await?;
+        snapshot.map_err(|error| fail(Code::Invalid, error, ""))
     }
 
     /// Writes, asks, commits.
@@ -315,17 +299,19 @@ impl Engine {
         changes: &mut Changes,
         state: &State,
         who: &Who,
-        change: &Change,
+        change: &Arc<Change>,
         restart: bool,
         applied: &mut Applied,
     ) -> Result<Option<u64>, ErrorBody> {
-        let snapshot = state.overlay.over(&change.body).map_err(|error| fail(Code::Invalid, error, ""))?;
+        let snapshot = self.over(state, change).await?;
         let number = self.with_store(|store| store.next()).await;
-        let revision = Arc::new(Revision { head: head_of(number, who, change), body: change.body.clone() });
+        let (maker, new) = (who.clone(), Arc::clone(change));
+        let revision =
+            aside(move || Arc::new(Revision { head: head_of(number, &maker, &new), body: new.body.clone() })).await?;
         let before = state.number();
         let unconfirmed = change.confirm.zip(before).map(|(time, back_to)| {
-            let until_ms = clock::now_ms() + u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-            Kept { revision: number, back_to, until_ms }
+            let period_ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+            Kept { revision: number, back_to, until_ms: self.settings.time.now_ms() + period_ms, period_ms }
         });
         let (kept, files) = (unconfirmed.clone(), files_of(change));
         let written = Arc::clone(&revision);
@@ -336,19 +322,19 @@ impl Engine {
             store.prepare(&written, &current).map(|()| current)
         });
         let current = current.await?;
-        let mut told = if restart {
+        let told = if restart {
             self.restart_with(changes, snapshot, number, state).await
         } else {
             self.tell(changes, snapshot, number).await.map(Some).map_err(Into::into)
         };
         // What goes back by itself must go back, whether or not a data plane hears of it now.
-        let mut is_forced = false;
-        if let (Err(error), ChangeSource::Unconfirmed { .. }, None) = (&told, change.source, &state.link) {
-            tracing::warn!(error = error.error, revision = number, "no data plane hears of it now");
-            (told, is_forced) = (Ok(None), true);
-        }
-        let told = match told {
-            Ok(told) => told,
+        let may_fail = state.link.is_none() && matches!(change.source, ChangeSource::Unconfirmed { .. });
+        let (told, is_forced) = match told {
+            Ok(told) => (told, false),
+            Err(error) if may_fail => {
+                tracing::warn!(error = error.error, revision = number, "no data plane hears of it now");
+                (None, true)
+            }
             Err(error) => {
                 self.with_store(move |store| store.discard(number)).await;
                 return Err(error);
@@ -364,9 +350,29 @@ impl Engine {
             }
             return Err(error.into());
         }
+        self.is_in_force(changes, &revision, unconfirmed, change.confirm).await;
+        if is_forced && restart {
+            self.restart.send_modify(|n| *n += 1);
+        }
+        tracing::info!(revision = number, took_us = told, restart, "in force");
+        applied.revision = number;
+        applied.difference.to = Some(number);
+        applied.unconfirmed = self.state().unconfirmed();
+        Ok(told)
+    }
+
+    /// Everybody may see it.
+    async fn is_in_force(
+        &self,
+        changes: &Changes,
+        revision: &Arc<Revision>,
+        unconfirmed: Option<Kept>,
+        time: Option<Duration>,
+    ) {
         let mut forgotten = false;
         self.publish(|state| {
-            state.back = state.revision.replace(Arc::clone(&revision)).filter(|_| unconfirmed.is_some());
+            state.back = state.revision.replace(Arc::clone(revision)).filter(|_| unconfirmed.is_some());
+            state.confirm_by = unconfirmed.as_ref().and(time).map(|time| clock::monotonic() + time);
             state.unconfirmed = unconfirmed;
             forgotten = state.forget_sources();
             state.tally.applies += 1;
@@ -376,18 +382,10 @@ impl Engine {
             self.publish(|state| state.boot = None);
             self.boot_last();
         }
-        if is_forced && restart {
-            self.restart.send_modify(|n| *n += 1);
-        }
         self.publish_served(changes);
         if forgotten {
             self.write_endpoints().await;
         }
-        tracing::info!(revision = number, took_us = told, restart, "in force");
-        applied.revision = number;
-        applied.difference.to = Some(number);
-        applied.unconfirmed = self.state().unconfirmed();
-        Ok(told)
     }
 
     /// What was in force is in force again, as far as the data plane is concerned.
@@ -489,6 +487,24 @@ async fn change_of(link: &Link, ask: Ask) -> Result<Answer, LinkError> {
         }
         other => other,
     }
+}
+
+/// Whether a restart of the data plane is allowed, and possible.
+fn check_restart(differs: bool, may: bool, supervised: bool) -> Result<(), ErrorBody> {
+    if !may {
+        let error = if differs {
+            "the dataplane block differs: that takes a restart of the data plane, which ends its connections"
+        } else {
+            "there is no data plane yet: one would be started with this revision"
+        };
+        return Err(fail(Code::NeedsRestart, error, "apply again with restart allowed (weirgate apply --restart)"));
+    }
+    if !supervised {
+        let error = "the dataplane block differs, and this daemon does not start the data plane (--attach)";
+        let next = "weirgate compile, and restart the data plane with that; then apply";
+        return Err(fail(Code::NeedsRestart, error, next));
+    }
+    Ok(())
 }
 
 /// What stood in the files, if it came from files that the daemon reads by itself.

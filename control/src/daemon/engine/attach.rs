@@ -22,6 +22,7 @@ impl Engine {
         tracing::info!(pid = welcome.pid, version = welcome.version, serves = welcome.revision, "data plane connected");
         self.publish(|state| {
             state.link = Some(link.clone());
+            state.answered = false;
             let it = &mut state.dataplane;
             (it.connected, it.pid, it.trouble) = (true, Some(welcome.pid), None);
             (it.version, it.workers) = (Some(welcome.version.clone()), Some(welcome.workers));
@@ -30,17 +31,20 @@ impl Engine {
     }
 
     /// It gets what is in force, and makes no reset out of that.
-    pub(in crate::daemon) async fn attached(&self, link: Link) {
+    pub(in crate::daemon) async fn attached(self: &Arc<Self>, link: Link) {
         let mut changes = self.changes.lock().await;
         // A change that waited for this data plane has told it already.
         let is_told = changes.served.is_some() && changes.over.as_ref().is_some_and(|over| over.is(&link));
         if !is_told {
             self.resynchronize(&mut changes, &link).await;
         }
-        for ask in [Ask::WatchHealth, Ask::Drain { drains: self.state().draining }] {
-            if let Err(error) = link.ask(ask).await {
-                tracing::warn!(%error, "the data plane does not tell about health, or does not drain");
-            }
+        self.publish(|state| state.answered = state.link.as_ref().is_some_and(|it| it.is(&link)));
+        if let Err(error) = link.ask(Ask::WatchHealth).await {
+            tracing::warn!(%error, "the data plane does not tell about health");
+        }
+        if let Err(error) = self.tell_drain(&link).await {
+            tracing::warn!(%error, "the data plane does not say whether it drains");
+            tokio::spawn(Arc::clone(self).drain_later(link));
         }
         drop(changes);
         self.reread.notify_one();
@@ -102,8 +106,9 @@ impl Engine {
         tracing::warn!(why, "the link to the data plane is lost");
         self.publish(|state| {
             if state.link.as_ref().is_some_and(|it| it.is(link)) {
-                state.link = None;
-                (state.dataplane.connected, state.dataplane.serves) = (false, None);
+                (state.link, state.answered) = (None, false);
+                let it = &mut state.dataplane;
+                (it.connected, it.serves, it.drains) = (false, None, None);
                 state.dataplane.trouble = Some(why.to_owned());
             }
         });

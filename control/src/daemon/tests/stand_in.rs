@@ -35,6 +35,8 @@ pub(crate) struct Inside {
     pub(crate) refuse: Option<String>,
     /// Refuse whatever has this endpoint.
     pub(crate) refuse_endpoint: Option<SocketAddr>,
+    /// Refuse to drain, or to stop that.
+    pub(crate) refuse_drain: bool,
     /// Refuse changes after so many.
     pub(crate) refuse_after: Option<u32>,
     /// Close the link instead of answering the next change: after having taken it, or before.
@@ -201,6 +203,7 @@ impl StandIn {
                 let connections: Vec<_> = (0..inside.busy).map(|_| connection()).collect();
                 Answer::Connections { total: connections.len() as u64, connections }
             }
+            Ask::Drain { .. } if inside.refuse_drain => Answer::Refused(Refusal::Unsound { reason: "not now".into() }),
             Ask::Drain { drains } => {
                 self.set(|inside| inside.drains = drains);
                 Answer::Done

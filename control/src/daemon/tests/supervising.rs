@@ -22,6 +22,43 @@ async fn a_process() {
     tokio::time::sleep(PATIENCE * 3).await;
 }
 
+/// Not a test: a data plane's process that listens and says nothing.
+#[tokio::test]
+#[ignore = "what another test starts"]
+async fn a_hung_process() {
+    let Ok(run_dir) = std::env::var("STAND_IN_RUN_DIR") else { return };
+    let socket = Path::new(&run_dir).join(weirgate_dataplane::link::SOCKET);
+    let _listener = std::os::unix::net::UnixListener::bind(socket).unwrap();
+    tokio::time::sleep(PATIENCE * 3).await;
+}
+
+#[tokio::test]
+async fn one_that_hangs_is_known_by_its_socket_ended_and_started_again() {
+    let world = World::new("hangs").await;
+    world.apply("b").await.unwrap();
+    let (dir, stand_in) = world.kill().await;
+    stand_in.stop();
+    let socket = dir.path().join(weirgate_dataplane::link::SOCKET);
+    _ = std::fs::remove_file(&socket);
+    let mut hung = tokio::process::Command::new(std::env::current_exe().unwrap());
+    hung.args(["--exact", "daemon::tests::supervising::a_hung_process", "--ignored"]).kill_on_drop(true);
+    hung.env("STAND_IN_RUN_DIR", dir.path()).stdout(std::process::Stdio::null());
+    let mut hung = hung.spawn().unwrap();
+    eventually("it listens", async || socket.exists()).await;
+    assert!(!dir.path().join("dataplane.pid").exists(), "nothing else says which process it is");
+    // One that was told to attach leaves it alone.
+    let world = World::with(dir, stand_in, None, |it| it.start_timeout = Duration::ZERO);
+    world.until(|state| state.dataplane.trouble.as_ref().is_some_and(|why| why.contains("no welcome"))).await;
+    assert!(hung.try_wait().unwrap().is_none());
+    let (dir, stand_in) = world.kill().await;
+    let start = program(&dir);
+    let world = World::with(dir, stand_in, Some(start), |it| it.start_timeout = Duration::from_secs(5));
+    world.engine.boot_last();
+    tokio::time::timeout(PATIENCE, hung.wait()).await.expect("it is ended").unwrap();
+    world.until(|state| state.link.is_some() && state.dataplane.serves == Some(1_000_000)).await;
+    end(world).await;
+}
+
 /// A program that takes what a data plane takes.
 fn program(dir: &Dir) -> Start {
     let this = std::env::current_exe().unwrap();

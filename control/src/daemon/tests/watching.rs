@@ -8,7 +8,7 @@ use crate::{
 use tokio::sync::mpsc;
 
 /// A daemon that watches a file, which says `/b` at first.
-async fn watching(name: &str) -> (World, PathBuf, mpsc::Sender<()>) {
+pub(super) async fn watching(name: &str) -> (World, PathBuf, mpsc::Sender<()>) {
     let world = World::new(name).await;
     let dir = world.dir.path().join("etc");
     std::fs::create_dir(&dir).unwrap();

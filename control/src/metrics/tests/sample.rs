@@ -26,6 +26,8 @@ pub(super) fn sample(n: u64) -> Input {
             dataplane_up: true,
             dataplane_restarts: n,
             draining: false,
+            drains: Some(false),
+            read_only: false,
         },
         bounds: Some(Bounds { connections_max: 100_000, packet_bytes: 64 << 20, backends: 1, endpoints: 2 }),
         statistics: Some(Statistics {
