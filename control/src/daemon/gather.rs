@@ -11,7 +11,11 @@ use crate::{
 };
 use axum::Router;
 use std::{sync::Arc, time::Duration};
+use tokio::time::timeout;
 use weirgate_dataplane::link::message::{Answer, Ask};
+
+/// For the data plane's part: when it hangs, the rest matters most, and whoever scrapes waits some ten seconds at most.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// `GET /metrics` of this daemon.
 pub fn router(engine: &Arc<Engine>) -> Router {
@@ -35,10 +39,12 @@ async fn gather(engine: &Engine) -> (Input, Metrics) {
         ..Input::default()
     };
     if let Some(link) = &state.link {
-        if let Ok(Answer::Meters { meters, unmetered }) = link.ask(Ask::Meters).await {
+        let ask = |ask| timeout(PATIENCE, link.ask(ask));
+        let (meters, endpoints) = tokio::join!(ask(Ask::Meters), ask(Ask::Endpoints));
+        if let Ok(Ok(Answer::Meters { meters, unmetered })) = meters {
             (input.meters, input.unmetered) = (meters, unmetered);
         }
-        if let Ok(Answer::Endpoints { endpoints }) = link.ask(Ask::Endpoints).await {
+        if let Ok(Ok(Answer::Endpoints { endpoints })) = endpoints {
             input.endpoints = endpoints;
         }
     }
