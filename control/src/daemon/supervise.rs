@@ -184,7 +184,7 @@ impl Supervisor {
         self.mind_silence(answers).await;
         // Two of them would fight for the ports.
         if self.process.is_none() && !answers && self.start.is_some() && now() >= self.due {
-            self.launch();
+            self.launch().await;
         }
         let (mut restart, mut fate) = (self.restart.clone(), self.fate.clone());
         tokio::select! {
@@ -235,7 +235,7 @@ impl Supervisor {
     }
 
     /// Starts one with what is in force.
-    fn launch(&mut self) {
+    async fn launch(&mut self) {
         let Some(start) = self.start.clone() else { return };
         self.restart.borrow_and_update();
         let Some(boot) = self.engine.state().boot else { return };
@@ -245,7 +245,7 @@ impl Supervisor {
         self.was_there = true;
         self.due = now() + self.backoff;
         self.backoff = (self.backoff * 2).min(BACKOFF.1);
-        match spawn(&start, &self.engine.settings.run_dir, &boot) {
+        match spawn(&start, &self.engine.settings.run_dir, &boot).await {
             Ok(process) => {
                 tracing::info!(pid = process.pid, snapshot = boot.revision, "data plane started");
                 self.process = Some(process);
@@ -277,17 +277,20 @@ fn told(event: &Event) {
     }
 }
 
-fn spawn(start: &Start, run_dir: &Path, boot: &Snapshot) -> io::Result<Process> {
+/// Writes what a data plane starts with; a large one takes a while.
+fn write_boot(run_dir: &Path, boot: &Snapshot) -> io::Result<PathBuf> {
     fs::DirBuilder::new().recursive(true).mode(0o755).create(run_dir)?;
     let (next, snapshot) = (run_dir.join("snapshot.next"), run_dir.join("snapshot.json"));
-    fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&next)?
-        .write_all(boot.to_json().as_bytes())?;
+    let mut options = fs::OpenOptions::new();
+    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&next)?;
+    file.write_all(boot.to_json().as_bytes())?;
     fs::rename(&next, &snapshot)?;
+    Ok(snapshot)
+}
+
+async fn spawn(start: &Start, run_dir: &Path, boot: &Arc<Snapshot>) -> io::Result<Process> {
+    let (dir, boot) = (run_dir.to_owned(), Arc::clone(boot));
+    let snapshot = tokio::task::spawn_blocking(move || write_boot(&dir, &boot)).await.map_err(io::Error::other)??;
     let mut command = Command::new(&start.program);
     command.arg("--snapshot").arg(snapshot).arg("--run-dir").arg(run_dir).args(&start.arguments);
     // Its own group: what is typed at the daemon's terminal is not for it.
@@ -300,7 +303,11 @@ fn spawn(start: &Start, run_dir: &Path, boot: &Snapshot) -> io::Result<Process> 
     let pid = child.id().ok_or_else(|| io::Error::other("it ended at once"))?;
     let process = Process { pid, started: started(pid).unwrap_or_default(), child: Some(child) };
     // Should the daemon end before the socket is there, the next one finds it by this.
-    fs::write(run_dir.join("dataplane.pid"), format!("{} {}\n", process.pid, process.started))?;
+    let path = run_dir.join("dataplane.pid");
+    if let Err(error) = fs::write(&path, format!("{} {}\n", process.pid, process.started)) {
+        // It runs: without it nobody would look after it.
+        tracing::warn!(%error, "{} cannot be written", path.display());
+    }
     Ok(process)
 }
 
