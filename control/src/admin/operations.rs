@@ -270,7 +270,7 @@ async fn status(app: App, _: Request) -> Outcome {
 async fn apply(app: App, request: Request) -> Outcome {
     let (who, field) = (peer(&request).who(), base(&request)?);
     let (mut apply, _slot): (ApplyRequest, _) = configuration(&app, request).await?;
-    apply.base = both(field, apply.base)?;
+    apply.how.base = both(field, apply.how.base)?;
     json(app.engine.apply(&who, apply).await)
 }
 
@@ -282,7 +282,7 @@ async fn confirm(app: App, request: Request) -> Outcome {
 async fn rollback(app: App, request: Request) -> Outcome {
     let (who, field) = (peer(&request).who(), base(&request)?);
     let mut rollback: api::RollbackRequest = content(request, CONTENT_BYTES).await?;
-    rollback.base = both(field, rollback.base)?;
+    rollback.how.base = both(field, rollback.how.base)?;
     json(app.engine.rollback(&who, rollback).await)
 }
 
@@ -419,6 +419,7 @@ pub(super) fn lines(body: Body) -> Response {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "which thread reads is what is asked")]
 mod tests {
     use super::*;
     use std::thread::{self, ThreadId};

@@ -41,7 +41,7 @@ use tokio::{
     sync::{Mutex, Notify, watch},
     time::Instant,
 };
-use weirgate_dataplane::snapshot::Snapshot;
+use weirgate_dataplane::snapshot::{Dataplane, Snapshot};
 
 /// Between tries to open an audit log that cannot be opened or written.
 const AUDIT_RETRY: Duration = Duration::from_secs(5);
@@ -161,6 +161,8 @@ pub(super) struct Changes {
     served: Option<Arc<Snapshot>>,
     /// Over which link it said so.
     over: Option<Link>,
+    /// The block that the data plane runs with, when no revision is in force that would say so.
+    block: Option<Dataplane>,
 }
 
 /// How the daemon was told to work.
@@ -266,7 +268,11 @@ impl Engine {
     /// # Errors
     /// That there is none.
     pub async fn revision(&self, number: u64) -> Result<Arc<Revision>, ErrorBody> {
-        if let Some(revision) = self.state.borrow().revision.clone().filter(|it| it.head.revision == number) {
+        let at_hand = {
+            let state = self.state.borrow();
+            state.revision.iter().chain(&state.back).find(|it| it.head.revision == number).cloned()
+        };
+        if let Some(revision) = at_hand {
             return Ok(revision);
         }
         match self.with_store(move |store| store.read(number)).await {

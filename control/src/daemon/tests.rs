@@ -160,7 +160,6 @@ pub(crate) async fn eventually(what: &str, is: impl AsyncFn() -> bool) {
     assert!(tokio::time::timeout(PATIENCE, looked).await.is_ok(), "in time: {what}");
 }
 
-
 fn engine_with(dir: &Dir, supervised: bool, change: impl FnOnce(&mut Settings)) -> Arc<Engine> {
     let (store, _) = Store::open(&dir.path().join("state"), 100, Box::new(Real)).unwrap();
     let mut settings = Settings {

@@ -5,7 +5,7 @@ use crate::{
     admin::api::{Code, ErrorBody},
     daemon::{
         link::{Link, LinkError},
-        overlay::Overlay,
+        overlay::{CHANGES, Overlay},
         store::{Learned, Revision},
     },
 };
@@ -64,7 +64,13 @@ impl Engine {
 
     async fn resynchronize(&self, changes: &mut Changes, link: &Link) {
         let state = self.state();
-        let Some(revision) = &state.revision else { return };
+        let Some(revision) = &state.revision else {
+            // What it serves was never in force; its block tells whether a change of that takes a restart.
+            if let Ok(Answer::Snapshot { snapshot }) = link.ask(Ask::Snapshot).await {
+                changes.block = Some(snapshot.dataplane);
+            }
+            return;
+        };
         let mut told = self.tell_over(changes, revision, &state.overlay).await;
         if matches!(told, Err(LinkError::Refused(_))) && !state.overlay.discovered.is_empty() {
             // It may be about endpoints that were found while it was away.
@@ -86,6 +92,15 @@ impl Engine {
         };
         tracing::error!(%error, revision = revision.head.revision, "the data plane does not serve what is in force");
         self.publish(|state| state.dataplane.trouble = Some(error.to_string()));
+        let is_newer = link.welcome().revision / CHANGES > revision.head.revision;
+        if is_newer && self.settings.supervised && matches!(error, LinkError::Refused(Refusal::Restart)) {
+            // A daemon ended after it had started it, and before that was in force.
+            tracing::error!("it was started with a revision that was never in force: it is started again");
+            self.publish(|state| state.boot = None);
+            self.boot_last();
+            self.restart.send_modify(|n| *n += 1);
+            return;
+        }
         // What it serves instead, so that a change knows what it starts from.
         if let (LinkError::Refused(_), Ok(Answer::Snapshot { snapshot })) = (&error, link.ask(Ask::Snapshot).await) {
             changes.served = Some(Arc::new(*snapshot));
@@ -123,7 +138,7 @@ impl Engine {
         revision: u64,
         before: &State,
     ) -> Result<Option<u64>, ErrorBody> {
-        let boot = Snapshot { revision: revision * crate::daemon::overlay::CHANGES, ..snapshot.clone() };
+        let boot = Snapshot { revision: revision * CHANGES, ..snapshot.clone() };
         let old = before.link.clone();
         let mut result = self.start_anew(Arc::new(boot), old.as_ref()).await;
         if result.is_ok() {
@@ -180,7 +195,7 @@ impl Engine {
             let Some(revision) = state.revision.as_ref().filter(|_| state.boot.is_none()) else { return };
             match state.overlay.over(&revision.body) {
                 Ok(snapshot) => {
-                    let number = revision.head.revision * crate::daemon::overlay::CHANGES;
+                    let number = revision.head.revision * CHANGES;
                     state.boot = Some(Arc::new(Snapshot { revision: number, ..snapshot }));
                 }
                 Err(error) => tracing::error!(error, "what is in force cannot be started"),

@@ -16,7 +16,7 @@ async fn a_change_is_numbered_accepted_kept_and_audited() {
     let applied = world.apply("b").await.unwrap();
     assert_eq!((applied.revision, applied.changed, applied.took_us), (1, true, Some(7)));
     assert_eq!(world.serves(), "b");
-    let applied = world.apply_with("c", |it| it.message = Some("why".into())).await.unwrap();
+    let applied = world.apply_with("c", |it| it.how.message = Some("why".into())).await.unwrap();
     assert_eq!(applied.revision, 2);
     assert!(applied.difference.text.contains("+"), "{}", applied.difference.text);
     let inside = world.stand_in.inside();
@@ -69,7 +69,7 @@ async fn what_is_refused_changes_nothing() {
 async fn a_dry_run_only_tells() {
     let world = World::new("dry").await;
     world.apply("b").await.unwrap();
-    let told = world.apply_with("c", |it| it.dry_run = true).await.unwrap();
+    let told = world.apply_with("c", |it| it.how.dry_run = true).await.unwrap();
     assert_eq!((told.revision, told.changed, told.dry_run), (1, true, true));
     assert_eq!(told.difference.changes[0].name, "http/site");
     assert_eq!(world.serves(), "b");
@@ -80,8 +80,10 @@ async fn a_dry_run_only_tells() {
 async fn two_writers_do_not_undo_each_other() {
     let world = World::new("writers").await;
     world.apply("b").await.unwrap();
-    let (one, two) =
-        tokio::join!(world.apply_with("c", |it| it.base = Some(1)), world.apply_with("d", |it| it.base = Some(1)),);
+    let (one, two) = tokio::join!(
+        world.apply_with("c", |it| it.how.base = Some(1)),
+        world.apply_with("d", |it| it.how.base = Some(1)),
+    );
     let winners = [&one, &two].iter().filter(|it| it.is_ok()).count();
     assert_eq!(winners, 1);
     let winner = if one.is_ok() { "c" } else { "d" };
@@ -118,7 +120,7 @@ async fn going_back_makes_a_new_revision() {
 async fn what_nobody_confirms_goes_back() {
     let world = World::new("expire").await;
     world.apply("b").await.unwrap();
-    let applied = world.apply_with("c", |it| it.confirm_seconds = Some(1)).await.unwrap();
+    let applied = world.apply_with("c", |it| it.how.confirm_seconds = Some(1)).await.unwrap();
     assert_eq!(applied.unconfirmed.unwrap().back_to, 1);
     world.until(|state| state.number() == Some(3)).await;
     assert_eq!(world.serves(), "b");
@@ -133,14 +135,14 @@ async fn what_nobody_confirms_goes_back() {
 async fn what_is_confirmed_stays_and_nothing_else_comes_in_between() {
     let world = World::new("confirm").await;
     world.apply("b").await.unwrap();
-    world.apply_with("c", |it| it.confirm_seconds = Some(3_600)).await.unwrap();
+    world.apply_with("c", |it| it.how.confirm_seconds = Some(3_600)).await.unwrap();
     assert_eq!(world.apply("d").await.unwrap_err().code, Code::Conflict);
     let other = world.engine.confirm(&root(), ConfirmRequest { revision: Some(1) }).await;
     assert_eq!(other.unwrap_err().code, Code::Conflict);
     world.engine.confirm(&root(), ConfirmRequest { revision: Some(2) }).await.unwrap();
     assert_eq!(world.apply("d").await.unwrap().revision, 3);
     // Going back is the other way out.
-    world.apply_with("e", |it| it.confirm_seconds = Some(3_600)).await.unwrap();
+    world.apply_with("e", |it| it.how.confirm_seconds = Some(3_600)).await.unwrap();
     world.engine.rollback(&root(), RollbackRequest::default()).await.unwrap();
     assert!(world.engine.state().unconfirmed.is_none());
     assert_eq!(world.serves(), "d");
@@ -150,7 +152,7 @@ async fn what_is_confirmed_stays_and_nothing_else_comes_in_between() {
 async fn a_daemon_that_was_killed_still_goes_back_in_time() {
     let world = World::new("expire-later").await;
     world.apply("b").await.unwrap();
-    world.apply_with("c", |it| it.confirm_seconds = Some(2)).await.unwrap();
+    world.apply_with("c", |it| it.how.confirm_seconds = Some(2)).await.unwrap();
     // It is only known to what is on the disk that the change waits.
     let until = world.engine.state().unconfirmed.unwrap().until_ms;
     let state = world.dir.path().join("state");
@@ -232,7 +234,7 @@ async fn the_dataplane_block_needs_a_restart() {
     let error = world
         .apply_with("c", |it| {
             other(it);
-            it.restart = true;
+            it.how.restart = true;
         })
         .await
         .unwrap_err();
@@ -240,7 +242,7 @@ async fn the_dataplane_block_needs_a_restart() {
     let told = world
         .apply_with("c", |it| {
             other(it);
-            it.dry_run = true;
+            it.how.dry_run = true;
         })
         .await
         .unwrap();
@@ -311,7 +313,7 @@ async fn going_back_is_tried_until_it_works_even_without_an_audit_log() {
     world.stand_in.set(|it| it.refuse_after = Some(1));
     let with_audit = |it: &mut ApplyRequest| {
         it.files[0].text = yaml("c") + audit;
-        it.confirm_seconds = Some(1);
+        it.how.confirm_seconds = Some(1);
     };
     world.apply_with("c", with_audit).await.unwrap();
     // The data plane says no for a while.
@@ -326,10 +328,10 @@ async fn going_back_is_tried_until_it_works_even_without_an_audit_log() {
 #[tokio::test]
 async fn the_first_revision_cannot_wait_to_be_confirmed() {
     let world = World::new("first-confirm").await;
-    let error = world.apply_with("b", |it| it.confirm_seconds = Some(9)).await.unwrap_err();
+    let error = world.apply_with("b", |it| it.how.confirm_seconds = Some(9)).await.unwrap_err();
     assert_eq!(error.code, Code::BadRequest, "{error:?}");
     let long = "x".repeat(5_000);
-    let error = world.apply_with("b", |it| it.message = Some(long)).await.unwrap_err();
+    let error = world.apply_with("b", |it| it.how.message = Some(long)).await.unwrap_err();
     assert_eq!(error.code, Code::BadRequest);
     assert!(!audit_lines(&world.dir).iter().any(|line| line.to_string().len() > 4_000));
 }

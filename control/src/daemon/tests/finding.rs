@@ -117,7 +117,7 @@ async fn what_may_come_back_keeps_its_endpoints() {
     let to = |name: &'static str| {
         move |it: &mut ApplyRequest| {
             by_dns(name)(it);
-            it.confirm_seconds = Some(3_600);
+            it.how.confirm_seconds = Some(3_600);
         }
     };
     world.apply_with("b", to("two.example")).await.unwrap();

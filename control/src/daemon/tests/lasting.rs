@@ -38,7 +38,7 @@ impl Wrong {
 async fn a_clock_that_is_set_forward_takes_no_time_from_a_confirmation() {
     let clock = Wrong::new();
     let world = clock.world("clock-forward").await;
-    world.apply_with("c", |it| it.confirm_seconds = Some(3_600)).await.unwrap();
+    world.apply_with("c", |it| it.how.confirm_seconds = Some(3_600)).await.unwrap();
     clock.0.fetch_add(2 * HOUR, Ordering::Relaxed);
     assert!(world.engine.state().unconfirmed().unwrap().seconds_left > 3_000);
     world.engine.confirm(&root(), ConfirmRequest::default()).await.unwrap();
@@ -49,12 +49,12 @@ async fn a_clock_that_is_set_forward_takes_no_time_from_a_confirmation() {
 async fn a_clock_that_is_set_back_keeps_nothing_in_force_for_longer() {
     let clock = Wrong::new();
     let world = clock.world("clock-back").await;
-    world.apply_with("c", |it| it.confirm_seconds = Some(1)).await.unwrap();
+    world.apply_with("c", |it| it.how.confirm_seconds = Some(1)).await.unwrap();
     clock.0.fetch_sub(2 * HOUR, Ordering::Relaxed);
     world.until(|state| state.number() == Some(3)).await;
     assert_eq!(world.serves(), "b");
     // Also while no daemon runs.
-    world.apply_with("c", |it| it.confirm_seconds = Some(1)).await.unwrap();
+    world.apply_with("c", |it| it.how.confirm_seconds = Some(1)).await.unwrap();
     world.engine.publish(|state| state.unconfirmed = None); // this one does not live to see it
     let (dir, stand_in) = world.kill().await;
     clock.0.fetch_sub(2 * HOUR, Ordering::Relaxed);

@@ -1,7 +1,7 @@
 //! The data plane as a process: this test program itself plays it, in another process.
 
 use super::*;
-use crate::admin::api::Code;
+use crate::{admin::api::Code, config};
 use rustix::process::{Pid, Signal, kill_process};
 use std::{os::unix::fs::PermissionsExt, path::Path};
 use weirgate_dataplane::snapshot::Snapshot;
@@ -80,7 +80,7 @@ async fn supervised(name: &str) -> World {
     let unused = Dir::new("unused");
     let stand_in = StandIn::start(unused.path(), None);
     let world = World::over(dir, stand_in, Some(start));
-    let applied = world.apply_with("a", |it| it.restart = true).await.unwrap();
+    let applied = world.apply_with("a", |it| it.how.restart = true).await.unwrap();
     assert_eq!((applied.revision, applied.restart), (1, true));
     world
 }
@@ -143,7 +143,7 @@ async fn a_new_dataplane_block_is_started_and_a_broken_one_gives_way_to_the_old(
     let other = |from: &'static str, to: &'static str| {
         move |it: &mut ApplyRequest| {
             it.files[0].text = yaml("b").replace("cores: [0]", "cores: [0, 0]").replace(from, to);
-            it.restart = true;
+            it.how.restart = true;
         }
     };
     let first = pid(&world);
@@ -154,7 +154,7 @@ async fn a_new_dataplane_block_is_started_and_a_broken_one_gives_way_to_the_old(
     // Its process ends at once.
     let broken = |it: &mut ApplyRequest| {
         it.files[0].text = yaml("c").replace("name: test", "name: broken");
-        it.restart = true;
+        it.how.restart = true;
     };
     let error = world.apply_with("c", broken).await.unwrap_err();
     assert_eq!(error.code, Code::Refused, "{error:?}");
@@ -189,5 +189,51 @@ async fn without_a_data_plane_one_may_go_back_or_start_another() {
     let back = world.engine.rollback(&Who::process(0, Some(1)), request).await.unwrap();
     assert_eq!((back.revision, back.restart), (4, true));
     assert!(world.engine.state().link.is_some());
+    end(world).await;
+}
+
+/// What a daemon leaves that is killed after it started a data plane with another block, and before that was in force.
+async fn half_started(dir: &Dir) -> tokio::process::Child {
+    let text = vec![("gateway.yaml".to_owned(), yaml("x").replace("cores: [0]", "cores: [0, 0]"))];
+    let model = config::compile(&text, &config::Environment::default()).unwrap();
+    let path = dir.path().join("half.json");
+    std::fs::write(&path, Snapshot { revision: 2_000_000, ..model.snapshot }.to_json()).unwrap();
+    let socket = dir.path().join(weirgate_dataplane::link::SOCKET);
+    _ = std::fs::remove_file(&socket);
+    let mut half = tokio::process::Command::new(program(dir).program);
+    half.arg("--snapshot").arg(path).arg("--run-dir").arg(dir.path()).kill_on_drop(true);
+    let half = half.spawn().unwrap();
+    eventually("it listens", async || socket.exists()).await;
+    half
+}
+
+#[tokio::test]
+async fn one_that_was_started_with_what_never_came_in_force_gives_way() {
+    let world = World::new("half-started").await;
+    world.apply("b").await.unwrap();
+    let (dir, stand_in) = world.kill().await;
+    stand_in.stop();
+    let mut half = half_started(&dir).await;
+    let start = program(&dir);
+    let world = World::over(dir, stand_in, Some(start));
+    world.engine.boot_last();
+    tokio::time::timeout(PATIENCE, half.wait()).await.expect("it is ended").unwrap();
+    world.until(|state| state.link.is_some() && state.dataplane.serves == Some(1_000_000)).await;
+    end(world).await;
+}
+
+#[tokio::test]
+async fn the_first_revision_may_replace_what_a_killed_daemon_began() {
+    let dir = Dir::new("half-first");
+    let _half = half_started(&dir).await;
+    let unused = Dir::new("unused");
+    let start = program(&dir);
+    let world = World::over(dir, StandIn::start(unused.path(), None), Some(start));
+    world.until(|state| state.answered).await;
+    let error = world.apply("b").await.unwrap_err();
+    assert_eq!(error.code, Code::NeedsRestart, "{error:?}");
+    let applied = world.apply_with("b", |it| it.how.restart = true).await.unwrap();
+    assert!(applied.restart);
+    assert_eq!(world.engine.state().dataplane.serves, Some(1_000_000));
     end(world).await;
 }
