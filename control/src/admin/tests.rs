@@ -3,7 +3,7 @@
 use super::{api, client::Client, operations, server::Server};
 use crate::{
     admin::api::{Applied, ApplyRequest, Code, ErrorBody, Status},
-    daemon::tests::{PATIENCE, World, audit_lines, files, yaml},
+    daemon::tests::{PATIENCE, World, audit_lines, eventually, files, yaml},
 };
 use axum::Router;
 use serde_json::{Value, json};
@@ -253,8 +253,8 @@ async fn over_tcp_one_may_look_only() {
     assert_eq!((&refusals[0]["action"], &refusals[0]["uid"]), (&json!("POST /v1/drain"), &Value::Null));
     // Without it in the configuration nobody listens there any more.
     _ = client.post::<Applied>(api::APPLY, &request(&world, "b", "")).await.unwrap();
-    let closed = async { while TcpStream::connect(free).await.is_ok() {} };
-    timeout(PATIENCE, closed).await.expect("it is closed");
+    let closed = async || TcpStream::connect(free).await.is_err().then_some(());
+    eventually(closed).await.expect("it is closed");
 }
 
 #[tokio::test]
@@ -279,12 +279,7 @@ async fn tcp(address: SocketAddr, request: &str) -> String {
     let mut all = Vec::new();
     let asked = async {
         // The socket is opened a moment after the change is in force.
-        let mut stream = loop {
-            match TcpStream::connect(address).await {
-                Ok(stream) => break stream,
-                Err(_) => tokio::task::yield_now().await,
-            }
-        };
+        let mut stream = eventually(async || TcpStream::connect(address).await.ok()).await.expect("it is opened");
         stream.write_all(request.as_bytes()).await.unwrap();
         stream.read_to_end(&mut all).await.unwrap();
     };

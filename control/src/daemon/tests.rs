@@ -70,7 +70,7 @@ use super::{
 use crate::admin::api::{Applied, ApplyRequest, ErrorBody};
 use stand_in::StandIn;
 use std::{sync::Arc, time::Duration};
-use tokio::sync::watch;
+use tokio::{sync::watch, task::JoinHandle};
 
 /// For what must come. Long: a slow machine is no failure.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
@@ -80,6 +80,7 @@ pub(crate) struct World {
     pub(crate) engine: Arc<Engine>,
     pub(crate) stand_in: StandIn,
     pub(crate) fate: watch::Sender<Fate>,
+    supervisor: JoinHandle<()>,
     pub(crate) dir: Dir,
 }
 
@@ -102,8 +103,8 @@ impl World {
     pub(crate) fn with(dir: Dir, stand_in: StandIn, start: Option<Start>, change: impl FnOnce(&mut Settings)) -> Self {
         let engine = engine_with(&dir, start.is_some(), change);
         let (fate, told) = watch::channel(Fate::Keep);
-        tokio::spawn(Supervisor::new(Arc::clone(&engine), start, told).run());
-        Self { engine, stand_in, fate, dir }
+        let supervisor = tokio::spawn(Supervisor::new(Arc::clone(&engine), start, told).run());
+        Self { engine, stand_in, fate, supervisor, dir }
     }
 
     pub(crate) async fn until(&self, condition: impl FnMut(&super::engine::State) -> bool) {
@@ -136,28 +137,28 @@ impl World {
 
     /// The daemon is killed; its lock goes with it.
     pub(crate) async fn kill(self) -> (Dir, StandIn) {
-        let Self { engine, stand_in, fate, dir } = self;
+        let Self { engine, stand_in, fate, supervisor, dir } = self;
         fate.send_replace(Fate::Leave);
+        tokio::time::timeout(PATIENCE, supervisor).await.expect("in time").unwrap();
         let weak = Arc::downgrade(&engine);
         drop(engine);
-        let gone = async {
-            while weak.upgrade().is_some() {
-                tokio::task::yield_now().await;
-            }
-        };
-        tokio::time::timeout(PATIENCE, gone).await.expect("nobody holds it");
+        // What it had begun may still hold it.
+        eventually(async || weak.upgrade().is_none().then_some(())).await.expect("nobody holds it");
         (dir, stand_in)
     }
 }
 
-/// Waits for what nobody tells of: looks again and again.
-pub(crate) async fn eventually(what: &str, is: impl AsyncFn() -> bool) {
+/// Waits for what nobody tells of: looks again and again until there is something. `None`: there was not, and the time is over.
+pub(crate) async fn eventually<T>(look: impl AsyncFn() -> Option<T>) -> Option<T> {
     let looked = async {
-        while !is().await {
-            tokio::time::sleep(Duration::from_millis(5)).await;
+        loop {
+            if let Some(seen) = look().await {
+                return seen;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    assert!(tokio::time::timeout(PATIENCE, looked).await.is_ok(), "in time: {what}");
+    tokio::time::timeout(PATIENCE, looked).await.ok()
 }
 
 fn engine_with(dir: &Dir, supervised: bool, change: impl FnOnce(&mut Settings)) -> Arc<Engine> {

@@ -5,6 +5,7 @@ mod names;
 mod server;
 
 use super::*;
+use crate::daemon::tests::eventually;
 use std::time::Duration;
 
 /// Far above what anything here takes.
@@ -23,17 +24,6 @@ fn list(of: &[(&str, u32)]) -> Vec<(String, u32)> {
 
 /// Waits until the only source's status is so.
 async fn until(discovery: &Discovery, is: impl Fn(&Status) -> bool) -> Status {
-    let wait = async {
-        loop {
-            let status = discovery.status().remove(0);
-            if is(&status) {
-                return status;
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    match tokio::time::timeout(LONG, wait).await {
-        Ok(status) => status,
-        Err(_) => panic!("still {:?}", discovery.status()),
-    }
+    let look = async || Some(discovery.status().remove(0)).filter(&is);
+    eventually(look).await.unwrap_or_else(|| panic!("still {:?}", discovery.status()))
 }

@@ -44,7 +44,7 @@ async fn one_that_hangs_is_known_by_its_socket_ended_and_started_again() {
     hung.args(["--exact", "daemon::tests::supervising::a_hung_process", "--ignored"]).kill_on_drop(true);
     hung.env("STAND_IN_RUN_DIR", dir.path()).stdout(std::process::Stdio::null());
     let mut hung = hung.spawn().unwrap();
-    eventually("it listens", async || socket.exists()).await;
+    eventually(async || socket.exists().then_some(())).await.expect("it listens");
     assert!(!dir.path().join("dataplane.pid").exists(), "nothing else says which process it is");
     // One that was told to attach leaves it alone.
     let world = World::with(dir, stand_in, None, |it| it.start_timeout = Duration::ZERO);
@@ -96,12 +96,8 @@ fn kill(pid: u32) {
 async fn end(world: World) {
     let pid = pid(&world);
     world.fate.send_replace(Fate::End);
-    let gone = async {
-        while Path::new(&format!("/proc/{pid}")).exists() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, gone).await.expect("it is stopped");
+    tokio::time::timeout(PATIENCE, world.supervisor).await.expect("in time").unwrap();
+    assert!(!Path::new(&format!("/proc/{pid}")).exists(), "it is stopped");
 }
 
 #[tokio::test]
@@ -203,7 +199,7 @@ async fn half_started(dir: &Dir) -> tokio::process::Child {
     let mut half = tokio::process::Command::new(program(dir).program);
     half.arg("--snapshot").arg(path).arg("--run-dir").arg(dir.path()).kill_on_drop(true);
     let half = half.spawn().unwrap();
-    eventually("it listens", async || socket.exists()).await;
+    eventually(async || socket.exists().then_some(())).await.expect("it listens");
     half
 }
 
