@@ -28,7 +28,7 @@ use tokio::{
 
 /// Content of requests that hold a configuration: 100,000 routes have some thirty million bytes.
 const CONFIGURATION_BYTES: usize = 64 << 20;
-/// Of them at a time.
+/// Of them at a time, sent, compared or shown.
 const CONFIGURATIONS: usize = 4;
 /// Content of all other requests.
 const CONTENT_BYTES: usize = 64 << 10;
@@ -53,6 +53,15 @@ impl App {
     pub(super) fn new(engine: Arc<Engine>, tcp_writes: bool) -> Self {
         let (taps, configurations) = (Arc::new(Semaphore::new(TAPS)), Arc::new(Semaphore::new(CONFIGURATIONS)));
         Self { engine, tcp_writes, refusals: Arc::default(), taps, configurations }
+    }
+
+    /// Whole configurations take memory, and whoever may only look may ask for them too.
+    fn configuration_slot(&self) -> Result<OwnedSemaphorePermit, ErrorBody> {
+        let busy = |_| {
+            let error = "too many configurations are being sent or compared at a time";
+            fail(Code::TooMany, error, "try again in a moment")
+        };
+        Arc::clone(&self.configurations).try_acquire_owned().map_err(busy)
     }
 }
 
@@ -205,8 +214,7 @@ async fn configuration<T: DeserializeOwned + Send + 'static>(
     app: &App,
     request: Request,
 ) -> Result<(T, OwnedSemaphorePermit), ErrorBody> {
-    let busy = |_| fail(Code::TooMany, "too many configurations are being sent at a time", "try again in a moment");
-    let slot = Arc::clone(&app.configurations).try_acquire_owned().map_err(busy)?;
+    let slot = app.configuration_slot()?;
     Ok((content(request, CONFIGURATION_BYTES).await?, slot))
 }
 
@@ -288,6 +296,7 @@ async fn rollback(app: App, request: Request) -> Outcome {
 
 async fn diff(app: App, request: Request) -> Outcome {
     let api::DiffQuery { from, to } = query(&request)?;
+    let slot = app.configuration_slot()?;
     let nothing = || fail(Code::NotReady, "no revision is in force", "weirgate check");
     let to = to.or(app.engine.state().number()).ok_or_else(nothing)?;
     let before = app.engine.with_store(move |store| store.heads().map(|it| it.revision).find(|&it| it < to)).await;
@@ -298,6 +307,7 @@ async fn diff(app: App, request: Request) -> Outcome {
     };
     aside(move || {
         let from = from.as_ref().map(|from| (from.head.revision, &from.body));
+        let _slot = slot;
         json_of(&difference::between(from, (Some(to.head.revision), &to.body)))
     })
     .await
@@ -332,8 +342,10 @@ async fn revision(app: App, mut request: Request) -> Outcome {
         let bad = |_| fail(Code::BadRequest, format!("{name:?} is no revision"), "write a number, or current");
         name.parse().map_err(bad)?
     };
+    let slot = app.configuration_slot()?;
     let revision = app.engine.revision(number).await?;
     aside(move || {
+        let _slot = slot;
         let snapshot = serde_json::to_value(&revision.body.snapshot).expect("string keys only");
         let (head, files) = (revision.head.clone(), revision.body.files.clone());
         json_of(&api::RevisionDetails { head, files, snapshot })
@@ -346,7 +358,8 @@ async fn listeners(app: App, _: Request) -> Outcome {
 }
 
 async fn routes(app: App, _: Request) -> Outcome {
-    json(view::routes(&app.engine.state()))
+    let state = app.engine.state();
+    aside(move || json(view::routes(&state))).await?
 }
 
 async fn backends(app: App, _: Request) -> Outcome {

@@ -26,7 +26,7 @@ pub fn router(engine: &Arc<Engine>) -> Router {
     })
 }
 
-async fn gather(engine: &Engine) -> (Input, Metrics) {
+pub(super) async fn gather(engine: &Engine) -> (Input, Metrics) {
     let state = engine.state();
     let options = state.control().map(|control| control.metrics.clone()).unwrap_or_default();
     let dir = engine.settings.run_dir.clone();

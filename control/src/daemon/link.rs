@@ -175,6 +175,12 @@ impl Link {
         }
     }
 
+    /// Questions that wait for an answer.
+    #[cfg(test)]
+    pub(super) fn open(&self) -> usize {
+        self.0.waiting.lock().unwrap().answers.len()
+    }
+
     fn lost(&self, why: String) -> LinkError {
         self.give_up(&why);
         LinkError::Lost(why)

@@ -119,12 +119,14 @@ pub async fn backends(state: &State) -> Result<Backends, ErrorBody> {
     let endpoints = endpoints(state, None).await?.endpoints;
     let mut by_backend: BTreeMap<&str, Vec<&EndpointSummary>> = BTreeMap::new();
     endpoints.iter().for_each(|it| by_backend.entry(&it.backend).or_default().push(it));
+    let sources = state.control().map_or(&[][..], |control| &control.discoveries);
+    let kinds: BTreeMap<&str, &str> = sources.iter().map(|it| (it.backend(), discovery::Status::of(it).kind)).collect();
     let of = |backend: &Backend| {
         let all = by_backend.get(backend.name.as_str()).map_or(&[][..], Vec::as_slice);
         let live: Option<Vec<bool>> = all.iter().map(|it| it.live.as_ref().map(|live| live.healthy)).collect();
         BackendSummary {
             name: backend.name.clone(),
-            discovery: discovery_of(state, &backend.name).into(),
+            discovery: kinds.get(backend.name.as_str()).copied().unwrap_or("static").into(),
             policy: policy_of(backend),
             endpoints: all.len(),
             healthy: state.link.as_ref().and(live).map(|live| live.into_iter().filter(|&it| it).count()),
@@ -133,15 +135,6 @@ pub async fn backends(state: &State) -> Result<Backends, ErrorBody> {
     };
     let (_, in_force) = in_force(state)?;
     Ok(Backends { revision, backends: in_force.body.snapshot.backends.iter().map(of).collect() })
-}
-
-fn discovery_of(state: &State, backend: &str) -> &'static str {
-    let sources = state.control().map_or(&[][..], |control| &control.discoveries);
-    match sources.iter().find(|source| source.backend() == backend) {
-        Some(Discovery::Dns { .. }) => "dns",
-        Some(Discovery::File { .. }) => "file",
-        None => "static",
-    }
 }
 
 /// The policy's word, as it is written in a configuration.

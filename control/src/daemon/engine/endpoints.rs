@@ -4,6 +4,7 @@ use super::{Changes, Engine, State};
 use crate::{
     config::Discovery,
     daemon::{
+        clock::monotonic,
         link::LinkError,
         overlay::{Overlay, own_addresses},
         store::{Learned, Revision},
@@ -59,7 +60,10 @@ impl Engine {
             let mut all = std::mem::take(&mut left.refused);
             all.append(&mut batch);
             let is_unwritten = left.unwritten;
+            let begun = monotonic();
             left = self.endpoints(all).await;
+            // Changes by others wait for this: what is refused again and again must leave them most of the time.
+            pause = pause.max(begun.elapsed() * 10);
             if is_unwritten && !left.unwritten {
                 left.unwritten = !self.write_endpoints().await;
             }
@@ -82,13 +86,14 @@ impl Engine {
         let mut overlay = state.overlay.clone();
         let refused = self.lay(&mut changes, &revision, &mut overlay, news).await;
         tell_left_out(&revision, &overlay, &asked);
+        let is_other = !Arc::ptr_eq(&state.overlay.discovered, &overlay.discovered);
         self.publish(|state| {
             state.overlay = overlay;
             state.refused.retain(|backend, _| !asked.contains(backend));
             state.refused.extend(refused.iter().map(|(update, why)| (update.source.backend().to_owned(), why.clone())));
         });
         drop(changes);
-        let unwritten = !self.write_endpoints().await;
+        let unwritten = is_other && !self.write_endpoints().await;
         Left { refused: refused.into_iter().map(|(update, _)| update).collect(), unwritten }
     }
 

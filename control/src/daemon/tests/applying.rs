@@ -5,6 +5,7 @@ use crate::{
     admin::api::{ChangeSource, Code, ConfirmRequest, DrainEndpointRequest, RollbackRequest},
     daemon::clock,
 };
+use weirgate_dataplane::link::message::Ask;
 
 pub(super) fn root() -> Who {
     Who::process(0, Some(1))
@@ -352,4 +353,24 @@ async fn files_that_are_sent_know_only_the_variables_that_are_sent_with_them() {
     };
     world.apply_with("e", sent).await.unwrap();
     assert_eq!(world.engine.state().revision.unwrap().body.snapshot.name, "mine");
+}
+
+#[tokio::test]
+async fn a_question_whose_asker_goes_away_is_forgotten() {
+    let world = World::new("forgotten").await;
+    world.until(|state| state.dataplane.drains.is_some()).await;
+    world.stand_in.set(|it| it.silent = true);
+    let link = world.engine.state().link.unwrap();
+    let asked = tokio::spawn({
+        let link = link.clone();
+        async move { link.ask(Ask::Meters).await }
+    });
+    eventually(async || (link.open() == 1).then_some(())).await.expect("it is asked");
+    asked.abort();
+    _ = asked.await;
+    assert_eq!(link.open(), 0);
+    // What the daemon knows by itself is told meanwhile.
+    let (told, _) = crate::daemon::gather::gather(&world.engine).await;
+    assert!(told.daemon.dataplane_up && told.meters.is_empty());
+    assert_eq!(link.open(), 0);
 }

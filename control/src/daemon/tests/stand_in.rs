@@ -35,6 +35,8 @@ pub(crate) struct Inside {
     pub(crate) refuse: Option<String>,
     /// Refuse whatever has this endpoint.
     pub(crate) refuse_endpoint: Option<SocketAddr>,
+    /// Answer nothing but the first question.
+    pub(crate) silent: bool,
     /// Refuse to drain, or to stop that.
     pub(crate) refuse_drain: bool,
     /// Refuse changes after so many.
@@ -127,6 +129,9 @@ impl StandIn {
                     Ask::Untap => taps = false,
                     Ask::WatchHealth => watches = true,
                     _ => {}
+                }
+                if self.inside().silent && is_known {
+                    continue;
                 }
                 let answer = self.answer(ask, &mut is_known);
                 if drops == Some(true) {
