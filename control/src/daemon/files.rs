@@ -45,8 +45,18 @@ pub struct FileSource {
     waits: bool,
     /// That is over.
     again: bool,
-    /// They were refused for a reason that may go by itself: when they are tried again, and how long that is after the last time.
-    retry: Option<(Instant, Duration)>,
+    /// They were refused for a reason that may go by itself.
+    retry: Option<Retry>,
+}
+
+/// When refused files are tried again.
+#[derive(Clone, Copy)]
+struct Retry {
+    due: Instant,
+    /// How long that is after the last time.
+    pause: Duration,
+    /// What was in force then. What came since is newer than these files.
+    over: Option<u64>,
 }
 
 impl FileSource {
@@ -112,8 +122,9 @@ impl FileSource {
                 self.waits = matches!(error.code, Code::Conflict | Code::NoDataplane);
                 // A full disk, an audit log that cannot be written, an address that somebody else has.
                 let may_go = error.code == Code::Storage || error.code == Code::Invalid && error.findings.is_empty();
-                let pause = self.retry.filter(|_| is_same).map_or(RETRY.0, |(_, last)| (last * 2).min(RETRY.1));
-                self.retry = may_go.then(|| (monotonic() + pause, pause));
+                let pause = self.retry.filter(|_| is_same).map_or(RETRY.0, |last| (last.pause * 2).min(RETRY.1));
+                let over = self.engine.state().number();
+                self.retry = may_go.then(|| Retry { due: monotonic() + pause, pause, over });
                 // The same content is told once, and whenever somebody asks for it.
                 if is_wish || !is_same {
                     tell(&error);
@@ -125,10 +136,16 @@ impl FileSource {
         }
     }
 
-    /// The next time is later, should they not even be read this time.
-    fn try_again(&mut self) {
-        self.again = true;
-        self.retry = self.retry.map(|(_, pause)| (monotonic() + pause, pause));
+    /// It is time, unless something else was put in force meanwhile. The next time is later, should they not even be read this time.
+    pub(super) fn try_again(&mut self) {
+        let number = self.engine.state().number();
+        self.retry = self.retry.filter(|retry| retry.over == number);
+        self.again = self.retry.is_some();
+        if let Some(retry) = &mut self.retry {
+            retry.due = monotonic() + retry.pause;
+        } else {
+            tracing::warn!(revision = number, "the files that were refused are not tried again: this came since");
+        }
     }
 
     /// Shows why they are not in force, or that nothing is wrong with them.
@@ -170,7 +187,7 @@ impl FileSource {
             }
             let look = if is_whole { LOOK } else { LOOK_UNWATCHED };
             let mut is_wish = false;
-            let due = self.retry.map(|(due, _)| due);
+            let due = self.retry.map(|retry| retry.due);
             tokio::select! {
                 Some(()) = changed.recv() => is_wish = self.settle(&mut changed, &mut wishes).await,
                 Some(()) = wishes.recv() => is_wish = true,

@@ -173,6 +173,11 @@ async fn what_is_refused_or_cannot_be_written_is_tried_again() {
     world.stand_in.set(|it| it.refuse_endpoint = None);
     world.until(|state| state.refused.is_empty()).await;
     assert_eq!(weights(&world), [1]);
+    let written = async |n: u8| {
+        let kept = world.engine.with_store(|store| store.endpoints()).await;
+        kept.values().any(|it| *it == [endpoint(n, 1)]).then_some(())
+    };
+    eventually(async || written(1).await).await.expect("it is written");
     // In the file's place is something that cannot be replaced.
     let path = world.dir.path().join("state/endpoints.json");
     std::fs::remove_file(&path).unwrap();
@@ -180,11 +185,7 @@ async fn what_is_refused_or_cannot_be_written_is_tried_again() {
     sender.send(said(dns("one.example"), &[endpoint(2, 1)]).remove(0)).await.unwrap();
     world.stand_in.until(|it| it.snapshot.as_ref().unwrap().backends[0].endpoints == [endpoint(2, 1)]).await;
     std::fs::remove_dir_all(&path).unwrap();
-    let written = async || {
-        let kept = world.engine.with_store(|store| store.endpoints()).await;
-        kept.values().any(|it| *it == [endpoint(2, 1)]).then_some(())
-    };
-    eventually(written).await.expect("it is written");
+    eventually(async || written(2).await).await.expect("it is written");
 }
 
 #[tokio::test]

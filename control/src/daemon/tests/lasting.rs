@@ -2,8 +2,8 @@
 
 use super::{applying::root, watching::watching, *};
 use crate::{
-    admin::api::{Code, ConfirmRequest},
-    daemon::clock,
+    admin::api::{ChangeSource, Code, ConfirmRequest},
+    daemon::{clock, files::FileSource},
 };
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -79,6 +79,23 @@ async fn files_that_could_not_be_written_are_tried_again() {
     std::fs::rename(&away, &revisions).unwrap();
     world.until(|state| state.files.refused.is_none()).await;
     assert_eq!(world.serves(), "c");
+}
+
+#[tokio::test]
+async fn files_that_were_refused_do_not_come_over_what_was_applied_since() {
+    let world = World::new("files-older").await;
+    world.apply("b").await.unwrap();
+    let file = world.dir.path().join("gateway.yaml");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    std::fs::write(&file, yaml("c") + &format!("admin: {{tcp: \"{address}\"}}\n")).unwrap();
+    let mut files = FileSource::new(Arc::clone(&world.engine), vec![file], None);
+    files.load(ChangeSource::Watch, false).await.unwrap_err();
+    world.apply("d").await.unwrap();
+    drop(taken);
+    files.try_again();
+    assert!(!files.load(ChangeSource::Watch, false).await.unwrap());
+    assert_eq!(world.serves(), "d");
 }
 
 #[tokio::test]
