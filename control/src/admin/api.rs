@@ -202,8 +202,11 @@ pub struct Status {
     /// Why not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_ready: Option<String>,
-    /// Whether the gateway drains.
+    /// Whether the gateway is to drain. `dataplane.drains` says whether it does.
     pub draining: bool,
+    /// Why nothing can be changed now, if so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read_only: Option<String>,
     /// The data plane.
     pub dataplane: DataplaneStatus,
     /// The files that are watched.
@@ -236,6 +239,9 @@ pub struct DataplaneStatus {
     /// The number of the snapshot that it serves: a million times the revision, and what endpoint changes came since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub serves: Option<u64>,
+    /// Whether it sends clients elsewhere, by its own word; `None`: that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drains: Option<bool>,
     /// How often it was started again after it had died.
     pub restarts: u64,
     /// Why there is no link, or what was wrong last.
@@ -257,6 +263,9 @@ pub struct LogLevel {
 pub struct Done {
     /// Whether anything is different now.
     pub changed: bool,
+    /// Noted, but the data plane has not been reached: why. It gets it as soon as it can be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pending: Option<String>,
 }
 
 #[cfg(test)]

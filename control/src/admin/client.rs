@@ -5,7 +5,8 @@
 //! use weirgate_control::admin::{api, client::Client};
 //! let client = Client::new(api::SOCKET);
 //! let status: api::Status = client.get(api::STATUS).await?;
-//! let request = api::RollbackRequest { base: status.revision.map(|head| head.revision), ..Default::default() };
+//! let base = status.revision.map(|head| head.revision);
+//! let request = api::RollbackRequest { to: None, how: api::How { base, ..Default::default() } };
 //! let applied: api::Applied = client.post(api::ROLLBACK, &request).await?;
 //! # Ok(()) }
 //! ```

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::daemon::{
     difference,
-    engine::{Engine, compile, fail},
+    engine::{Engine, aside, compile, fail},
     view::{self, Kind},
 };
 use axum::{
@@ -28,10 +28,12 @@ use tokio::{
 
 /// Content of requests that hold a configuration: 100,000 routes have some thirty million bytes.
 const CONFIGURATION_BYTES: usize = 64 << 20;
-/// Of them at a time.
+/// Of them at a time, sent, compared or shown.
 const CONFIGURATIONS: usize = 4;
 /// Content of all other requests.
 const CONTENT_BYTES: usize = 64 << 10;
+/// Content of more is read where that stops nobody else: the daemon has one thread.
+const SMALL_BYTES: usize = 16 << 10;
 /// For all of a request's content.
 const CONTENT_TIME: Duration = Duration::from_secs(30);
 /// Streams at a time.
@@ -51,6 +53,15 @@ impl App {
     pub(super) fn new(engine: Arc<Engine>, tcp_writes: bool) -> Self {
         let (taps, configurations) = (Arc::new(Semaphore::new(TAPS)), Arc::new(Semaphore::new(CONFIGURATIONS)));
         Self { engine, tcp_writes, refusals: Arc::default(), taps, configurations }
+    }
+
+    /// Whole configurations take memory, and whoever may only look may ask for them too.
+    fn configuration_slot(&self) -> Result<OwnedSemaphorePermit, ErrorBody> {
+        let busy = |_| {
+            let error = "too many configurations are being sent or compared at a time";
+            fail(Code::TooMany, error, "try again in a moment")
+        };
+        Arc::clone(&self.configurations).try_acquire_owned().map_err(busy)
     }
 }
 
@@ -171,7 +182,7 @@ pub fn parse<T: DeserializeOwned>(content: &[u8]) -> Result<T, ErrorBody> {
     })
 }
 
-async fn content<T: DeserializeOwned>(request: Request, bytes_max: usize) -> Result<T, ErrorBody> {
+async fn content<T: DeserializeOwned + Send + 'static>(request: Request, bytes_max: usize) -> Result<T, ErrorBody> {
     let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     // Also because a web page cannot send this without being asked first whether it may.
     if kind.split(';').next().is_none_or(|kind| !kind.trim().eq_ignore_ascii_case("application/json")) {
@@ -191,17 +202,19 @@ async fn content<T: DeserializeOwned>(request: Request, bytes_max: usize) -> Res
             .is_some_and(<dyn std::error::Error>::is::<http_body_util::LengthLimitError>);
         if is_long { too_large() } else { fail(Code::BadRequest, format!("the content broke off: {error}"), "") }
     })?;
-    parse(&content)
+    if content.len() <= SMALL_BYTES {
+        return parse(&content);
+    }
+    aside(move || parse(&content)).await?
 }
 
 /// The same for content that holds a configuration.
 /// The slot is held until all is done with it: the compiler takes more than the reader does.
-async fn configuration<T: DeserializeOwned>(
+async fn configuration<T: DeserializeOwned + Send + 'static>(
     app: &App,
     request: Request,
 ) -> Result<(T, OwnedSemaphorePermit), ErrorBody> {
-    let busy = |_| fail(Code::TooMany, "too many configurations are being sent at a time", "try again in a moment");
-    let slot = Arc::clone(&app.configurations).try_acquire_owned().map_err(busy)?;
+    let slot = app.configuration_slot()?;
     Ok((content(request, CONFIGURATION_BYTES).await?, slot))
 }
 
@@ -265,7 +278,7 @@ async fn status(app: App, _: Request) -> Outcome {
 async fn apply(app: App, request: Request) -> Outcome {
     let (who, field) = (peer(&request).who(), base(&request)?);
     let (mut apply, _slot): (ApplyRequest, _) = configuration(&app, request).await?;
-    apply.base = both(field, apply.base)?;
+    apply.how.base = both(field, apply.how.base)?;
     json(app.engine.apply(&who, apply).await)
 }
 
@@ -277,37 +290,41 @@ async fn confirm(app: App, request: Request) -> Outcome {
 async fn rollback(app: App, request: Request) -> Outcome {
     let (who, field) = (peer(&request).who(), base(&request)?);
     let mut rollback: api::RollbackRequest = content(request, CONTENT_BYTES).await?;
-    rollback.base = both(field, rollback.base)?;
+    rollback.how.base = both(field, rollback.how.base)?;
     json(app.engine.rollback(&who, rollback).await)
 }
 
 async fn diff(app: App, request: Request) -> Outcome {
     let api::DiffQuery { from, to } = query(&request)?;
+    let slot = app.configuration_slot()?;
     let nothing = || fail(Code::NotReady, "no revision is in force", "weirgate check");
     let to = to.or(app.engine.state().number()).ok_or_else(nothing)?;
     let before = app.engine.with_store(move |store| store.heads().map(|it| it.revision).find(|&it| it < to)).await;
     let to = app.engine.revision(to).await?;
-    let difference = match from.or(before) {
-        Some(from) => {
-            let from = app.engine.revision(from).await?;
-            difference::between(Some((from.head.revision, &from.body)), (Some(to.head.revision), &to.body))
-        }
-        None => difference::between(None, (Some(to.head.revision), &to.body)),
+    let from = match from.or(before) {
+        Some(from) => Some(app.engine.revision(from).await?),
+        None => None,
     };
-    Ok(json_of(&difference))
+    aside(move || {
+        let from = from.as_ref().map(|from| (from.head.revision, &from.body));
+        let _slot = slot;
+        json_of(&difference::between(from, (Some(to.head.revision), &to.body)))
+    })
+    .await
 }
 
 async fn diff_files(app: App, request: Request) -> Outcome {
     let (api::DiffRequest { files, environment, from }, _slot) = configuration(&app, request).await?;
     let new = compile(files, environment.into_iter().collect()).await?;
-    let difference = match from.or(app.engine.state().number()) {
-        Some(from) => {
-            let from = app.engine.revision(from).await?;
-            difference::between(Some((from.head.revision, &from.body)), (None, &new))
-        }
-        None => difference::between(None, (None, &new)),
+    let from = match from.or(app.engine.state().number()) {
+        Some(from) => Some(app.engine.revision(from).await?),
+        None => None,
     };
-    Ok(json_of(&difference))
+    aside(move || {
+        let from = from.as_ref().map(|from| (from.head.revision, &from.body));
+        json_of(&difference::between(from, (None, &new)))
+    })
+    .await
 }
 
 async fn history(app: App, request: Request) -> Outcome {
@@ -325,9 +342,15 @@ async fn revision(app: App, mut request: Request) -> Outcome {
         let bad = |_| fail(Code::BadRequest, format!("{name:?} is no revision"), "write a number, or current");
         name.parse().map_err(bad)?
     };
+    let slot = app.configuration_slot()?;
     let revision = app.engine.revision(number).await?;
-    let snapshot = serde_json::to_value(&revision.body.snapshot).expect("string keys only");
-    Ok(json_of(&api::RevisionDetails { head: revision.head.clone(), files: revision.body.files.clone(), snapshot }))
+    aside(move || {
+        let _slot = slot;
+        let snapshot = serde_json::to_value(&revision.body.snapshot).expect("string keys only");
+        let (head, files) = (revision.head.clone(), revision.body.files.clone());
+        json_of(&api::RevisionDetails { head, files, snapshot })
+    })
+    .await
 }
 
 async fn listeners(app: App, _: Request) -> Outcome {
@@ -335,7 +358,8 @@ async fn listeners(app: App, _: Request) -> Outcome {
 }
 
 async fn routes(app: App, _: Request) -> Outcome {
-    json(view::routes(&app.engine.state()))
+    let state = app.engine.state();
+    aside(move || json(view::routes(&state))).await?
 }
 
 async fn backends(app: App, _: Request) -> Outcome {
@@ -349,7 +373,7 @@ async fn endpoints(app: App, request: Request) -> Outcome {
 
 async fn describe(app: App, mut request: Request, kind: Kind) -> Outcome {
     let name = name(&mut request).await?;
-    json(view::describe(&app.engine.state(), kind, &name).await)
+    json(view::describe(&app.engine, kind, &name).await)
 }
 
 async fn listener(app: App, request: Request) -> Outcome {
@@ -405,4 +429,31 @@ async fn set_log(app: App, request: Request) -> Outcome {
 /// A response of lines that come in time.
 pub(super) fn lines(body: Body) -> Response {
     ([(header::CONTENT_TYPE, "application/x-ndjson"), (header::CACHE_CONTROL, "no-store")], body).into_response()
+}
+
+#[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "which thread reads is what is asked")]
+mod tests {
+    use super::*;
+    use std::thread::{self, ThreadId};
+
+    /// Remembers who read it.
+    struct Read(ThreadId);
+
+    impl<'de> serde::Deserialize<'de> for Read {
+        fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+            serde::de::IgnoredAny::deserialize(from).map(|_| Self(thread::current().id()))
+        }
+    }
+
+    #[tokio::test]
+    async fn large_content_is_read_where_it_stops_nobody() {
+        for (bytes, is_aside) in [(10, false), (SMALL_BYTES + 10, true)] {
+            let text = format!("\"{}\"", "x".repeat(bytes));
+            let request =
+                Request::post("/").header(header::CONTENT_TYPE, "application/json").body(text.into()).unwrap();
+            let Read(thread) = content(request, CONFIGURATION_BYTES).await.unwrap();
+            assert_eq!(thread != thread::current().id(), is_aside, "{bytes}");
+        }
+    }
 }

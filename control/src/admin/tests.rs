@@ -3,7 +3,7 @@
 use super::{api, client::Client, operations, server::Server};
 use crate::{
     admin::api::{Applied, ApplyRequest, Code, ErrorBody, Status},
-    daemon::tests::{PATIENCE, World, audit_lines, files, yaml},
+    daemon::tests::{PATIENCE, World, audit_lines, eventually, files, yaml},
 };
 use axum::Router;
 use serde_json::{Value, json};
@@ -253,20 +253,33 @@ async fn over_tcp_one_may_look_only() {
     assert_eq!((&refusals[0]["action"], &refusals[0]["uid"]), (&json!("POST /v1/drain"), &Value::Null));
     // Without it in the configuration nobody listens there any more.
     _ = client.post::<Applied>(api::APPLY, &request(&world, "b", "")).await.unwrap();
-    let closed = async { while TcpStream::connect(free).await.is_ok() {} };
-    timeout(PATIENCE, closed).await.expect("it is closed");
+    let closed = async || TcpStream::connect(free).await.is_err().then_some(());
+    eventually(closed).await.expect("it is closed");
+}
+
+#[tokio::test]
+async fn many_over_tcp_keep_nobody_from_the_unix_socket() {
+    let (world, client) = served("admin-flood").await;
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let more = format!(", tcp: \"{free}\"");
+    _ = client.post::<Applied>(api::APPLY, &request(&world, "b", &more)).await.unwrap();
+    assert!(tcp(free, "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").await.starts_with("HTTP/1.1 200"));
+    let mut silent = Vec::new();
+    for _ in 0..100 {
+        silent.push(TcpStream::connect(free).await.unwrap());
+    }
+    let mut nothing = [0];
+    tokio::select! {
+        asked = client.text(api::HEALTHZ) => assert_eq!(asked.unwrap(), "ok\n"),
+        _ = silent[0].read(&mut nothing) => panic!("the first of them was given up before anybody else had a turn"),
+    }
 }
 
 async fn tcp(address: SocketAddr, request: &str) -> String {
     let mut all = Vec::new();
     let asked = async {
         // The socket is opened a moment after the change is in force.
-        let mut stream = loop {
-            match TcpStream::connect(address).await {
-                Ok(stream) => break stream,
-                Err(_) => tokio::task::yield_now().await,
-            }
-        };
+        let mut stream = eventually(async || TcpStream::connect(address).await.ok()).await.expect("it is opened");
         stream.write_all(request.as_bytes()).await.unwrap();
         stream.read_to_end(&mut all).await.unwrap();
     };
@@ -324,6 +337,14 @@ async fn what_cannot_be_opened_is_refused_and_at_the_start_something_else_is_use
     assert_eq!((world.engine.state().number(), world.serves().as_str()), (Some(1), "b"));
     drop(taken);
     let _: Applied = client.post(api::APPLY, &request(&world, "c", &tcp)).await.unwrap();
+    // What is no socket is not replaced by one.
+    let precious = world.dir.path().join("precious");
+    std::fs::write(&precious, "words").unwrap();
+    let mut over = request(&world, "d", "");
+    over.files[0].text = yaml("d") + &format!("admin: {{socket: \"unix://{}\"}}\n", precious.display());
+    let error = refusal(client.post::<Applied>(api::APPLY, &over).await.unwrap_err());
+    assert!(error.error.contains("no socket"), "{error:?}");
+    assert_eq!(std::fs::read_to_string(&precious).unwrap(), "words");
     // At the next start somebody else has it, and the socket's directory is none.
     let blocked = world.dir.path().join("file");
     std::fs::write(&blocked, "").unwrap();

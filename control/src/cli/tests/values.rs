@@ -25,10 +25,10 @@ pub(crate) fn daemon() -> MadeUp {
         .says("GET /v1/connections", &connections())
         .says("GET /v1/meters", &meters(0))
         .says("GET /v1/counters", &counters(0))
-        .says("POST /v1/drain", &Done { changed: true })
-        .says("POST /v1/endpoints/drain", &Done { changed: false })
+        .says("POST /v1/drain", &Done { changed: true, pending: None })
+        .says("POST /v1/endpoints/drain", &Done { changed: false, pending: None })
         .says("GET /v1/log", &LogLevel { filter: "info".into() })
-        .says("PUT /v1/log", &Done { changed: true })
+        .says("PUT /v1/log", &Done { changed: true, pending: None })
         .says_text("GET /v1/tap", 200, tap())
 }
 
@@ -43,6 +43,7 @@ pub(crate) fn status() -> Status {
         ready: true,
         not_ready: None,
         draining: false,
+        read_only: None,
         dataplane: DataplaneStatus {
             connected: true,
             supervised: true,
@@ -50,6 +51,7 @@ pub(crate) fn status() -> Status {
             version: Some(env!("CARGO_PKG_VERSION").into()),
             workers: Some(2),
             serves: Some(13_000_002),
+            drains: Some(false),
             restarts: 0,
             trouble: None,
         },
@@ -181,6 +183,7 @@ pub(crate) fn endpoints() -> Vec<EndpointSummary> {
 
 fn described() -> Described {
     Described {
+        discovery: None,
         revision: 13,
         object: json!({"name": "cart-v1", "loadBalancing": "leastRequest", "connectMs": 5000}),
         listeners: vec![],

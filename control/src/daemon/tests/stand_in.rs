@@ -1,6 +1,7 @@
 //! A data plane that serves nothing: it speaks the link's protocol, checks and applies what it is told, and misbehaves when asked to.
 
 use std::{
+    net::SocketAddr,
     path::Path,
     sync::{Arc, Mutex},
 };
@@ -32,6 +33,12 @@ pub(crate) struct Inside {
     /// Refuse changes for this reason.
     /// With [`STUCK`]: a worker does not answer.
     pub(crate) refuse: Option<String>,
+    /// Refuse whatever has this endpoint.
+    pub(crate) refuse_endpoint: Option<SocketAddr>,
+    /// Answer nothing but the first question.
+    pub(crate) silent: bool,
+    /// Refuse to drain, or to stop that.
+    pub(crate) refuse_drain: bool,
     /// Refuse changes after so many.
     pub(crate) refuse_after: Option<u32>,
     /// Close the link instead of answering the next change: after having taken it, or before.
@@ -123,6 +130,9 @@ impl StandIn {
                     Ask::WatchHealth => watches = true,
                     _ => {}
                 }
+                if self.inside().silent && is_known {
+                    continue;
+                }
                 let answer = self.answer(ask, &mut is_known);
                 if drops == Some(true) {
                     self.set(|inside| inside.drop_next = None);
@@ -198,6 +208,7 @@ impl StandIn {
                 let connections: Vec<_> = (0..inside.busy).map(|_| connection()).collect();
                 Answer::Connections { total: connections.len() as u64, connections }
             }
+            Ask::Drain { .. } if inside.refuse_drain => Answer::Refused(Refusal::Unsound { reason: "not now".into() }),
             Ask::Drain { drains } => {
                 self.set(|inside| inside.drains = drains);
                 Answer::Done
@@ -215,7 +226,11 @@ impl StandIn {
     }
 
     fn take(&self, snapshot: Snapshot) -> Answer {
-        let Inside { snapshot: served, mut refuse, refuse_after, .. } = self.inside();
+        let Inside { snapshot: served, mut refuse, refuse_endpoint, refuse_after, .. } = self.inside();
+        let mut endpoints = snapshot.backends.iter().flat_map(|it| &it.endpoints);
+        if let Some(bad) = endpoints.find(|it| Some(it.address) == refuse_endpoint) {
+            refuse = Some(format!("not {}", bad.address));
+        }
         if refuse_after == Some(0) {
             refuse = Some("not any more".into());
         }
