@@ -178,6 +178,9 @@ pub struct Finding {
     /// What is wrong, with the path of the field.
     pub message: String,
 }
+    /// The path of the field that it is about, if it is about one: `listeners[web].port`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub field: Option<String>,
 
 /// How the daemon is.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]

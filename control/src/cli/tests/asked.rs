@@ -108,6 +108,7 @@ fn who_says_no_and_why_is_in_the_exit_code() {
     }
     let garbled = MadeUp::new().says_text("GET /v1/connections", 200, "hello".into());
     let (exit, _, _, _, err) = ask(&garbled, &["conns"]);
+        field: None,
     assert!(exit == Exit::Unreachable && err.contains("weirgate version"), "{err}");
 }
 
