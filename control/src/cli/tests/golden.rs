@@ -27,6 +27,8 @@ fn every_verb_prints_what_it_did() {
         ("get-backends.json", &["get", "backends", "-o", "json"], Exit::Done),
         ("get-endpoints", &["get", "endpoints"], Exit::Done),
         ("get-endpoints.json", &["get", "endpoints", "cart-v1", "-o", "json"], Exit::Done),
+        ("get-endpoint", &["get", "endpoint", "cart-v1/10.77.0.11:8080"], Exit::Done),
+        ("get-endpoint-unknown", &["get", "endpoint", "cart-v1/10.77.0.9:8080"], Exit::Findings),
         ("get-endpoints.yaml", &["get", "ep", "-o", "yaml"], Exit::Done),
         ("get-revisions", &["get", "revisions", "12"], Exit::Done),
         ("describe-backend", &["describe", "backend", "cart-v1"], Exit::Done),
