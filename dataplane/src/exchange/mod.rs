@@ -69,7 +69,7 @@ use crate::{
         head::Scheme,
         normalize::Normalizer,
     },
-    limits::{BURST_MAX, TCP_TIMERS_MAX},
+    limits::{BURST_MAX, TAPS_MAX, TCP_TIMERS_MAX},
     outbox::Outbox,
     port::Frame,
     proxy_protocol::ProxyRefusal,
@@ -87,7 +87,7 @@ use meters::{Room, RouteKey, RouteMeters};
 use plan::Step;
 use std::collections::VecDeque;
 use std::net::IpAddr;
-use tap::Tap;
+use tap::Taps;
 use upstreams::{At, Upstreams};
 
 /// Everything above TCP in a worker.
@@ -130,9 +130,9 @@ pub struct Gateway {
     health: Health,
     route_meters: RouteMeters,
     room: Room,
-    tap: Option<Box<Tap>>,
-    /// Exchanges that somebody watches and that were too many.
-    missed: u64,
+    taps: Option<Box<Taps>>,
+    /// By slot, exchanges that somebody watches and that were too many.
+    missed: [u64; TAPS_MAX],
 }
 
 /// A request and its answer, or a connection that is passed on.
@@ -267,8 +267,8 @@ impl Gateway {
             health,
             route_meters: RouteMeters::default(),
             room,
-            tap: None,
-            missed: 0,
+            taps: None,
+            missed: [0; TAPS_MAX],
         }
     }
 
