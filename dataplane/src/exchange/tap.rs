@@ -113,6 +113,7 @@ impl Gateway {
         let taps = self.taps.get_or_insert_default();
         // What waits was for whoever had the slot before.
         taps.ended.iter_mut().for_each(|it| it.wanted_by[slot] = false);
+        self.missed[slot] = 0;
         taps.slots[slot] = which.map(|which| Tap { which, second: Instant::ZERO, told: 0 });
         // Nothing is kept for nobody.
         if taps.slots.iter().all(Option::is_none) {
