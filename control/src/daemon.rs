@@ -297,7 +297,7 @@ fn tell_systemd_ready(engine: &Engine) {
 
 /// A finding in a line, as compilers write them.
 pub(crate) fn notice(finding: &Finding) -> String {
-    let Finding { file, line, column, message } = finding;
+    let Finding { file, line, column, message, .. } = finding;
     match line.zip(*column) {
         Some((line, column)) => format!("{file}:{line}:{column}: {message}"),
         None => format!("{file}: {message}"),

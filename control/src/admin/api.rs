@@ -6,7 +6,7 @@
 //! | who asks | what is asked |
 //! | --- | --- |
 //! | a person at a desk | [`APPLY`], [`CONFIRM`], [`ROLLBACK`], [`DIFF`], [`REVISIONS`] |
-//! | a person who looks for something | [`STATUS`], [`LISTENERS`] and its like, [`EXPLAIN`], [`TAP`], [`CONNECTIONS`], [`COUNTERS`] |
+//! | a person who looks for something | [`STATUS`], [`LISTENERS`] and its like, [`EXPLAIN`], [`TAP`], [`PCAP`], [`CONNECTIONS`], [`COUNTERS`] |
 //! | machines | [`HEALTHZ`], [`READYZ`], [`METRICS`], [`OPENAPI`] |
 
 mod changes;
@@ -73,6 +73,9 @@ pub const METERS: &str = "/v1/meters";
 pub const COUNTERS: &str = "/v1/counters";
 /// GET: a stream of lines, each a [`TapLine`], with [`TapQuery`]. It ends when the client goes.
 pub const TAP: &str = "/v1/tap";
+/// POST [`CaptureRequest`], get a capture in pcapng, as it comes. It ends when the client goes, or with what was asked for; its last block has the
+/// statistics. Who may only look may not do this.
+pub const PCAP: &str = "/v1/pcap";
 /// GET or PUT [`LogLevel`].
 pub const LOG: &str = "/v1/log";
 
@@ -175,6 +178,9 @@ pub struct Finding {
     /// Its column, from 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub column: Option<u64>,
+    /// The path of the field that it is about, if it is about one: `listeners[web].port`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub field: Option<String>,
     /// What is wrong, with the path of the field.
     pub message: String,
 }

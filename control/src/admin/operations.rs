@@ -3,7 +3,7 @@
 use super::{
     api::{self, Applied, ApplyRequest, Code, ErrorBody},
     gate::{Peer, Refusals},
-    openapi, tap,
+    openapi, pcap, tap,
 };
 use crate::daemon::{
     difference,
@@ -25,19 +25,18 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout,
 };
+use weirgate_dataplane::limits::{CAPTURES_MAX, TAPS_MAX};
 
 /// Content of requests that hold a configuration: 100,000 routes have some thirty million bytes.
 const CONFIGURATION_BYTES: usize = 64 << 20;
 /// Of them at a time, sent, compared or shown.
 const CONFIGURATIONS: usize = 4;
 /// Content of all other requests.
-const CONTENT_BYTES: usize = 64 << 10;
+pub(super) const CONTENT_BYTES: usize = 64 << 10;
 /// Content of more is read where that stops nobody else: the daemon has one thread.
 const SMALL_BYTES: usize = 16 << 10;
 /// For all of a request's content.
 const CONTENT_TIME: Duration = Duration::from_secs(30);
-/// Streams at a time.
-const TAPS: usize = 8;
 
 /// What operations work with.
 #[derive(Clone)]
@@ -46,13 +45,15 @@ pub struct App {
     pub(super) tcp_writes: bool,
     pub(super) refusals: Arc<Refusals>,
     pub(super) taps: Arc<Semaphore>,
+    pub(super) captures: Arc<Semaphore>,
     configurations: Arc<Semaphore>,
 }
 
 impl App {
     pub(super) fn new(engine: Arc<Engine>, tcp_writes: bool) -> Self {
-        let (taps, configurations) = (Arc::new(Semaphore::new(TAPS)), Arc::new(Semaphore::new(CONFIGURATIONS)));
-        Self { engine, tcp_writes, refusals: Arc::default(), taps, configurations }
+        let slots = |number| Arc::new(Semaphore::new(number));
+        let (taps, captures, configurations) = (slots(TAPS_MAX), slots(CAPTURES_MAX), slots(CONFIGURATIONS));
+        Self { engine, tcp_writes, refusals: Arc::default(), taps, captures, configurations }
     }
 
     /// Whole configurations take memory, and whoever may only look may ask for them too.
@@ -79,8 +80,8 @@ pub struct Operation {
     pub(super) body: Option<SchemaOf>,
     /// `None`: plain text.
     pub(super) response: Option<SchemaOf>,
-    /// Whether the response is a stream of lines.
-    pub(super) lines: bool,
+    /// The response's kind, where it is neither JSON nor plain text.
+    pub(super) kind: Option<&'static str>,
     run: fn(App, Request) -> Work,
 }
 
@@ -98,7 +99,7 @@ macro_rules! operation {
             query: operation!(@ $($query)?),
             body: operation!(@ $($body)?),
             response: operation!(@ $($response)?),
-            lines: false,
+            kind: None,
             run: |app, request| Box::pin($run(app, request)),
         }
     };
@@ -135,10 +136,13 @@ pub fn operations() -> Vec<Operation> {
         operation!(GET api::METERS, "What has been served", gives api::Meters => meters),
         operation!(GET api::COUNTERS, "The data plane's counters", gives api::Counters => counters),
         operation!(GET api::TAP, "Exchanges as they end, a line each", query api::TapQuery, gives api::TapLine => tap::tap),
+        operation!(POST api::PCAP, "Frames as they pass, as a capture in pcapng", body api::CaptureRequest => pcap::pcap),
         operation!(GET api::LOG, "How much is logged", gives api::LogLevel => log),
         operation!(PUT api::LOG, "Log more or less", body api::LogLevel, gives api::Done => set_log),
     ];
-    all.iter_mut().filter(|it| it.path == api::TAP).for_each(|it| it.lines = true);
+    for (path, kind) in [(api::TAP, LINES), (api::PCAP, pcap::KIND)] {
+        all.iter_mut().filter(|it| it.path == path).for_each(|it| it.kind = Some(kind));
+    }
     all
 }
 
@@ -182,7 +186,10 @@ pub fn parse<T: DeserializeOwned>(content: &[u8]) -> Result<T, ErrorBody> {
     })
 }
 
-async fn content<T: DeserializeOwned + Send + 'static>(request: Request, bytes_max: usize) -> Result<T, ErrorBody> {
+pub(super) async fn content<T: DeserializeOwned + Send + 'static>(
+    request: Request,
+    bytes_max: usize,
+) -> Result<T, ErrorBody> {
     let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     // Also because a web page cannot send this without being asked first whether it may.
     if kind.split(';').next().is_none_or(|kind| !kind.trim().eq_ignore_ascii_case("application/json")) {
@@ -426,9 +433,12 @@ async fn set_log(app: App, request: Request) -> Outcome {
     json(app.engine.set_log(&who, &filter).await)
 }
 
+/// Lines of JSON.
+const LINES: &str = "application/x-ndjson";
+
 /// A response of lines that come in time.
 pub(super) fn lines(body: Body) -> Response {
-    ([(header::CONTENT_TYPE, "application/x-ndjson"), (header::CACHE_CONTROL, "no-store")], body).into_response()
+    ([(header::CONTENT_TYPE, LINES), (header::CACHE_CONTROL, "no-store")], body).into_response()
 }
 
 #[cfg(test)]

@@ -466,6 +466,6 @@ const NO_DATAPLANE: &str = "is it running? weirgate check; journalctl -u weirgat
 impl From<config::Finding> for Finding {
     fn from(it: config::Finding) -> Self {
         let (line, column) = it.place.unzip();
-        Self { file: it.file, line, column, message: it.message }
+        Self { file: it.file, line, column, field: it.field, message: it.message }
     }
 }

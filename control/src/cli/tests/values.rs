@@ -3,6 +3,7 @@
 use super::daemon::MadeUp;
 use crate::admin::api::*;
 use serde_json::json;
+use weirgate_dataplane::port::pcapng::{Direction, Packet, Writer};
 
 /// A daemon that has an answer to everything.
 pub(crate) fn daemon() -> MadeUp {
@@ -30,6 +31,19 @@ pub(crate) fn daemon() -> MadeUp {
         .says("GET /v1/log", &LogLevel { filter: "info".into() })
         .says("PUT /v1/log", &Done { changed: true, pending: None })
         .says_text("GET /v1/tap", 200, tap())
+        .says_bytes("POST /v1/pcap", 200, capture(None))
+}
+
+/// Two frames, and three that are missing.
+pub(crate) fn capture(why: Option<&str>) -> Vec<u8> {
+    let mut writer = Writer::new(Vec::new()).unwrap();
+    writer.interface("gw0").unwrap();
+    for lost in [0, 2] {
+        let packet = Packet { interface: 0, ns: 1, direction: Direction::Received, len: 60, lost, bytes: &[7; 60] };
+        writer.packet(&packet).unwrap();
+    }
+    writer.statistics(2, 2, 3, why).unwrap();
+    std::mem::take(writer.get_mut())
 }
 
 pub(crate) fn status() -> Status {

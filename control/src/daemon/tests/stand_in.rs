@@ -14,6 +14,7 @@ use tokio::{
 use weirgate_dataplane::{
     link::{
         SOCKET,
+        capture::CaptureFilter,
         message::{
             Answer, Ask, Connection, EndpointState, Event, PROTOCOL, Question, Refusal, Said, TapFilter, Welcome,
         },
@@ -30,6 +31,7 @@ pub(crate) struct Inside {
     pub(crate) changed: u32,
     pub(crate) drains: bool,
     pub(crate) taps: Vec<TapFilter>,
+    pub(crate) captures: Vec<CaptureFilter>,
     /// Refuse changes for this reason.
     /// With [`STUCK`]: a worker does not answer.
     pub(crate) refuse: Option<String>,
@@ -113,7 +115,7 @@ impl StandIn {
     async fn converse(&self, mut stream: UnixStream) {
         let mut inbox = Inbox::default();
         let mut events = self.events.subscribe();
-        let (mut is_known, mut taps, mut watches) = (false, false, false);
+        let (mut is_known, mut taps, mut captures, mut watches) = (false, false, false, false);
         let mut bytes = vec![0; 1 << 16];
         loop {
             while let Some(content) = inbox.pop().unwrap() {
@@ -127,6 +129,8 @@ impl StandIn {
                 match ask {
                     Ask::Tap { .. } => taps = true,
                     Ask::Untap => taps = false,
+                    Ask::Capture { .. } => captures = true,
+                    Ask::EndCapture => captures = false,
                     Ask::WatchHealth => watches = true,
                     _ => {}
                 }
@@ -148,7 +152,11 @@ impl StandIn {
                     _ => break,
                 },
                 Ok(event) = events.recv() => {
-                    let is_wanted = if matches!(event, Event::Health { .. }) { watches } else { taps };
+                    let is_wanted = match event {
+                        Event::Health { .. } => watches,
+                        Event::Exchange(_) | Event::Missed { .. } => taps,
+                        Event::Frame(_) | Event::CaptureEnd { .. } => captures,
+                    };
                     if is_wanted && stream.write_all(&encode(&Said::Event(event)).unwrap()).await.is_err() {
                         break;
                     }
@@ -157,6 +165,9 @@ impl StandIn {
         }
         if taps {
             self.set(|inside| inside.taps.clear());
+        }
+        if captures {
+            self.set(|inside| inside.captures.clear());
         }
     }
 
@@ -219,6 +230,17 @@ impl StandIn {
             }
             Ask::Untap => {
                 self.set(|inside| inside.taps.clear());
+                Answer::Done
+            }
+            Ask::Capture { filter } => {
+                if filter.interface.is_some() {
+                    return Answer::Refused(Refusal::Unsound { reason: "there is no such interface".into() });
+                }
+                self.set(|inside| inside.captures.push(*filter));
+                Answer::Capturing { interfaces: vec!["p0".into()] }
+            }
+            Ask::EndCapture => {
+                self.set(|inside| inside.captures.clear());
                 Answer::Done
             }
             Ask::WatchHealth => Answer::Done,
