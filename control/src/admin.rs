@@ -8,13 +8,14 @@
 //! * [`client`]: the command line's end.
 //! * [`server`]: sockets and connections. [`gate`]: who may do what.
 //! * [`operations`]: every path, what it does and how it is described. [`openapi`]: the description.
-//! * [`tap`]: exchanges as a stream.
+//! * [`tap`]: exchanges as a stream. [`pcap`]: frames as a capture.
 
 pub mod api;
 pub mod client;
 pub mod gate;
 pub mod openapi;
 pub mod operations;
+pub mod pcap;
 pub mod server;
 pub mod tap;
 #[cfg(test)]

@@ -24,6 +24,7 @@ mod golden;
 mod history;
 mod human;
 mod log;
+mod pcap;
 mod refused;
 mod stat;
 mod style;
@@ -81,7 +82,7 @@ enum Command {
     Config(config::Config),
     Cert(refused::Cert),
     Log(log::Log),
-    Pcap(refused::Pcap),
+    Pcap(pcap::Pcap),
     Version(version::Version),
     Completion(generate::Completion),
     Man(generate::Man),
@@ -110,7 +111,7 @@ impl Command {
             Self::Config(verb) => verb.run(console),
             Self::Cert(verb) => verb.run(),
             Self::Log(verb) => verb.run(console),
-            Self::Pcap(verb) => verb.run(),
+            Self::Pcap(verb) => verb.run(console),
             Self::Version(verb) => verb.run(console),
             Self::Completion(verb) => verb.run(console),
             Self::Man(verb) => verb.run(console),

@@ -264,7 +264,11 @@ fn kind_of(root: &Node, reader: &mut Reader<'_>) -> Option<Kind> {
                     format!("{}; this version reads {wants}", said.kind()),
                 );
             }
-            None => reader.findings.add_at(root.place, format!("{field} is missing: write {field}: {wants}")),
+            None => {
+                let (line, column) = root.place;
+                let what = format_args!(" is missing: write {field}: {wants}");
+                reader.findings.add_of(Some((line.into(), column.into())), field, what);
+            }
         }
     }
     None
@@ -283,7 +287,8 @@ fn dataplane_block(
         let mut findings = Findings { file, found };
         blocks += 1;
         if blocks > 1 {
-            findings.add(place_of(block), "a second dataplane block: there is one for a node");
+            let at = findings::At::new("dataplane", place_of(block));
+            findings.say(&at, "a second dataplane block: there is one for a node");
         }
         dataplane = dataplane.or(dataplane::dataplane_of(&block.value, &mut findings));
     }

@@ -39,6 +39,7 @@ use crate::{
     },
     discovery::{self, Discovery},
 };
+use clock::TimeOfDay;
 use engine::{Engine, Settings};
 use files::FileSource;
 use logs::Logs;
@@ -98,15 +99,18 @@ async fn serve(options: Options, logs: Logs) -> Result<(), String> {
         supervised: !options.attach,
         start_timeout: Duration::from_secs(options.start_timeout),
         drain_timeout: Duration::from_secs(options.drain_timeout),
+        time: TimeOfDay::default(),
     };
-    let engine = Arc::new(Engine::new(settings, logs, store)?);
+    let engine = Arc::new(Engine::new(settings, logs, store));
+    tokio::spawn(Arc::clone(&engine).mind_audit());
     let (updates, taken) = mpsc::channel(UPDATES);
     tokio::spawn(Arc::clone(&engine).take_endpoints(taken));
     let options_of_discovery =
         discovery::Options { seed: u64::from(std::process::id()), ..discovery::Options::default() };
     let discovery = Arc::new(Mutex::new(Discovery::new(options_of_discovery, updates)));
-    tokio::spawn(discover(Arc::clone(&engine), Arc::clone(&discovery)));
-    let metrics = gather::router(&engine, &discovery);
+    _ = engine.discovery.set(Arc::clone(&discovery));
+    tokio::spawn(discover(Arc::clone(&engine), discovery));
+    let metrics = gather::router(&engine);
     tokio::spawn(serve_metrics(Arc::clone(&engine), metrics.clone()));
     // The socket is there from the first moment, so that whoever starts this can ask how it goes.
     let mut server = Server::new(Arc::clone(&engine), options.allow_tcp_writes, metrics);
@@ -120,9 +124,10 @@ async fn serve(options: Options, logs: Logs) -> Result<(), String> {
     let (wish, wishes) = mpsc::channel(1);
     let supervisor = tokio::spawn(supervisor.run());
     let beginning = Arc::clone(&engine);
+    ask_systemd_for_time(&engine.settings);
     tokio::spawn(async move {
         begin(&beginning, &mut files).await;
-        tell_systemd_ready();
+        tokio::spawn(tell_ready(beginning));
         files.run(wishes).await;
     });
     tokio::spawn(watchdog());
@@ -181,11 +186,19 @@ async fn discover(engine: Arc<Engine>, discovery: Arc<Mutex<Discovery>>) {
     let mut state = engine.watch();
     let mut last = None;
     loop {
-        let sources =
-            state.borrow_and_update().control().map(|control| control.discoveries.clone()).unwrap_or_default();
-        if last.as_ref() != Some(&sources) {
-            discovery.lock().expect("nobody panics with it").set(&sources);
-            last = Some(sources);
+        let (number, sources) = {
+            let state = state.borrow_and_update();
+            (state.number(), state.control().map(|control| control.discoveries.clone()).unwrap_or_default())
+        };
+        if last != Some(number) {
+            let known = {
+                let mut discovery = discovery.lock().expect("nobody panics with it");
+                discovery.set(&sources);
+                discovery.known()
+            };
+            // A source that was out of force for a moment says nothing anew, and what it had said is forgotten.
+            engine.endpoints(known).await;
+            last = Some(number);
         }
         if state.changed().await.is_err() {
             return;
@@ -232,19 +245,59 @@ async fn watchdog() {
     }
 }
 
-fn tell_systemd_ready() {
-    _ = sd_notify::notify(&[NotifyState::Ready]);
+/// A data plane that hangs may have to be waited for, ended, and another waited for.
+fn ask_systemd_for_time(settings: &Settings) {
+    let patience = (settings.start_timeout + settings.drain_timeout).saturating_mul(2) + Duration::from_secs(60);
+    let patience = u32::try_from(patience.as_micros()).unwrap_or(u32::MAX);
+    _ = sd_notify::notify(&[NotifyState::ExtendTimeoutUsec(patience)]);
 }
 
-fn tell_systemd_reloading() {
+/// Tells systemd what the start waits for, that it is over, and from then on what is in force.
+async fn tell_ready(engine: Arc<Engine>) {
+    let mut state = engine.watch();
+    let mut told = String::new();
+    loop {
+        let (waits, number, is_told) = {
+            let state = state.borrow_and_update();
+            (state.waits(), state.number(), state.told_ready)
+        };
+        if waits.is_none() && !is_told {
+            tracing::info!(revision = number, "ready");
+            _ = sd_notify::notify(&[NotifyState::Ready]);
+            engine.publish(|state| state.told_ready = true);
+        }
+        let in_force = || number.map_or("no revision is in force".into(), |n| format!("revision {n} is in force"));
+        let status = waits.unwrap_or_else(in_force);
+        if status != told {
+            _ = sd_notify::notify(&[NotifyState::Status(&status)]);
+            told = status;
+        }
+        if state.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Whoever reloads waits for [`tell_systemd_ready`]; while the start is not over there is nothing to tell.
+fn tell_systemd_reloading(engine: &Engine) {
+    if !engine.state().told_ready {
+        return;
+    }
     if let Ok(now) = NotifyState::monotonic_usec_now() {
         _ = sd_notify::notify(&[NotifyState::Reloading, now]);
     }
 }
 
+/// A reload is over.
+fn tell_systemd_ready(engine: &Engine) {
+    if engine.state().told_ready {
+        _ = sd_notify::notify(&[NotifyState::Ready]);
+    }
+}
+
 /// A finding in a line, as compilers write them.
 pub(crate) fn notice(finding: &Finding) -> String {
-    let Finding { file, line, column, message } = finding;
+    let Finding { file, line, column, message, .. } = finding;
     match line.zip(*column) {
         Some((line, column)) => format!("{file}:{line}:{column}: {message}"),
         None => format!("{file}: {message}"),

@@ -28,8 +28,8 @@ use weirgate_dataplane::snapshot::Endpoint;
 /// A backend's endpoints have changed.
 #[derive(Clone, PartialEq, Debug)]
 pub struct EndpointUpdate {
-    /// The backend's name in the snapshot.
-    pub backend: String,
+    /// Who says so.
+    pub source: Source,
     /// All of them, in the order of their addresses, each once.
     pub endpoints: Vec<Endpoint>,
 }
@@ -75,6 +75,35 @@ pub struct Status {
     pub failures: u64,
     /// What is wrong now.
     pub error: Option<String>,
+    /// Nothing is known yet: there are no endpoints until it answers.
+    pub pending: bool,
+    /// Endpoints that are not served: they are the gateway's own addresses.
+    pub left_out: Vec<SocketAddr>,
+    /// Why the data plane refuses what was found last.
+    pub refused: Option<String>,
+}
+
+impl Status {
+    /// One that has not been asked yet.
+    pub fn of(source: &Source) -> Self {
+        let (kind, name) = match source {
+            Source::Dns { name, .. } => ("dns", name.clone()),
+            Source::File { path, .. } => ("file", path.display().to_string()),
+        };
+        Self {
+            backend: source.backend().to_owned(),
+            kind,
+            source: name,
+            endpoints: 0,
+            age_ms: None,
+            answers: 0,
+            failures: 0,
+            error: None,
+            pending: true,
+            left_out: Vec::new(),
+            refused: None,
+        }
+    }
 }
 
 /// All sources. Dropping it ends their tasks.

@@ -66,7 +66,7 @@ fn exit_codes_are_as_they_are_documented() {
         (&["explain", "GET", "http://shop.example.com/", "--file", EXAMPLE], 0),
         (&["explain", "GET", "gopher://shop.example.com/", "--file", EXAMPLE], 1),
         (&["cert", "list"], 1),
-        (&["pcap"], 1),
+        (&["pcap", "--port", "0"], 2),
         (&[], 2),
         (&["nonsense"], 2),
         (&["validate"], 2),
@@ -75,6 +75,7 @@ fn exit_codes_are_as_they_are_documented() {
         (&["apply", EXAMPLE, "--socket", &nobody], 3),
         (&["stat", "--run-dir", &folder.file("nothing")], 3),
         (&["stat", "routes", "--socket", &nobody], 3),
+        (&["pcap", "--socket", &nobody], 3),
         (&["version", "--socket", &nobody], 3),
     ] {
         let (ended, out, err) = run(arguments);

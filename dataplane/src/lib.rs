@@ -37,6 +37,7 @@ pub mod upstream;
 
 pub mod worker;
 
+pub mod capture;
 pub mod counters;
 pub mod drops;
 #[cfg(any(test, fuzzing))]

@@ -451,8 +451,18 @@ const _: () = assert!(DESK_REPLIES_MAX > 2 * DESK_COMMANDS_MAX);
 pub const TAPPED_MAX: usize = 4_096;
 /// Bytes of each of a request's method, host and path that are told.
 pub const TAP_TEXT_MAX: usize = 256;
+/// Those who may watch exchanges at a time.
+pub const TAPS_MAX: usize = 4;
+/// Captures at a time.
+pub const CAPTURES_MAX: usize = 4;
+/// Frames of one capture that wait to be fetched, of all workers.
+pub const CAPTURE_FRAMES_MAX: usize = 8_192;
+/// Bytes of them.
+pub const CAPTURE_BYTES_MAX: usize = 16 << 20;
 /// Peers that may be connected to the link.
 pub const LINK_PEERS_MAX: usize = 16;
+const _: () =
+    assert!(LINK_PEERS_MAX > TAPS_MAX + CAPTURES_MAX, "each stream has a link of its own, and the daemon has one");
 
 /// Bytes of one message over the link: a snapshot of 100,000 routes has some thirty million.
 pub const LINK_MESSAGE_MAX: usize = 256 << 20;

@@ -12,6 +12,7 @@
 
 use crate::{
     application::Application,
+    capture::{Capture, Captures},
     counters::{Counter, Counters, Gauge},
     drops::Drop,
     exchange::{Gateway, Update},
@@ -77,6 +78,10 @@ pub struct Worker<P: Port, A: Application = Services> {
     mailboxes: Mailboxes,
     verify_rss: bool,
     turn_max: Duration,
+    /// Somebody looks at frames.
+    captures: Option<Box<Captures>>,
+    /// From `now` to the time of day, in nanoseconds.
+    to_unix_ns: u64,
 }
 
 impl<P: Port> Worker<P> {
@@ -119,6 +124,8 @@ impl<P: Port, A: Application> Worker<P, A> {
             mailboxes: options.mailboxes,
             verify_rss: options.verify_rss,
             turn_max: Duration::ZERO,
+            captures: None,
+            to_unix_ns: 0,
         }
     }
 
@@ -130,6 +137,9 @@ impl<P: Port, A: Application> Worker<P, A> {
             self.ports[port].rx_burst(&mut burst);
             self.read_notices(now);
             moved |= !burst.is_empty();
+            if let Some(captures) = &mut self.captures {
+                captures.receive(now.as_ns().wrapping_add(self.to_unix_ns), PortIndex(port as u8), &burst);
+            }
             self.handle_burst(now, PortIndex(port as u8), burst);
         }
         if now >= self.net.next_deadline() {
@@ -138,7 +148,7 @@ impl<P: Port, A: Application> Worker<P, A> {
         self.turn_tcp(now);
         let noticed = self.write_notices();
         for port in 0..self.ports.len() {
-            moved |= self.flush(port);
+            moved |= self.flush(now, port);
         }
         self.out.free_discards();
         self.out.counters.count(Counter::Turns);
@@ -200,6 +210,21 @@ impl<P: Port, A: Application> Worker<P, A> {
         stalled
     }
 
+    /// What time of day it is, in nanoseconds of 1970; captures say it.
+    pub fn set_time_of_day(&mut self, now: Instant, unix_ns: u64) {
+        self.to_unix_ns = unix_ns.wrapping_sub(now.as_ns());
+    }
+
+    /// Copies frames from now on.
+    pub fn begin_capture(&mut self, capture: Capture) {
+        self.captures.get_or_insert_default().begin(capture);
+    }
+
+    /// And the capture of this slot no longer.
+    pub fn end_capture(&mut self, slot: u8) {
+        self.captures.take_if(|captures| !captures.end(slot));
+    }
+
     /// Copies counters and gauges to where others read them.
     pub fn publish(&mut self, now: Instant, cells: &[AtomicU64]) {
         self.update_gauges(now);
@@ -259,7 +284,7 @@ impl<P: Port, A: Application> Worker<P, A> {
         self.send_segments(now);
         self.net.stop(&mut self.out);
         for port in 0..self.ports.len() {
-            self.flush(port);
+            self.flush(now, port);
             while let Some(frame) = self.out.queue(port).pop() {
                 self.out.drop(frame, Drop::Stopping);
             }
@@ -336,13 +361,19 @@ impl<P: Port, A: Application> Worker<P, A> {
     }
 
     /// Offers a port what waits for it. Says whether it took any.
-    fn flush(&mut self, port: usize) -> bool {
+    fn flush(&mut self, now: Instant, port: usize) -> bool {
         let queue = self.out.queue(port);
         if queue.is_empty() {
             return false;
         }
         let (frames, bytes) = (queue.len(), queue.bytes());
+        if let Some(captures) = &mut self.captures {
+            captures.offer(now.as_ns().wrapping_add(self.to_unix_ns), PortIndex(port as u8), queue);
+        }
         self.ports[port].tx_burst(queue);
+        if let Some(captures) = &mut self.captures {
+            captures.send(frames - queue.len());
+        }
         let sent = (frames - queue.len()) as u64;
         let sent_bytes = (bytes - queue.bytes()) as u64;
         self.out.counters.add(Counter::TxFrames, sent);

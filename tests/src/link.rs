@@ -57,7 +57,11 @@ impl Plane {
                 let mut worker = worker(gateway, index);
                 let mut now = Instant::from_ns(1_000_000);
                 while !stop.load(Ordering::Relaxed) {
+                    if now.as_ns().is_multiple_of(1_000_000) {
+                        asks_for_its_address(&mut worker);
+                    }
                     worker.turn(now);
+                    while worker.port_mut(0).take_sent().is_some() {}
                     if worker.serve(now, index as u32, &desks[index]) || worker.clear_desk(&desks[index]) {
                         bell.ring();
                     }
@@ -128,6 +132,19 @@ fn worker(gateway: Gateway, index: usize) -> Worker<SimPort, Gateway> {
     Worker::with(vec![SimPort::new(Capabilities::plain("p0", [2, 0, 0, 0, 0, 1], 1_500))], options, gateway)
 }
 
+/// Once in a while somebody asks for its address, so that something passes: [`ASKS`].
+fn asks_for_its_address(worker: &mut Worker<SimPort, Gateway>) {
+    let mut frame = worker.pool().alloc().expect("the pool is not empty");
+    frame.append_slice(&ASKS).expect("it fits");
+    worker.port_mut(0).arrive(frame);
+}
+
+/// ARP: who has 10.0.0.1? Tell 10.0.0.2.
+pub const ASKS: [u8; 42] = [
+    0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0, 2, 8, 6, 0, 1, 8, 0, 6, 4, 0, 1, 2, 0, 0, 0, 0, 2, 10, 0, 0, 2,
+    0, 0, 0, 0, 0, 0, 10, 0, 0, 1,
+];
+
 /// A peer of the link.
 pub struct Peer {
     stream: UnixStream,
@@ -153,11 +170,28 @@ impl Peer {
     /// The next answer and the number of its question; `None`: the link has closed.
     pub fn answer(&mut self) -> Option<(u64, Answer)> {
         loop {
-            while let Some(content) = self.inbox.pop().expect("no longer than it may be") {
-                match decode(content).expect("a message") {
-                    Said::Answer { id, answer } => return Some((id, answer)),
-                    Said::Event(event) => self.events.push(event),
-                }
+            match self.said()? {
+                Said::Answer { id, answer } => return Some((id, answer)),
+                Said::Event(event) => self.events.push(event),
+            }
+        }
+    }
+
+    /// Waits for the next thing that it is told unasked, which may have come before.
+    pub fn event(&mut self) -> Event {
+        if !self.events.is_empty() {
+            return self.events.remove(0);
+        }
+        match self.said().expect("the link stands") {
+            Said::Event(event) => event,
+            Said::Answer { answer, .. } => panic!("nobody has asked: {answer:?}"),
+        }
+    }
+
+    fn said(&mut self) -> Option<Said> {
+        loop {
+            if let Some(content) = self.inbox.pop().expect("no longer than it may be") {
+                return Some(decode(content).expect("a message"));
             }
             let mut bytes = [0; 65_536];
             match self.stream.read(&mut bytes) {

@@ -2,13 +2,17 @@
 
 use std::{path::PathBuf, sync::Arc, time::Instant};
 use weirgate_dataplane::{
-    link::message::{Answer, Ask, PROTOCOL, Refusal},
+    limits::{CAPTURES_MAX, TAPS_MAX},
+    link::{
+        capture::{CaptureFilter, CapturedFrame, Way},
+        message::{Answer, Ask, Event, PROTOCOL, Refusal, TapFilter},
+    },
     route::{Match, PathKind, PathMatch, Route, Rule},
     snapshot::{Backend, Delta, Endpoint, Snapshot},
 };
 use weirgate_tests::{
     exchange::{endpoint, gateway, over, to_backend},
-    link::Plane,
+    link::{ASKS, Plane},
 };
 
 fn socket(name: &str) -> PathBuf {
@@ -100,20 +104,71 @@ fn strangers_and_nonsense_are_told_so_and_end() {
 }
 
 #[test]
-fn one_at_a_time_may_watch() {
-    let plane = Plane::new(&socket("tap"), &over(1), 1);
-    let (mut a, mut b) = (plane.peer(), plane.peer());
-    let tap = |route: Option<&str>| Ask::Tap {
-        filter: weirgate_dataplane::link::message::TapFilter { route: route.map(Into::into), ..Default::default() },
-    };
-    assert!(matches!(a.asks(tap(Some("nowhere"))), Answer::Refused(_)));
-    assert_eq!(a.asks(tap(Some("all"))), Answer::Done);
-    assert!(matches!(b.asks(tap(None)), Answer::Refused(_)));
-    assert_eq!(a.asks(Ask::Untap), Answer::Done);
-    assert_eq!(b.asks(tap(None)), Answer::Done);
-    drop(b);
+fn several_may_watch_and_one_more_is_told_so() {
+    let plane = Plane::new(&socket("tap"), &over(1), 2);
+    let tap =
+        |route: Option<&str>| Ask::Tap { filter: TapFilter { route: route.map(Into::into), ..TapFilter::default() } };
+    let mut peers: Vec<_> = (0..=TAPS_MAX).map(|_| plane.peer()).collect();
+    let nowhere = Answer::Refused(Refusal::Unsound { reason: "there is no route \"nowhere\"".into() });
+    assert_eq!(peers[0].asks(tap(Some("nowhere"))), nowhere);
+    let long = TapFilter { path: Some("/".repeat(300)), ..TapFilter::default() };
+    assert!(matches!(peers[0].asks(Ask::Tap { filter: long }), Answer::Refused(Refusal::Unsound { .. })));
+    for peer in &mut peers[..TAPS_MAX] {
+        assert_eq!(peer.asks(tap(Some("all"))), Answer::Done);
+    }
+    let full = Answer::Refused(Refusal::TooMany { of: "taps".into(), most: TAPS_MAX as u32 });
+    assert_eq!(peers[TAPS_MAX].asks(tap(None)), full);
+    // Whoever watches may change what it watches.
+    assert_eq!(peers[1].asks(tap(None)), Answer::Done);
+    assert_eq!(peers[1].asks(Ask::Untap), Answer::Done);
+    assert_eq!(peers[TAPS_MAX].asks(tap(None)), Answer::Done);
+    drop(peers.remove(0));
     // Whoever went watches no longer.
-    while !matches!(a.asks(tap(None)), Answer::Done) {}
+    while peers[0].asks(tap(None)) == full {}
+}
+
+fn frame(event: Event) -> CapturedFrame {
+    match event {
+        Event::Frame(frame) => *frame,
+        other => panic!("{other:?} and no frame"),
+    }
+}
+
+#[test]
+fn frames_are_told_to_those_who_want_them() {
+    let plane = Plane::new(&socket("capture"), &over(1), 2);
+    let capture = |filter: CaptureFilter| Ask::Capture { filter: Box::new(filter) };
+    let (mut a, mut b) = (plane.peer(), plane.peer());
+    let three = CaptureFilter { direction: Some(Way::In), count: Some(3), ..CaptureFilter::default() };
+    assert!(matches!(a.asks(capture(three)), Answer::Capturing { .. }));
+    let sent =
+        CaptureFilter { direction: Some(Way::Out), host: Some([10, 0, 0, 1].into()), ..CaptureFilter::default() };
+    assert!(matches!(b.asks(capture(sent.clone())), Answer::Capturing { .. }));
+    for _ in 0..3 {
+        let frame = frame(a.event());
+        assert_eq!((frame.bytes.as_slice(), frame.len, frame.direction), (&ASKS[..], 42, Way::In));
+    }
+    assert_eq!(a.event(), Event::CaptureEnd { lost: 0 }, "as many as were asked for");
+    let answer = frame(b.event());
+    assert_eq!((&answer.bytes[..6], &answer.bytes[12..14], answer.direction), (&ASKS[6..12], &[8, 6][..], Way::Out));
+    assert!(matches!(b.asks(capture(sent.clone())), Answer::Refused(Refusal::Unsound { .. })), "one for each peer");
+    assert_eq!(b.asks(Ask::EndCapture), Answer::Done);
+    b.events.clear();
+    // A time is an end too, though nothing passes.
+    let nothing = CaptureFilter { port: Some(9), duration_ms: Some(5), ..CaptureFilter::default() };
+    assert!(matches!(b.asks(capture(nothing)), Answer::Capturing { .. }));
+    assert_eq!(b.event(), Event::CaptureEnd { lost: 0 });
+    // Several at a time, and no more.
+    let mut peers: Vec<_> = (0..=CAPTURES_MAX).map(|_| plane.peer()).collect();
+    for peer in &mut peers[..CAPTURES_MAX] {
+        assert!(matches!(peer.asks(capture(sent.clone())), Answer::Capturing { .. }));
+    }
+    let full = Answer::Refused(Refusal::TooMany { of: "captures".into(), most: CAPTURES_MAX as u32 });
+    assert_eq!(peers[CAPTURES_MAX].asks(capture(sent.clone())), full);
+    let wrong = CaptureFilter { interface: Some("nope".into()), ..CaptureFilter::default() };
+    assert!(matches!(peers[CAPTURES_MAX].asks(capture(wrong)), Answer::Refused(Refusal::Unsound { .. })));
+    drop(peers.remove(0));
+    while peers[CAPTURES_MAX - 1].asks(capture(sent.clone())) == full {}
 }
 
 /// By hand: `cargo test --release -p weirgate-tests --test link -- --ignored --nocapture`.

@@ -6,7 +6,7 @@
 //! | who asks | what is asked |
 //! | --- | --- |
 //! | a person at a desk | [`APPLY`], [`CONFIRM`], [`ROLLBACK`], [`DIFF`], [`REVISIONS`] |
-//! | a person who looks for something | [`STATUS`], [`LISTENERS`] and its like, [`EXPLAIN`], [`TAP`], [`CONNECTIONS`], [`COUNTERS`] |
+//! | a person who looks for something | [`STATUS`], [`LISTENERS`] and its like, [`EXPLAIN`], [`TAP`], [`PCAP`], [`CONNECTIONS`], [`COUNTERS`] |
 //! | machines | [`HEALTHZ`], [`READYZ`], [`METRICS`], [`OPENAPI`] |
 
 mod changes;
@@ -73,6 +73,9 @@ pub const METERS: &str = "/v1/meters";
 pub const COUNTERS: &str = "/v1/counters";
 /// GET: a stream of lines, each a [`TapLine`], with [`TapQuery`]. It ends when the client goes.
 pub const TAP: &str = "/v1/tap";
+/// POST [`CaptureRequest`], get a capture in pcapng, as it comes. It ends when the client goes, or with what was asked for; its last block has the
+/// statistics. Who may only look may not do this.
+pub const PCAP: &str = "/v1/pcap";
 /// GET or PUT [`LogLevel`].
 pub const LOG: &str = "/v1/log";
 
@@ -175,6 +178,9 @@ pub struct Finding {
     /// Its column, from 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub column: Option<u64>,
+    /// The path of the field that it is about, if it is about one: `listeners[web].port`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub field: Option<String>,
     /// What is wrong, with the path of the field.
     pub message: String,
 }
@@ -202,8 +208,11 @@ pub struct Status {
     /// Why not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_ready: Option<String>,
-    /// Whether the gateway drains.
+    /// Whether the gateway is to drain. `dataplane.drains` says whether it does.
     pub draining: bool,
+    /// Why nothing can be changed now, if so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read_only: Option<String>,
     /// The data plane.
     pub dataplane: DataplaneStatus,
     /// The files that are watched.
@@ -236,6 +245,9 @@ pub struct DataplaneStatus {
     /// The number of the snapshot that it serves: a million times the revision, and what endpoint changes came since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub serves: Option<u64>,
+    /// Whether it sends clients elsewhere, by its own word; `None`: that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drains: Option<bool>,
     /// How often it was started again after it had died.
     pub restarts: u64,
     /// Why there is no link, or what was wrong last.
@@ -257,6 +269,9 @@ pub struct LogLevel {
 pub struct Done {
     /// Whether anything is different now.
     pub changed: bool,
+    /// Noted, but the data plane has not been reached: why. It gets it as soon as it can be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pending: Option<String>,
 }
 
 #[cfg(test)]

@@ -5,7 +5,8 @@
 //! use weirgate_control::admin::{api, client::Client};
 //! let client = Client::new(api::SOCKET);
 //! let status: api::Status = client.get(api::STATUS).await?;
-//! let request = api::RollbackRequest { base: status.revision.map(|head| head.revision), ..Default::default() };
+//! let base = status.revision.map(|head| head.revision);
+//! let request = api::RollbackRequest { to: None, how: api::How { base, ..Default::default() } };
 //! let applied: api::Applied = client.post(api::ROLLBACK, &request).await?;
 //! # Ok(()) }
 //! ```
@@ -110,6 +111,18 @@ impl Client {
         Ok(Lines { body: response.into_body(), bytes: Vec::new(), of: PhantomData })
     }
 
+    /// Opens a stream of bytes, such as [`PCAP`](super::api::PCAP). Dropping it ends it.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn chunks(&self, path: &str, body: &impl Serialize) -> Result<Chunks, Error> {
+        let response = self.send(Method::POST, path, Some(json(body))).await?;
+        if !response.status().is_success() {
+            return Err(self.refusal(response).await);
+        }
+        Ok(Chunks(response.into_body()))
+    }
+
     async fn send(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> Result<Response<Incoming>, Error> {
         let unreachable = |error| Error::Unreachable { socket: self.socket.clone(), error };
         let stream = UnixStream::connect(&self.socket).await.map_err(unreachable)?;
@@ -157,6 +170,29 @@ impl Client {
             next: None,
         });
         Error::Refused { status, body: Box::new(body) }
+    }
+}
+
+/// A stream of bytes.
+pub struct Chunks(Incoming);
+
+impl Chunks {
+    /// The next ones; `None`: the daemon has ended the stream. May be given up and called again.
+    ///
+    /// # Errors
+    /// That the stream broke off.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, Error> {
+        loop {
+            match self.0.frame().await {
+                None => return Ok(None),
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => return Ok(Some(data)),
+                    // Trailers.
+                    Err(_) => {}
+                },
+                Some(Err(error)) => return Err(Error::Garbled(error.to_string())),
+            }
+        }
     }
 }
 

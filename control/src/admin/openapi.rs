@@ -32,7 +32,7 @@ pub fn description(operations: &[Operation]) -> Value {
 }
 
 fn describe(operation: &Operation, generator: &mut SchemaGenerator) -> Value {
-    let Operation { path, summary, query, body, response, lines, .. } = operation;
+    let Operation { path, summary, query, body, response, kind, .. } = operation;
     let mut parameters = Vec::new();
     for name in path.split('/').filter_map(|step| step.strip_prefix('{')?.strip_suffix('}')) {
         parameters.push(json!({"name": name, "in": "path", "required": true, "schema": {"type": "string"}}));
@@ -40,11 +40,7 @@ fn describe(operation: &Operation, generator: &mut SchemaGenerator) -> Value {
     if let Some(query) = query {
         parameters.extend(fields(*query));
     }
-    let kind = match (response, lines) {
-        (None, _) => "text/plain",
-        (Some(_), true) => "application/x-ndjson",
-        (Some(_), false) => "application/json",
-    };
+    let kind = kind.unwrap_or(if response.is_some() { "application/json" } else { "text/plain" });
     let schema = response.map_or_else(|| json!({"type": "string"}), |schema| schema(generator).to_value());
     let mut described = json!({
         "summary": summary,

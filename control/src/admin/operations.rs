@@ -3,11 +3,11 @@
 use super::{
     api::{self, Applied, ApplyRequest, Code, ErrorBody},
     gate::{Peer, Refusals},
-    openapi, tap,
+    openapi, pcap, tap,
 };
 use crate::daemon::{
     difference,
-    engine::{Engine, compile, fail},
+    engine::{Engine, aside, compile, fail},
     view::{self, Kind},
 };
 use axum::{
@@ -25,17 +25,18 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout,
 };
+use weirgate_dataplane::limits::{CAPTURES_MAX, TAPS_MAX};
 
 /// Content of requests that hold a configuration: 100,000 routes have some thirty million bytes.
 const CONFIGURATION_BYTES: usize = 64 << 20;
-/// Of them at a time.
+/// Of them at a time, sent, compared or shown.
 const CONFIGURATIONS: usize = 4;
 /// Content of all other requests.
-const CONTENT_BYTES: usize = 64 << 10;
+pub(super) const CONTENT_BYTES: usize = 64 << 10;
+/// Content of more is read where that stops nobody else: the daemon has one thread.
+const SMALL_BYTES: usize = 16 << 10;
 /// For all of a request's content.
 const CONTENT_TIME: Duration = Duration::from_secs(30);
-/// Streams at a time.
-const TAPS: usize = 8;
 
 /// What operations work with.
 #[derive(Clone)]
@@ -44,13 +45,24 @@ pub struct App {
     pub(super) tcp_writes: bool,
     pub(super) refusals: Arc<Refusals>,
     pub(super) taps: Arc<Semaphore>,
+    pub(super) captures: Arc<Semaphore>,
     configurations: Arc<Semaphore>,
 }
 
 impl App {
     pub(super) fn new(engine: Arc<Engine>, tcp_writes: bool) -> Self {
-        let (taps, configurations) = (Arc::new(Semaphore::new(TAPS)), Arc::new(Semaphore::new(CONFIGURATIONS)));
-        Self { engine, tcp_writes, refusals: Arc::default(), taps, configurations }
+        let slots = |number| Arc::new(Semaphore::new(number));
+        let (taps, captures, configurations) = (slots(TAPS_MAX), slots(CAPTURES_MAX), slots(CONFIGURATIONS));
+        Self { engine, tcp_writes, refusals: Arc::default(), taps, captures, configurations }
+    }
+
+    /// Whole configurations take memory, and whoever may only look may ask for them too.
+    fn configuration_slot(&self) -> Result<OwnedSemaphorePermit, ErrorBody> {
+        let busy = |_| {
+            let error = "too many configurations are being sent or compared at a time";
+            fail(Code::TooMany, error, "try again in a moment")
+        };
+        Arc::clone(&self.configurations).try_acquire_owned().map_err(busy)
     }
 }
 
@@ -68,8 +80,8 @@ pub struct Operation {
     pub(super) body: Option<SchemaOf>,
     /// `None`: plain text.
     pub(super) response: Option<SchemaOf>,
-    /// Whether the response is a stream of lines.
-    pub(super) lines: bool,
+    /// The response's kind, where it is neither JSON nor plain text.
+    pub(super) kind: Option<&'static str>,
     run: fn(App, Request) -> Work,
 }
 
@@ -87,7 +99,7 @@ macro_rules! operation {
             query: operation!(@ $($query)?),
             body: operation!(@ $($body)?),
             response: operation!(@ $($response)?),
-            lines: false,
+            kind: None,
             run: |app, request| Box::pin($run(app, request)),
         }
     };
@@ -124,10 +136,13 @@ pub fn operations() -> Vec<Operation> {
         operation!(GET api::METERS, "What has been served", gives api::Meters => meters),
         operation!(GET api::COUNTERS, "The data plane's counters", gives api::Counters => counters),
         operation!(GET api::TAP, "Exchanges as they end, a line each", query api::TapQuery, gives api::TapLine => tap::tap),
+        operation!(POST api::PCAP, "Frames as they pass, as a capture in pcapng", body api::CaptureRequest => pcap::pcap),
         operation!(GET api::LOG, "How much is logged", gives api::LogLevel => log),
         operation!(PUT api::LOG, "Log more or less", body api::LogLevel, gives api::Done => set_log),
     ];
-    all.iter_mut().filter(|it| it.path == api::TAP).for_each(|it| it.lines = true);
+    for (path, kind) in [(api::TAP, LINES), (api::PCAP, pcap::KIND)] {
+        all.iter_mut().filter(|it| it.path == path).for_each(|it| it.kind = Some(kind));
+    }
     all
 }
 
@@ -171,7 +186,10 @@ pub fn parse<T: DeserializeOwned>(content: &[u8]) -> Result<T, ErrorBody> {
     })
 }
 
-async fn content<T: DeserializeOwned>(request: Request, bytes_max: usize) -> Result<T, ErrorBody> {
+pub(super) async fn content<T: DeserializeOwned + Send + 'static>(
+    request: Request,
+    bytes_max: usize,
+) -> Result<T, ErrorBody> {
     let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     // Also because a web page cannot send this without being asked first whether it may.
     if kind.split(';').next().is_none_or(|kind| !kind.trim().eq_ignore_ascii_case("application/json")) {
@@ -191,17 +209,19 @@ async fn content<T: DeserializeOwned>(request: Request, bytes_max: usize) -> Res
             .is_some_and(<dyn std::error::Error>::is::<http_body_util::LengthLimitError>);
         if is_long { too_large() } else { fail(Code::BadRequest, format!("the content broke off: {error}"), "") }
     })?;
-    parse(&content)
+    if content.len() <= SMALL_BYTES {
+        return parse(&content);
+    }
+    aside(move || parse(&content)).await?
 }
 
 /// The same for content that holds a configuration.
 /// The slot is held until all is done with it: the compiler takes more than the reader does.
-async fn configuration<T: DeserializeOwned>(
+async fn configuration<T: DeserializeOwned + Send + 'static>(
     app: &App,
     request: Request,
 ) -> Result<(T, OwnedSemaphorePermit), ErrorBody> {
-    let busy = |_| fail(Code::TooMany, "too many configurations are being sent at a time", "try again in a moment");
-    let slot = Arc::clone(&app.configurations).try_acquire_owned().map_err(busy)?;
+    let slot = app.configuration_slot()?;
     Ok((content(request, CONFIGURATION_BYTES).await?, slot))
 }
 
@@ -265,7 +285,7 @@ async fn status(app: App, _: Request) -> Outcome {
 async fn apply(app: App, request: Request) -> Outcome {
     let (who, field) = (peer(&request).who(), base(&request)?);
     let (mut apply, _slot): (ApplyRequest, _) = configuration(&app, request).await?;
-    apply.base = both(field, apply.base)?;
+    apply.how.base = both(field, apply.how.base)?;
     json(app.engine.apply(&who, apply).await)
 }
 
@@ -277,37 +297,41 @@ async fn confirm(app: App, request: Request) -> Outcome {
 async fn rollback(app: App, request: Request) -> Outcome {
     let (who, field) = (peer(&request).who(), base(&request)?);
     let mut rollback: api::RollbackRequest = content(request, CONTENT_BYTES).await?;
-    rollback.base = both(field, rollback.base)?;
+    rollback.how.base = both(field, rollback.how.base)?;
     json(app.engine.rollback(&who, rollback).await)
 }
 
 async fn diff(app: App, request: Request) -> Outcome {
     let api::DiffQuery { from, to } = query(&request)?;
+    let slot = app.configuration_slot()?;
     let nothing = || fail(Code::NotReady, "no revision is in force", "weirgate check");
     let to = to.or(app.engine.state().number()).ok_or_else(nothing)?;
     let before = app.engine.with_store(move |store| store.heads().map(|it| it.revision).find(|&it| it < to)).await;
     let to = app.engine.revision(to).await?;
-    let difference = match from.or(before) {
-        Some(from) => {
-            let from = app.engine.revision(from).await?;
-            difference::between(Some((from.head.revision, &from.body)), (Some(to.head.revision), &to.body))
-        }
-        None => difference::between(None, (Some(to.head.revision), &to.body)),
+    let from = match from.or(before) {
+        Some(from) => Some(app.engine.revision(from).await?),
+        None => None,
     };
-    Ok(json_of(&difference))
+    aside(move || {
+        let from = from.as_ref().map(|from| (from.head.revision, &from.body));
+        let _slot = slot;
+        json_of(&difference::between(from, (Some(to.head.revision), &to.body)))
+    })
+    .await
 }
 
 async fn diff_files(app: App, request: Request) -> Outcome {
     let (api::DiffRequest { files, environment, from }, _slot) = configuration(&app, request).await?;
     let new = compile(files, environment.into_iter().collect()).await?;
-    let difference = match from.or(app.engine.state().number()) {
-        Some(from) => {
-            let from = app.engine.revision(from).await?;
-            difference::between(Some((from.head.revision, &from.body)), (None, &new))
-        }
-        None => difference::between(None, (None, &new)),
+    let from = match from.or(app.engine.state().number()) {
+        Some(from) => Some(app.engine.revision(from).await?),
+        None => None,
     };
-    Ok(json_of(&difference))
+    aside(move || {
+        let from = from.as_ref().map(|from| (from.head.revision, &from.body));
+        json_of(&difference::between(from, (None, &new)))
+    })
+    .await
 }
 
 async fn history(app: App, request: Request) -> Outcome {
@@ -325,9 +349,15 @@ async fn revision(app: App, mut request: Request) -> Outcome {
         let bad = |_| fail(Code::BadRequest, format!("{name:?} is no revision"), "write a number, or current");
         name.parse().map_err(bad)?
     };
+    let slot = app.configuration_slot()?;
     let revision = app.engine.revision(number).await?;
-    let snapshot = serde_json::to_value(&revision.body.snapshot).expect("string keys only");
-    Ok(json_of(&api::RevisionDetails { head: revision.head.clone(), files: revision.body.files.clone(), snapshot }))
+    aside(move || {
+        let _slot = slot;
+        let snapshot = serde_json::to_value(&revision.body.snapshot).expect("string keys only");
+        let (head, files) = (revision.head.clone(), revision.body.files.clone());
+        json_of(&api::RevisionDetails { head, files, snapshot })
+    })
+    .await
 }
 
 async fn listeners(app: App, _: Request) -> Outcome {
@@ -335,7 +365,8 @@ async fn listeners(app: App, _: Request) -> Outcome {
 }
 
 async fn routes(app: App, _: Request) -> Outcome {
-    json(view::routes(&app.engine.state()))
+    let state = app.engine.state();
+    aside(move || json(view::routes(&state))).await?
 }
 
 async fn backends(app: App, _: Request) -> Outcome {
@@ -349,7 +380,7 @@ async fn endpoints(app: App, request: Request) -> Outcome {
 
 async fn describe(app: App, mut request: Request, kind: Kind) -> Outcome {
     let name = name(&mut request).await?;
-    json(view::describe(&app.engine.state(), kind, &name).await)
+    json(view::describe(&app.engine, kind, &name).await)
 }
 
 async fn listener(app: App, request: Request) -> Outcome {
@@ -402,7 +433,37 @@ async fn set_log(app: App, request: Request) -> Outcome {
     json(app.engine.set_log(&who, &filter).await)
 }
 
+/// Lines of JSON.
+const LINES: &str = "application/x-ndjson";
+
 /// A response of lines that come in time.
 pub(super) fn lines(body: Body) -> Response {
-    ([(header::CONTENT_TYPE, "application/x-ndjson"), (header::CACHE_CONTROL, "no-store")], body).into_response()
+    ([(header::CONTENT_TYPE, LINES), (header::CACHE_CONTROL, "no-store")], body).into_response()
+}
+
+#[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "which thread reads is what is asked")]
+mod tests {
+    use super::*;
+    use std::thread::{self, ThreadId};
+
+    /// Remembers who read it.
+    struct Read(ThreadId);
+
+    impl<'de> serde::Deserialize<'de> for Read {
+        fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+            serde::de::IgnoredAny::deserialize(from).map(|_| Self(thread::current().id()))
+        }
+    }
+
+    #[tokio::test]
+    async fn large_content_is_read_where_it_stops_nobody() {
+        for (bytes, is_aside) in [(10, false), (SMALL_BYTES + 10, true)] {
+            let text = format!("\"{}\"", "x".repeat(bytes));
+            let request =
+                Request::post("/").header(header::CONTENT_TYPE, "application/json").body(text.into()).unwrap();
+            let Read(thread) = content(request, CONFIGURATION_BYTES).await.unwrap();
+            assert_eq!(thread != thread::current().id(), is_aside, "{bytes}");
+        }
+    }
 }

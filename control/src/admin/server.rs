@@ -21,7 +21,7 @@ use hyper_util::{
 use std::{
     fs, io,
     net::SocketAddr,
-    os::unix::fs::PermissionsExt,
+    os::unix::fs::{FileTypeExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -32,11 +32,11 @@ use std::{
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, UnixListener},
-    sync::{Semaphore, watch},
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
     time::sleep,
 };
 
-/// Connections at a time; others wait in the kernel's queue.
+/// Connections at a time, over either kind of socket, so that nobody over TCP keeps others from the Unix socket; more wait in the kernel's queue.
 const CONNECTIONS: usize = 64;
 /// Readers of metrics at a time.
 const READERS: usize = 16;
@@ -46,6 +46,8 @@ const RETRY: Duration = Duration::from_secs(5);
 const HEAD_TIME: Duration = Duration::from_secs(10);
 /// For a whole connection that is no stream: a change may wait for a data plane that drains and starts.
 const TIME: Duration = Duration::from_secs(320);
+/// The same for a reader of metrics.
+const METRICS_TIME: Duration = Duration::from_secs(60);
 /// Bytes and fields of a head.
 const HEAD_BYTES: usize = 16 << 10;
 const HEAD_FIELDS: usize = 64;
@@ -66,7 +68,8 @@ pub struct Server {
     app: Router,
     unix: Option<(PathBuf, UnixListener)>,
     tcp: Option<(SocketAddr, TcpListener)>,
-    slots: Arc<Semaphore>,
+    unix_slots: Arc<Semaphore>,
+    tcp_slots: Arc<Semaphore>,
     /// What could not be opened.
     fault: Option<String>,
 }
@@ -84,7 +87,8 @@ impl Server {
                 respond(Err(fail(Code::MethodNotAllowed, "not with this method", "GET /v1/openapi.json lists them")))
             })
             .layer(middleware::from_fn_with_state(app, gate));
-        Self { engine, app: router, unix: None, tcp: None, slots: Arc::new(Semaphore::new(CONNECTIONS)), fault: None }
+        let slots = || Arc::new(Semaphore::new(CONNECTIONS));
+        Self { engine, app: router, unix: None, tcp: None, unix_slots: slots(), tcp_slots: slots(), fault: None }
     }
 
     /// Opens the sockets that the configuration wants, and closes others. What cannot be opened is logged, once for as long as it stays so, and tried
@@ -135,16 +139,14 @@ impl Server {
     pub async fn run(mut self) {
         let mut state = self.engine.watch();
         loop {
-            let slots = Arc::clone(&self.slots);
-            let slot = slots.acquire_owned().await.expect("nobody closes it");
             let wanted = sockets(&state.borrow_and_update(), &self.engine.settings.run_dir);
             let is_other = |state: &State| sockets(state, &self.engine.settings.run_dir) != wanted;
             tokio::select! {
-                accepted = accept_unix(self.unix.as_ref()) => match accepted {
+                (slot, accepted) = within(&self.unix_slots, accept_unix(self.unix.as_ref())) => match accepted {
                     Ok((stream, peer)) => self.serve(stream, peer, slot),
                     Err(error) => refused(&error).await,
                 },
-                accepted = accept_tcp(self.tcp.as_ref()) => match accepted {
+                (slot, accepted) = within(&self.tcp_slots, accept_tcp(self.tcp.as_ref())) => match accepted {
                     Ok((stream, peer)) => self.serve(stream, peer, slot),
                     Err(error) => refused(&error).await,
                 },
@@ -154,20 +156,26 @@ impl Server {
         }
     }
 
-    fn serve<S>(&self, stream: S, peer: Peer, slot: tokio::sync::OwnedSemaphorePermit)
+    fn serve<S>(&self, stream: S, peer: Peer, slot: OwnedSemaphorePermit)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let app = TowerToHyperService::new(self.app.clone());
         tokio::spawn(async move {
-            converse(stream, peer, app).await;
+            converse(stream, peer, app, TIME).await;
             drop(slot);
         });
     }
 }
 
+/// Accepts when there is a slot for it.
+async fn within<T>(slots: &Arc<Semaphore>, accept: impl Future<Output = T>) -> (OwnedSemaphorePermit, T) {
+    let slot = Arc::clone(slots).acquire_owned().await.expect("nobody closes it");
+    (slot, accept.await)
+}
+
 /// One request, and its answer.
-async fn converse<S>(stream: S, peer: Peer, app: TowerToHyperService<Router>)
+async fn converse<S>(stream: S, peer: Peer, app: TowerToHyperService<Router>, time: Duration)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -187,7 +195,7 @@ where
         tokio::select! {
             // What goes wrong here is the peer's fault, or its wish.
             _ = &mut connection => return,
-            () = sleep(TIME) => if !streams.0.load(Ordering::Relaxed) { return },
+            () = sleep(time) => if !streams.0.load(Ordering::Relaxed) { return },
         }
     }
 }
@@ -217,13 +225,12 @@ pub async fn serve_metrics(engine: Arc<Engine>, metrics: Router) {
         }
         is_told = address.is_some() && listener.is_none();
         loop {
-            let slot = Arc::clone(&slots).acquire_owned().await.expect("nobody closes it");
             tokio::select! {
-                accepted = accept_tcp(listener.as_ref()) => match accepted {
+                (slot, accepted) = within(&slots, accept_tcp(listener.as_ref())) => match accepted {
                     Ok((stream, peer)) => {
                         let app = TowerToHyperService::new(metrics.clone());
                         tokio::spawn(async move {
-                            converse(stream, peer, app).await;
+                            converse(stream, peer, app, METRICS_TIME).await;
                             drop(slot);
                         });
                     }
@@ -293,6 +300,9 @@ async fn bind_unix(path: &Path) -> io::Result<UnixListener> {
 async fn bind_unready(path: &Path) -> io::Result<(PathBuf, UnixListener)> {
     if let Some(dir) = path.parent() {
         fs::create_dir_all(dir)?;
+    }
+    if fs::symlink_metadata(path).is_ok_and(|it| !it.file_type().is_socket()) {
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "something that is no socket stands there"));
     }
     if tokio::net::UnixStream::connect(path).await.is_ok() {
         return Err(io::Error::new(io::ErrorKind::AddrInUse, "another process listens there"));

@@ -2,11 +2,15 @@
 //! nothing, and one who reads slowly holds nobody up.
 
 use super::{
-    api::{Code, Exchange, TapLine, TapQuery},
+    api::{Code, ErrorBody, Exchange, TapLine, TapQuery},
     operations::{App, Outcome, lines, query},
     server::Streams,
 };
-use crate::daemon::{clock, engine::fail, link::Link};
+use crate::daemon::{
+    clock,
+    engine::fail,
+    link::{Link, LinkError},
+};
 use axum::{
     body::{Body, Bytes},
     extract::Request,
@@ -22,9 +26,12 @@ use tokio::{
     sync::{OwnedSemaphorePermit, mpsc},
     time::timeout,
 };
-use weirgate_dataplane::link::{
-    SOCKET,
-    message::{Ask, Event, ExchangeRecord, TapFilter},
+use weirgate_dataplane::{
+    limits::TAPS_MAX,
+    link::{
+        SOCKET,
+        message::{Ask, Event, ExchangeRecord, Refusal, TapFilter},
+    },
 };
 
 /// Lines that wait for a slow reader; others are counted.
@@ -36,22 +43,43 @@ const PER_SECOND: u32 = 1_000;
 const PER_SECOND_MAX: u32 = 10_000;
 
 pub(super) async fn tap(app: App, request: Request) -> Outcome {
-    let TapQuery { route, backend, status_min, per_second } = query(&request)?;
+    let TapQuery { route, backend, status_min, method, host, path, per_second } = query(&request)?;
     let per_second = Some(per_second.unwrap_or(PER_SECOND).clamp(1, PER_SECOND_MAX));
-    let too_many = |_| fail(Code::TooMany, "too many streams at a time", "end one of them (weirgate tap)");
+    let too_many = |_| {
+        let message = format!("there are {TAPS_MAX} taps already, which is as many as there may be");
+        fail(Code::TooMany, message, "end one of them (weirgate tap)")
+    };
     let slot = app.taps.clone().try_acquire_owned().map_err(too_many)?;
     let (link, events) = Link::connect(&app.engine.settings.run_dir.join(SOCKET)).await?;
-    link.ask(Ask::Tap { filter: TapFilter { route, backend, status_min, per_second } }).await?;
+    let filter = TapFilter { route, backend, status_min, method, host, path: path.clone(), per_second };
+    link.ask(Ask::Tap { filter }).await.map_err(refused)?;
     if let Some(streams) = request.extensions().get::<Streams>() {
         streams.mark();
     }
     let (sender, receiver) = mpsc::channel(WAITING);
-    tokio::spawn(pump(link, events, sender, slot));
-    Ok(lines(Body::new(Lines(receiver))))
+    tokio::spawn(pump(link, events, sender, path.unwrap_or_default(), slot));
+    Ok(lines(Body::new(Chunks(receiver))))
 }
 
-/// Until the reader or the data plane goes.
-async fn pump(link: Link, mut events: mpsc::Receiver<Event>, to: mpsc::Sender<Bytes>, _slot: OwnedSemaphorePermit) {
+/// Why the data plane does not begin a stream.
+pub(super) fn refused(error: LinkError) -> ErrorBody {
+    match &error {
+        LinkError::Refused(Refusal::TooMany { .. }) => {
+            fail(Code::TooMany, error.to_string(), "end one of them (weirgate tap, weirgate pcap)")
+        }
+        LinkError::Refused(Refusal::Unsound { reason }) => fail(Code::BadRequest, reason.clone(), ""),
+        _ => error.into(),
+    }
+}
+
+/// Until the reader or the data plane goes. A path that begins with `prefix` only before secrets are left out is not told: that would say what they are.
+async fn pump(
+    link: Link,
+    mut events: mpsc::Receiver<Event>,
+    to: mpsc::Sender<Bytes>,
+    prefix: String,
+    _slot: OwnedSemaphorePermit,
+) {
     let mut missed = 0;
     loop {
         let event = tokio::select! {
@@ -66,10 +94,14 @@ async fn pump(link: Link, mut events: mpsc::Receiver<Event>, to: mpsc::Sender<By
         };
         match event {
             Event::Exchange(record) => {
+                let exchange = exchange(*record);
+                if !exchange.path.starts_with(&prefix) {
+                    continue;
+                }
                 if missed > 0 && to.try_send(line(&TapLine::Missed { count: missed })).is_ok() {
                     missed = 0;
                 }
-                match to.try_send(line(&TapLine::Exchange(Box::new(exchange(*record))))) {
+                match to.try_send(line(&TapLine::Exchange(Box::new(exchange)))) {
                     Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => {}
                     Err(mpsc::error::TrySendError::Full(_)) => {
                         missed += 1;
@@ -82,9 +114,11 @@ async fn pump(link: Link, mut events: mpsc::Receiver<Event>, to: mpsc::Sender<By
                 }
             }
             Event::Missed { count } => missed += count,
-            Event::Health { .. } => {}
+            Event::Health { .. } | Event::Frame(_) | Event::CaptureEnd { .. } => {}
         }
     }
+    // Nobody takes events any more, so that the answer is not behind them.
+    drop(events);
     _ = link.ask(Ask::Untap).await;
 }
 
@@ -94,14 +128,15 @@ fn line(line: &TapLine) -> Bytes {
     line.into()
 }
 
-struct Lines(mpsc::Receiver<Bytes>);
+/// A body that comes in time.
+pub(super) struct Chunks(pub(super) mpsc::Receiver<Bytes>);
 
-impl hyper::body::Body for Lines {
+impl hyper::body::Body for Chunks {
     type Data = Bytes;
     type Error = Infallible;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        self.0.poll_recv(cx).map(|line| line.map(|line| Ok(Frame::data(line))))
+        self.0.poll_recv(cx).map(|chunk| chunk.map(|chunk| Ok(Frame::data(chunk))))
     }
 }
 

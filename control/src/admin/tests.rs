@@ -1,9 +1,14 @@
 //! The admin API over real sockets.
 
-use super::{api, client::Client, operations, server::Server};
+use super::{
+    api,
+    client::{Chunks, Client},
+    operations,
+    server::Server,
+};
 use crate::{
     admin::api::{Applied, ApplyRequest, Code, ErrorBody, Status},
-    daemon::tests::{PATIENCE, World, audit_lines, files, yaml},
+    daemon::tests::{PATIENCE, World, audit_lines, eventually, files, yaml},
 };
 use axum::Router;
 use serde_json::{Value, json};
@@ -13,7 +18,14 @@ use tokio::{
     net::{TcpStream, UnixStream},
     time::timeout,
 };
-use weirgate_dataplane::link::message::{Event, ExchangeRecord};
+use weirgate_dataplane::{
+    limits::{CAPTURES_MAX, TAPS_MAX},
+    link::{
+        capture::{CapturedFrame, Way},
+        message::{Event, ExchangeRecord},
+    },
+    port::pcapng::{Direction, Packet, Writer},
+};
 
 /// A daemon with its admin API.
 async fn served(name: &str) -> (World, Client) {
@@ -223,15 +235,118 @@ async fn a_tap_costs_nothing_when_nobody_watches() {
     world.stand_in.until(|it| it.taps.is_empty()).await;
     // There are only so many, and the data plane's end is theirs.
     let mut streams = Vec::new();
-    for _ in 0..8 {
+    let query = api::TapQuery { path: Some("/reset/a".into()), method: Some("get".into()), ..api::TapQuery::default() };
+    for _ in 0..TAPS_MAX {
         streams.push(client.stream::<api::TapLine>(api::TAP, &query).await.unwrap());
     }
     let error = client.stream::<api::TapLine>(api::TAP, &query).await.err().unwrap();
     assert_eq!(refusal(error).code, Code::TooMany);
+    let filter = world.stand_in.inside().taps.pop().unwrap();
+    assert_eq!((filter.path.as_deref(), filter.method.as_deref()), (Some("/reset/a"), Some("get")));
+    // What is left out of a path cannot be found out by asking for it.
+    world.stand_in.tell(record("/reset/abcdef"));
     world.stand_in.stop();
     let last = timeout(PATIENCE, streams[0].next()).await.expect("in time").unwrap().unwrap();
     assert!(matches!(last, api::TapLine::End { .. }), "{last:?}");
     assert!(timeout(PATIENCE, streams[0].next()).await.expect("in time").unwrap().is_none());
+}
+
+fn frame(lost: u64) -> Event {
+    let bytes = vec![7; 42];
+    Event::Frame(Box::new(CapturedFrame { interface: 0, direction: Way::In, at_ns: 5, len: 60, lost, bytes }))
+}
+
+/// All that comes of a capture.
+async fn rest(chunks: &mut Chunks) -> Vec<u8> {
+    let mut all = Vec::new();
+    while let Some(chunk) = timeout(PATIENCE, chunks.next()).await.expect("in time").unwrap() {
+        all.extend_from_slice(&chunk);
+    }
+    all
+}
+
+/// What such a capture holds: its frames, and how it ends.
+fn whole(lost: &[u64], ended: Option<(u64, Option<&str>)>, file: &[u8]) -> bool {
+    let mut writer = Writer::new(Vec::new()).unwrap();
+    writer.interface("p0").unwrap();
+    for &lost in lost {
+        let packet = Packet { interface: 0, ns: 5, direction: Direction::Received, len: 60, lost, bytes: &[7; 42] };
+        writer.packet(&packet).unwrap();
+    }
+    let frames = std::mem::take(writer.get_mut());
+    let Some((lost_all, why)) = ended else { return file == frames };
+    writer.statistics(0, lost.len() as u64, lost_all, why).unwrap();
+    let end = std::mem::take(writer.get_mut());
+    // But for the time of the end.
+    file.strip_prefix(&frames[..])
+        .is_some_and(|it| it.len() == end.len() && it[..12] == end[..12] && it[20..] == end[20..])
+}
+
+#[tokio::test]
+async fn a_capture_comes_as_it_passes_and_is_noted() {
+    let (world, client) = served("admin-pcap").await;
+    let asked = api::CaptureRequest { host: Some("10.77.0.2".into()), port: Some(80), ..Default::default() };
+    let mut chunks = client.chunks(api::PCAP, &asked).await.unwrap();
+    let filter = world.stand_in.inside().captures.pop().unwrap();
+    assert_eq!((filter.host, filter.port, filter.direction), (Some([10, 77, 0, 2].into()), Some(80), None));
+    let head = timeout(PATIENCE, chunks.next()).await.expect("in time").unwrap().unwrap();
+    assert!(whole(&[], None, &head), "a reader knows that it has begun");
+    for event in [frame(0), frame(2), Event::CaptureEnd { lost: 1 }] {
+        world.stand_in.tell(event);
+    }
+    let file = [head.to_vec(), rest(&mut chunks).await].concat();
+    assert!(whole(&[0, 2], Some((3, None)), &file), "{file:02x?}");
+    world.stand_in.until(|it| it.captures.is_empty()).await;
+    let noted = async {
+        loop {
+            let lines: Vec<_> = audit_lines(&world.dir).into_iter().filter(|it| it["action"] == "pcap").collect();
+            if lines.len() == 2 {
+                return lines;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let lines = timeout(PATIENCE, noted).await.expect("it is noted");
+    assert_eq!((&lines[0]["outcome"], &lines[0]["uid"]), (&json!("begun"), &json!(rustix::process::getuid().as_raw())));
+    assert!(lines[0]["detail"].as_str().unwrap().contains("10.77.0.2"), "{}", lines[0]);
+    assert_eq!((&lines[1]["outcome"], &lines[1]["detail"]), (&json!("done"), &json!("2 frames, 3 lost")));
+    // It ends with the client,
+    let chunks = client.chunks(api::PCAP, &asked).await.unwrap();
+    assert_eq!(world.stand_in.inside().captures.len(), 1);
+    drop(chunks);
+    world.stand_in.until(|it| it.captures.is_empty()).await;
+    // and with the data plane, which it says.
+    let mut several = Vec::new();
+    while several.len() < CAPTURES_MAX {
+        match client.chunks(api::PCAP, &api::CaptureRequest::default()).await {
+            Ok(chunks) => several.push(chunks),
+            // The one that has just gone is still being noted.
+            Err(error) => assert_eq!(refusal(error).code, Code::TooMany),
+        }
+    }
+    let error = refusal(client.chunks(api::PCAP, &asked).await.err().unwrap());
+    assert_eq!(error.error, "there are 4 captures already, which is as many as there may be");
+    world.stand_in.tell(frame(0));
+    world.stand_in.stop();
+    let file = rest(&mut several[0]).await;
+    assert!(whole(&[0], Some((0, Some("the data plane closed it"))), &file), "{file:02x?}");
+}
+
+#[tokio::test]
+async fn captures_that_make_no_sense_are_refused() {
+    let (world, client) = served("admin-pcap-wrong").await;
+    for (body, said) in [
+        (json!({"host": "shop"}), "host \"shop\" is no IP address"),
+        (json!({"hosts": "10.0.0.1"}), "unknown field"),
+        (json!({"port": 70_000}), "the request cannot be read"),
+        (json!({"interface": "nope"}), "there is no such interface"),
+    ] {
+        let error = refusal(client.chunks(api::PCAP, &body).await.err().unwrap());
+        assert!(error.code == Code::BadRequest && error.error.contains(said), "{error:?}");
+    }
+    let outcomes: Vec<_> = audit_lines(&world.dir).iter().map(|it| it["outcome"].clone()).collect();
+    assert_eq!(outcomes, ["begun", "refused"], "what was asked of the data plane");
+    assert!(world.stand_in.inside().captures.is_empty());
 }
 
 #[tokio::test]
@@ -245,6 +360,8 @@ async fn over_tcp_one_may_look_only() {
     let drain = "POST /v1/drain HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 15\r\n\r\n{\"drain\": true}";
     let refused = tcp(free, drain).await;
     assert!(refused.starts_with("HTTP/1.1 403") && refused.contains("--allow-tcp-writes"), "{refused}");
+    let pcap = drain.replace("/v1/drain", "/v1/pcap").replace("{\"drain\": true}", "{\"port\": 80   }");
+    assert!(tcp(free, &pcap).await.starts_with("HTTP/1.1 403"), "frames show what only some may see");
     let page = "GET /v1/status HTTP/1.1\r\nHost: evil.example\r\n\r\n";
     assert!(tcp(free, page).await.starts_with("HTTP/1.1 403"));
     let noted = audit_lines(&world.dir);
@@ -253,20 +370,33 @@ async fn over_tcp_one_may_look_only() {
     assert_eq!((&refusals[0]["action"], &refusals[0]["uid"]), (&json!("POST /v1/drain"), &Value::Null));
     // Without it in the configuration nobody listens there any more.
     _ = client.post::<Applied>(api::APPLY, &request(&world, "b", "")).await.unwrap();
-    let closed = async { while TcpStream::connect(free).await.is_ok() {} };
-    timeout(PATIENCE, closed).await.expect("it is closed");
+    let closed = async || TcpStream::connect(free).await.is_err().then_some(());
+    eventually(closed).await.expect("it is closed");
+}
+
+#[tokio::test]
+async fn many_over_tcp_keep_nobody_from_the_unix_socket() {
+    let (world, client) = served("admin-flood").await;
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let more = format!(", tcp: \"{free}\"");
+    _ = client.post::<Applied>(api::APPLY, &request(&world, "b", &more)).await.unwrap();
+    assert!(tcp(free, "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").await.starts_with("HTTP/1.1 200"));
+    let mut silent = Vec::new();
+    for _ in 0..100 {
+        silent.push(TcpStream::connect(free).await.unwrap());
+    }
+    let mut nothing = [0];
+    tokio::select! {
+        asked = client.text(api::HEALTHZ) => assert_eq!(asked.unwrap(), "ok\n"),
+        _ = silent[0].read(&mut nothing) => panic!("the first of them was given up before anybody else had a turn"),
+    }
 }
 
 async fn tcp(address: SocketAddr, request: &str) -> String {
     let mut all = Vec::new();
     let asked = async {
         // The socket is opened a moment after the change is in force.
-        let mut stream = loop {
-            match TcpStream::connect(address).await {
-                Ok(stream) => break stream,
-                Err(_) => tokio::task::yield_now().await,
-            }
-        };
+        let mut stream = eventually(async || TcpStream::connect(address).await.ok()).await.expect("it is opened");
         stream.write_all(request.as_bytes()).await.unwrap();
         stream.read_to_end(&mut all).await.unwrap();
     };
@@ -324,6 +454,14 @@ async fn what_cannot_be_opened_is_refused_and_at_the_start_something_else_is_use
     assert_eq!((world.engine.state().number(), world.serves().as_str()), (Some(1), "b"));
     drop(taken);
     let _: Applied = client.post(api::APPLY, &request(&world, "c", &tcp)).await.unwrap();
+    // What is no socket is not replaced by one.
+    let precious = world.dir.path().join("precious");
+    std::fs::write(&precious, "words").unwrap();
+    let mut over = request(&world, "d", "");
+    over.files[0].text = yaml("d") + &format!("admin: {{socket: \"unix://{}\"}}\n", precious.display());
+    let error = refusal(client.post::<Applied>(api::APPLY, &over).await.unwrap_err());
+    assert!(error.error.contains("no socket"), "{error:?}");
+    assert_eq!(std::fs::read_to_string(&precious).unwrap(), "words");
     // At the next start somebody else has it, and the socket's directory is none.
     let blocked = world.dir.path().join("file");
     std::fs::write(&blocked, "").unwrap();

@@ -129,19 +129,23 @@ fn environment(files: &[SourceFile]) -> BTreeMap<String, String> {
     named.filter_map(|(name, _)| Some((name.to_owned(), own.get(name)?.to_owned()))).collect()
 }
 
-impl Apply {
-    pub(super) fn run(&self, console: &mut Console<'_>) -> Outcome {
-        let How { dry_run, confirm, base, restart, message } = &self.how;
-        let files = sources(&self.files)?;
-        let request = ApplyRequest {
-            environment: environment(&files),
-            files,
+impl How {
+    fn of_api(&self) -> api::How {
+        let Self { dry_run, confirm, base, restart, message } = self;
+        api::How {
             message: message.clone(),
             base: *base,
             dry_run: *dry_run,
             confirm_seconds: *confirm,
             restart: *restart,
-        };
+        }
+    }
+}
+
+impl Apply {
+    pub(super) fn run(&self, console: &mut Console<'_>) -> Outcome {
+        let files = sources(&self.files)?;
+        let request = ApplyRequest { environment: environment(&files), files, how: self.how.of_api() };
         let applied = Daemon::block_on(self.at.client().post::<Applied>(api::APPLY, &request));
         show(console, self.shown.format, applied)
     }
@@ -149,15 +153,7 @@ impl Apply {
 
 impl Rollback {
     pub(super) fn run(&self, console: &mut Console<'_>) -> Outcome {
-        let How { dry_run, confirm, base, restart, message } = &self.how;
-        let request = RollbackRequest {
-            to: self.to,
-            message: message.clone(),
-            base: *base,
-            dry_run: *dry_run,
-            confirm_seconds: *confirm,
-            restart: *restart,
-        };
+        let request = RollbackRequest { to: self.to, how: self.how.of_api() };
         let applied = Daemon::block_on(self.at.client().post::<Applied>(api::ROLLBACK, &request));
         show(console, self.shown.format, applied)
     }

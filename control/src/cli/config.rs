@@ -10,6 +10,8 @@ use crate::{
     config,
 };
 use clap::{Args, Subcommand};
+use serde_json::Value;
+use std::borrow::Cow;
 
 /// The configuration in force, and what may stand in one
 #[derive(Args)]
@@ -26,12 +28,18 @@ enum Verb {
 }
 
 /// Print the files of the revision in force, or of another
+///
+/// All of them come as one file that can be applied again. Files that are included stand in it, so
+/// the lines that include them are comments; -o json has every file as it was.
 #[derive(Args)]
-#[command(after_help = "\
+#[command(
+    verbatim_doc_comment,
+    after_help = "\
 Examples:
   weirgate config dump > running.yaml
   weirgate config dump --revision 12
-  weirgate config dump --compiled -o json      # what the data plane got")]
+  weirgate config dump --compiled -o json      # what the data plane got"
+)]
 struct Dump {
     /// Of this revision
     #[arg(long, value_name = "REVISION")]
@@ -72,7 +80,7 @@ impl Config {
             Verb::Defaults(Defaults { shown }) => {
                 let text = config::defaults();
                 if shown.format == Format::Json {
-                    let data: serde_json::Value = serde_saphyr::from_str(&text).expect("it is YAML");
+                    let data: Value = serde_saphyr::from_str(&text).expect("it is YAML");
                     console.data(Format::Json, &data)?;
                 } else {
                     // It is YAML, and its comments are worth having.
@@ -103,17 +111,45 @@ impl Dump {
         }
         console.show(self.shown.format, &details, |console, details| {
             for (number, file) in details.files.iter().enumerate() {
-                // Several files are several documents, and so the whole can be applied again.
+                // Several files are several documents, none of which includes another, and so the whole can be applied again.
                 let begins = file.text.trim_start().starts_with("---");
                 if number > 0 && !begins {
                     console.line("---")?;
                 }
                 console.line(format_args!("# {}, revision {}", file.name, details.head.revision))?;
-                console.line(file.text.trim_end())?;
+                console.line(without_includes(&file.text).trim_end())?;
             }
             Ok(())
         })?;
         Ok(Exit::Done)
+    }
+}
+
+/// A file for which what it includes is already there: the lines that say so become comments.
+fn without_includes(text: &str) -> Cow<'_, str> {
+    if !text.contains("include") {
+        return text.into();
+    }
+    let (mut kept, mut is_include) = (String::with_capacity(text.len() + 16), false);
+    for line in text.lines() {
+        // A field of the document begins at the margin. Elements of its list may stand there too.
+        let goes_on = line.is_empty() || line.starts_with([' ', '\t', '#', ']']) || line.starts_with("- ");
+        let key = line.trim_start_matches(['"', '\'']).strip_prefix("include");
+        is_include = if goes_on {
+            is_include
+        } else {
+            key.is_some_and(|rest| rest.trim_start_matches(['"', '\'']).trim_start().starts_with(':'))
+        };
+        kept += if is_include && !line.is_empty() { "# " } else { "" };
+        kept += line;
+        kept += "\n";
+    }
+    // It may be written in another way, as in JSON. Then what is meant counts, and not how it was written.
+    let Ok(mut documents) = serde_saphyr::from_multiple::<Value>(&kept) else { return kept.into() };
+    let removed = documents.iter_mut().filter_map(|it| it.as_object_mut()?.remove("include")).count();
+    match serde_saphyr::to_string_multiple(&documents) {
+        Ok(written) if removed > 0 => written.into(),
+        _ => kept.into(),
     }
 }
 
@@ -123,6 +159,26 @@ mod tests {
         console::Exit,
         tests::{TempFile, run},
     };
+
+    #[test]
+    fn includes_are_left_out_however_they_are_written() {
+        use serde_json::{Value, json};
+        for text in [
+            "a: 1\ninclude: [x.yaml, y]\nb: 2\n",
+            "a: 1\ninclude:\n- x.yaml\n\n# more\n- y\nb: 2\n",
+            "a: 1\n\"include\" :\n  - x.yaml\nb: 2",
+            "include: [\n  x.yaml,\n]\na: 1\nb: 2",
+            "{\"a\": 1, \"include\": [\"x.yaml\"], \"b\": 2}",
+            "{\n\"a\": 1,\n\"include\": [\"x.yaml\"],\n\"b\": 2\n}",
+            "  a: 1\n  include: [x]\n  b: 2\n",
+        ] {
+            let left = super::without_includes(text);
+            let read = serde_saphyr::from_multiple::<Value>(&left).unwrap_or_else(|e| panic!("{e}: {left}"));
+            assert_eq!(read, [json!({"a": 1, "b": 2})], "{text}\n{left}");
+        }
+        let two = "a: 1 # kept\ninclude: [x]\n---\ninclude: [y]\nb: {include: 7}\n";
+        assert_eq!(super::without_includes(two), "a: 1 # kept\n# include: [x]\n---\n# include: [y]\nb: {include: 7}\n");
+    }
 
     #[test]
     fn defaults_and_schema_are_what_they_say() {

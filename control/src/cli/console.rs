@@ -120,6 +120,11 @@ impl<'a> Console<'a> {
     pub(super) fn line(&mut self, text: impl fmt::Display) -> io::Result<()> {
         writeln!(self.out, "{text}")
     }
+    /// Bytes as they are, seen at once.
+    pub(super) fn bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.out.write_all(bytes)?;
+        self.out.flush()
+    }
     /// What was written is seen now.
     pub(super) fn flush(&mut self) -> io::Result<()> {
         self.out.flush()

@@ -54,7 +54,7 @@ impl From<Error> for Failure {
 
 /// A finding as `validate` shows it.
 pub(super) fn said(finding: &api::Finding) -> String {
-    let api::Finding { file, line, column, message } = finding;
+    let api::Finding { file, line, column, message, .. } = finding;
     let number = |number: &Option<u64>| number.map(|number| format!(":{number}")).unwrap_or_default();
     format!("{file}{}{}: {message}", number(line), number(column))
 }

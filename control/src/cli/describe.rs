@@ -7,10 +7,11 @@ use super::{
     get,
     golden::Signals,
     history,
+    human::{age, count},
     style::Tone,
     table::pairs,
 };
-use crate::admin::api::{self, Described, Meters, RevisionDetails};
+use crate::admin::api::{self, Described, DiscoveryStatus, Meters, RevisionDetails};
 use clap::{Args, ValueEnum};
 use std::io;
 
@@ -74,6 +75,7 @@ impl Describe {
         } else {
             lines.push(("Routes", listed(&described.routes)));
         }
+        lines.extend(described.discovery.iter().map(|it| ("Discovery", discovery(it))));
         let style = console.style;
         console.print(&pairs(style, 0, &lines))?;
         console.line(style.paint(Tone::Strong, "Configuration:"))?;
@@ -114,4 +116,17 @@ impl Describe {
         })?;
         Ok(Exit::Done)
     }
+}
+
+/// `dns web.example: 2 endpoints, 4s old`, and what is wrong.
+fn discovery(it: &DiscoveryStatus) -> String {
+    let DiscoveryStatus { kind, source, pending, endpoints, age_ms, error, left_out, refused } = it;
+    let mut text = format!("{kind} {source}: ");
+    text += &if *pending { "no answer yet, no endpoints until then".to_owned() } else { count(*endpoints, "endpoint") };
+    text += &age_ms.map(|ms| format!(", {} old", age(ms))).unwrap_or_default();
+    text += &error.as_ref().map(|error| format!("; {error}")).unwrap_or_default();
+    if !left_out.is_empty() {
+        text += &format!("; left out, being addresses of the gateway: {}", left_out.join(", "));
+    }
+    text + &refused.as_ref().map(|why| format!("; refused: {why}")).unwrap_or_default()
 }

@@ -71,6 +71,10 @@ impl Of {
         };
         console.show(self.shown.format, &done, |console, done| {
             let what = self.target.as_deref().unwrap_or("the gateway");
+            if let Some(why) = &done.pending {
+                let what = if drain { format!("{what} is to drain") } else { format!("{what} is to come back") };
+                return console.line(format_args!("noted: {what}; the data plane gets it when it is reached ({why})"));
+            }
             console.line(match (drain, done.changed) {
                 (true, true) => format!("{what} drains: nothing new goes there, what is under way finishes"),
                 (true, false) => format!("{what} drains already"),

@@ -17,7 +17,7 @@ use crate::admin::{
 };
 use clap::{Args, ValueEnum};
 use serde::Serialize;
-use std::io;
+use std::{io, net::SocketAddr};
 
 /// List objects that are in force, with what is known of them now
 #[derive(Args)]
@@ -25,12 +25,13 @@ use std::io;
 Examples:
   weirgate get backends
   weirgate get endpoints cart-v1 -o json    # those of a backend
+  weirgate get endpoint cart-v1/10.77.0.11:8080
   weirgate get routes shop")]
 pub(super) struct Get {
     /// What
     #[arg(value_enum, value_name = "KIND")]
     kind: Kind,
-    /// The one of this name; of endpoints, those of this backend
+    /// The one of this name; of endpoints, those of this backend, or the one at BACKEND/ADDRESS:PORT
     #[arg(value_name = "NAME")]
     name: Option<String>,
     #[command(flatten)]
@@ -73,8 +74,16 @@ impl Get {
                 self.show(console, &all, backends)
             }
             Kind::Endpoints => {
-                let query = EndpointsQuery { backend: self.name.clone() };
-                let all: Endpoints = Daemon::block_on(client.get_with(api::ENDPOINTS, &query))?;
+                // A backend's name may have slashes in it too.
+                let name = self.name.as_deref();
+                let one = name.and_then(|name| name.rsplit_once('/'));
+                let one = one.and_then(|(backend, it)| Some((backend, it.parse::<SocketAddr>().ok()?.to_string())));
+                let backend = one.as_ref().map(|(backend, _)| *backend).or(name).map(str::to_owned);
+                let query = EndpointsQuery { backend };
+                let mut all: Endpoints = Daemon::block_on(client.get_with(api::ENDPOINTS, &query))?;
+                if let Some((_, address)) = &one {
+                    keep(&mut all.endpoints, "endpoint", address, |it| &it.address)?;
+                }
                 self.show(console, &all, |console, all| endpoints(console, &all.endpoints))
             }
             Kind::Revisions => self.revisions(console, &client),
@@ -96,18 +105,7 @@ impl Get {
 
     /// Leaves the one that is asked for.
     fn keep<T>(&self, all: &mut Vec<T>, kind: &str, name_of: impl Fn(&T) -> &String) -> Result<(), Failure> {
-        let Some(name) = &self.name else { return Ok(()) };
-        let known: Vec<String> = all.iter().map(&name_of).cloned().collect();
-        all.retain(|it| name_of(it) == name);
-        if !all.is_empty() {
-            return Ok(());
-        }
-        Err(Failure::findings(format!("there is no {kind} {name:?}")).next(match &known[..] {
-            [] => format!("there is no {kind} at all"),
-            // A long list helps nobody.
-            known if known.len() > 20 => format!("weirgate get {kind}s lists all {}", known.len()),
-            known => format!("{kind}s: {}", known.join(", ")),
-        }))
+        self.name.as_ref().map_or(Ok(()), |name| keep(all, kind, name, name_of))
     }
 
     fn show<T: Serialize>(
@@ -119,6 +117,21 @@ impl Get {
         console.show(self.shown.format, all, people)?;
         Ok(Exit::Done)
     }
+}
+
+/// Leaves the one of this name.
+fn keep<T>(all: &mut Vec<T>, kind: &str, name: &str, name_of: impl Fn(&T) -> &String) -> Result<(), Failure> {
+    let known: Vec<String> = all.iter().map(&name_of).cloned().collect();
+    all.retain(|it| name_of(it) == name);
+    if !all.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::findings(format!("there is no {kind} {name:?}")).next(match &known[..] {
+        [] => format!("there is no {kind} at all"),
+        // A long list helps nobody.
+        known if known.len() > 20 => format!("weirgate get {kind}s lists all {}", known.len()),
+        known => format!("{kind}s: {}", known.join(", ")),
+    }))
 }
 
 fn got<T: serde::de::DeserializeOwned>(client: &Client, path: &str) -> Result<T, Failure> {

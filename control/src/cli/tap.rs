@@ -69,22 +69,23 @@ impl Tap {
     }
 
     async fn watch(&self, console: &mut Console<'_>) -> Outcome {
-        let Self { route, backend, status_min, rate, .. } = self;
         let query = TapQuery {
-            route: route.clone(),
-            backend: backend.clone(),
-            status_min: *status_min,
-            per_second: Some(*rate),
+            route: self.route.clone(),
+            backend: self.backend.clone(),
+            status_min: self.status_min,
+            method: self.method.clone(),
+            host: self.host.clone(),
+            path: self.path.clone(),
+            per_second: Some(self.rate),
         };
         let mut lines = self.at.client().stream::<TapLine>(api::TAP, &query).await?;
         let mut left = self.limit.unwrap_or(u64::MAX);
         while left > 0 {
             match lines.next().await? {
-                Some(TapLine::Exchange(exchange)) if self.is_wanted(&exchange) => {
+                Some(TapLine::Exchange(exchange)) => {
                     self.show(console, &exchange)?;
                     left -= 1;
                 }
-                Some(TapLine::Exchange(_)) => {}
                 Some(TapLine::Missed { count }) => {
                     console.warn(&format!("{count} more ended than could be told: narrow it down, or raise --rate"))?;
                 }
@@ -98,13 +99,6 @@ impl Tap {
             }
         }
         Ok(Exit::Done)
-    }
-
-    fn is_wanted(&self, exchange: &Exchange) -> bool {
-        let same = |wanted: &Option<String>, is: &str| wanted.as_ref().is_none_or(|it| it.eq_ignore_ascii_case(is));
-        same(&self.method, &exchange.method)
-            && same(&self.host, &exchange.host)
-            && self.path.as_ref().is_none_or(|prefix| exchange.path.starts_with(prefix))
     }
 
     fn show(&self, console: &mut Console<'_>, exchange: &Exchange) -> io::Result<()> {

@@ -65,14 +65,15 @@ struct Found {
     file: String,
     line: Option<u64>,
     column: Option<u64>,
+    field: Option<String>,
     message: String,
 }
 
 impl Findings {
     pub(super) fn new(findings: &[Finding]) -> Self {
         let found = |finding: &Finding| {
-            let Finding { file, place, message } = finding.clone();
-            Found { file, line: place.map(|(line, _)| line), column: place.map(|(_, column)| column), message }
+            let Finding { file, place, field, message } = finding.clone();
+            Found { file, line: place.map(|(line, _)| line), column: place.map(|(_, column)| column), field, message }
         };
         Self { findings: findings.iter().map(found).collect() }
     }
@@ -188,6 +189,7 @@ mod tests {
         let first = &found["findings"][0];
         assert_eq!(first["file"], file.path());
         assert!(first["line"].is_u64() && first["column"].is_u64() && first["message"].is_string(), "{out}");
+        assert_eq!(first["field"], "dataplane.cores[1]");
         let (exit, out, err) = run(&["validate", file.path()]);
         assert_eq!((exit, out.as_str()), (Exit::Findings, ""), "findings go to standard error");
         assert_eq!(err.lines().count(), found["findings"].as_array().unwrap().len());

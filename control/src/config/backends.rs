@@ -104,7 +104,8 @@ fn discovery_of(raw: &RawBackend, at: &At, findings: &mut Findings<'_>) -> Optio
     let of = &raw.discovery.value;
     for (field, said) in [("xds", &of.xds), ("consul", &of.consul)] {
         if let Some(said) = said {
-            findings.add(place_of(said), format!("{}.{field} is not supported in this version", at.path));
+            let at = at.said(field, said);
+            findings.add_of(at.place, at.path, " is not supported in this version");
         }
     }
     let later = of.xds.is_some() || of.consul.is_some();
@@ -254,7 +255,8 @@ fn health_check_of(said: &Spanned<RawHealthCheck>, at: &At, findings: &mut Findi
         }
         (None, Some(_), None) => Some(Probe::Tcp),
         (None, None, Some(said)) => {
-            findings.add(place_of(said), format!("{}.grpc is not supported in this version", at.path));
+            let at = at.said("grpc", said);
+            findings.add_of(at.place, at.path, " is not supported in this version");
             None
         }
         _ => {

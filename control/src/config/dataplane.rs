@@ -33,7 +33,8 @@ fn polling_of(raw: &RawDataplane, findings: &mut Findings<'_>) -> Option<Polling
         "busy" => Some(Polling::Busy),
         "adaptive" => Some(Polling::Adaptive),
         other => {
-            findings.add(place_of(said), format!("dataplane.polling: {other:?} is neither busy nor adaptive"));
+            let what = format_args!(": {other:?} is neither busy nor adaptive");
+            findings.add_of(place_of(said), "dataplane.polling", what);
             None
         }
     }
@@ -45,7 +46,8 @@ fn frames_of(raw: &RawDataplane, findings: &mut Findings<'_>) -> Option<u32> {
     let (place, memory) = (place_of(memory), &memory.value);
     match (memory.frames_per_worker, &memory.hugepages) {
         (Some(_), Some(_)) => {
-            findings.add(place, "dataplane.memory: framesPerWorker and hugepages say the same thing; keep one");
+            let what = ": framesPerWorker and hugepages say the same thing; keep one";
+            findings.add_of(place, "dataplane.memory", what);
             None
         }
         (Some(frames), None) => Some(frames),
@@ -57,13 +59,8 @@ fn frames_of(raw: &RawDataplane, findings: &mut Findings<'_>) -> Option<u32> {
             let frames = frames_in(usize::try_from(bytes).unwrap_or(usize::MAX), raw.cores.len().max(1), room);
             let (least, most) = FRAMES_PER_WORKER_RANGE;
             if frames < least as usize {
-                findings.add(
-                    place_of(size),
-                    format!(
-                        "dataplane.memory.hugepages: {} is too little: each worker needs {least} frames",
-                        &*size.value
-                    ),
-                );
+                let what = format_args!(": {} is too little: each worker needs {least} frames", &*size.value);
+                findings.add_of(place_of(size), "dataplane.memory.hugepages", what);
                 return None;
             }
             u32::try_from(frames).ok().map(|frames| frames.min(most))

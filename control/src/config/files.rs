@@ -28,7 +28,7 @@ pub fn read(paths: &[impl AsRef<Path>], environment: &Environment) -> Result<Vec
         let path = normal(path.as_ref());
         files.add(&path, &mut Vec::new(), &mut |files, what| {
             let file = path.display().to_string();
-            files.found.push(Finding { file, place: None, message: what });
+            files.found.push(Finding { file, place: None, field: None, message: what });
         });
     }
     if files.found.is_empty() { Ok(files.files) } else { Err(files.found) }

@@ -17,7 +17,9 @@ pub struct Finding {
     pub file: String,
     /// Line and column, from 1, where they are known.
     pub place: Option<(u64, u64)>,
-    /// The field's path, and what is wrong with it.
+    /// The field's path, if it is about one: `listeners[web].port`.
+    pub field: Option<String>,
+    /// The field's path again, and what is wrong with it.
     pub message: String,
 }
 
@@ -62,10 +64,20 @@ pub(super) struct Findings<'a> {
 }
 
 impl Findings<'_> {
+    /// About the file, or a part of it that has no path.
     pub(super) fn add(&mut self, place: Place, message: impl Into<String>) {
+        self.note(place, None, message.into());
+    }
+    /// About a field: what is said goes on behind its path.
+    pub(super) fn add_of(&mut self, place: Place, path: impl Into<String>, goes_on: impl fmt::Display) {
+        let path = path.into();
+        let message = format!("{path}{goes_on}");
+        self.note(place, Some(path), message);
+    }
+    fn note(&mut self, place: Place, field: Option<String>, message: String) {
         // A file that is something else altogether has one in each line.
         if !self.is_full() {
-            self.found.push(Finding { file: self.file.to_owned(), place, message: message.into() });
+            self.found.push(Finding { file: self.file.to_owned(), place, field, message });
         }
     }
     /// Whether nothing more is told, so that nobody needs to look for what may have been meant.
@@ -76,11 +88,11 @@ impl Findings<'_> {
         self.add(Some((line.into(), column.into())), message);
     }
     pub(super) fn say(&mut self, at: &At, message: impl fmt::Display) {
-        self.add(at.place, format!("{}: {message}", at.path));
+        self.add_of(at.place, &at.path, format_args!(": {message}"));
     }
     /// Keeps a value or notes why there is none.
     pub(super) fn take<T>(&mut self, place: Place, path: &str, result: Result<T, String>) -> Option<T> {
-        result.map_err(|error| self.add(place, format!("{path}: {error}"))).ok()
+        result.map_err(|error| self.add_of(place, path, format_args!(": {error}"))).ok()
     }
     pub(super) fn keep<T>(&mut self, at: &At, result: Result<T, String>) -> Option<T> {
         self.take(at.place, &at.path, result)

@@ -30,7 +30,7 @@ pub struct Control {
 }
 
 /// Where a backend's endpoints come from.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum Discovery {
     /// From the DNS.
@@ -62,10 +62,19 @@ impl Discovery {
             Self::Dns { backend, .. } | Self::File { backend, .. } => backend,
         }
     }
+
+    /// What is asked for, however often: two that differ in nothing else have the same answers.
+    pub fn question(&self) -> Self {
+        let mut question = self.clone();
+        if let Self::Dns { refresh_ms, .. } = &mut question {
+            *refresh_ms = None;
+        }
+        question
+    }
 }
 
 /// Records that say where endpoints are.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum DnsKind {
     /// A and AAAA, both.

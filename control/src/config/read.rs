@@ -105,9 +105,16 @@ pub(super) trait Read: Sized {
 
 impl Reader<'_> {
     pub(super) fn say(&mut self, place: (u32, u32), at: &Path<'_>, message: impl fmt::Display) {
-        // The document itself has no path.
-        let (path, colon) = if at.up.is_none() { (String::new(), "") } else { (at.to_string(), ": ") };
-        self.findings.add_at(place, format!("{path}{colon}{message}"));
+        match at.up {
+            // The document itself has no path.
+            None => self.findings.add_at(place, message.to_string()),
+            Some(_) => self.of(place, at, format_args!(": {message}")),
+        }
+    }
+
+    /// What is said goes on behind the field's path.
+    fn of(&mut self, (line, column): (u32, u32), at: &Path<'_>, goes_on: impl fmt::Display) {
+        self.findings.add_of(Some((line.into(), column.into())), at.to_string(), goes_on);
     }
 
     pub(super) fn wants<T>(&mut self, node: &Node, at: &Path<'_>, what: &str) -> Option<T> {
@@ -122,7 +129,7 @@ impl Reader<'_> {
             let name = &*key.name;
             if later.contains(&name) {
                 if !value.is_null() {
-                    self.findings.add_at(value.place, format!("{} is not supported in this version", at.field(name)));
+                    self.of(value.place, &at.field(name), " is not supported in this version");
                 }
             } else if !known.contains(&name) {
                 let hint = names::hint(name, known.iter().copied());
@@ -138,7 +145,7 @@ impl Reader<'_> {
         let is_misspelt = |(key, _): &(super::tree::Key, Node)| names::hint(&key.name, [field]) == meant;
         let is_told = matches!(&node.value, Value::Map(fields) if fields.iter().any(is_misspelt));
         if !is_told {
-            self.findings.add_at(node.place, format!("{} is missing", at.field(field)));
+            self.of(node.place, &at.field(field), " is missing");
         }
         None
     }

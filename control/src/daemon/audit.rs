@@ -7,7 +7,7 @@ use serde::Serialize;
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read, Seek, SeekFrom, Write},
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
@@ -99,6 +99,10 @@ impl Audit {
     /// # Errors
     /// The system's.
     pub fn write(&mut self, entry: &Entry<'_>) -> io::Result<()> {
+        if !self.is_there() {
+            // Somebody removed it, or put another in its place: what is written there now nobody would see.
+            *self = Self::open_with(&self.path, self.bytes_max)?;
+        }
         if self.bytes >= self.bytes_max {
             self.set_aside()?;
         }
@@ -111,6 +115,13 @@ impl Audit {
         }
         self.bytes += line.len() as u64;
         Ok(())
+    }
+
+    /// Whether the file of this name is the one that is open.
+    fn is_there(&self) -> bool {
+        let of = |it: fs::Metadata| (it.dev(), it.ino());
+        let named = fs::metadata(&self.path).map(of);
+        named.ok().is_some_and(|named| self.file.metadata().is_ok_and(|open| of(open) == named))
     }
 
     fn set_aside(&mut self) -> io::Result<()> {
@@ -176,6 +187,22 @@ mod tests {
         assert_eq!(files, OLD_MAX as usize + 1);
         assert_eq!(lines(&path)[0]["detail"], (OLD_MAX + 4).to_string());
         assert_eq!(lines(&dir.path().join("audit.jsonl.1"))[0]["detail"], (OLD_MAX + 3).to_string());
+    }
+
+    #[test]
+    fn one_that_is_removed_is_begun_again() {
+        let dir = Dir::new("audit-removed");
+        let path = dir.path().join("audit.jsonl");
+        let mut audit = Audit::open(&path).unwrap();
+        for (n, change) in [fs::remove_file::<&Path>, |path: &Path| fs::rename(path, path.with_extension("old"))]
+            .into_iter()
+            .enumerate()
+        {
+            audit.write(&entry(&Who::daemon(), Some("before"))).unwrap();
+            change(&path).unwrap();
+            audit.write(&entry(&Who::daemon(), Some("after"))).unwrap();
+            assert_eq!(lines(&path)[0]["detail"], "after", "{n}");
+        }
     }
 
     #[test]

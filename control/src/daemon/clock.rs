@@ -1,6 +1,45 @@
-//! The time of day: asked for here and nowhere else.
+//! The time: asked for here and nowhere else.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+use tokio::time::Instant;
+
+/// A time of day, which somebody may set at any moment. What is only waited for goes by [`monotonic`].
+#[derive(Clone)]
+pub struct TimeOfDay(Arc<dyn Fn() -> u64 + Send + Sync>);
+
+impl TimeOfDay {
+    /// One that says what this does, in milliseconds of 1970.
+    pub fn of(clock: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
+        Self(Arc::new(clock))
+    }
+
+    /// Milliseconds of 1970.
+    pub fn now_ms(&self) -> u64 {
+        (self.0)()
+    }
+}
+
+impl Default for TimeOfDay {
+    fn default() -> Self {
+        Self::of(now_ms)
+    }
+}
+
+impl fmt::Debug for TimeOfDay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.now_ms())
+    }
+}
+
+/// A time that only goes on.
+#[allow(clippy::disallowed_methods, reason = "the daemon is an edge: it waits in real time")]
+pub fn monotonic() -> Instant {
+    Instant::now()
+}
 
 /// Milliseconds of 1970.
 #[allow(clippy::disallowed_methods, reason = "the daemon is an edge: what it writes down has a time of day")]

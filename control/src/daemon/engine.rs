@@ -19,7 +19,7 @@ pub use apply::{Change, Compiled, compile};
 
 use super::{
     audit::{Audit, Entry, Outcome},
-    clock,
+    clock::{self, TimeOfDay},
     link::{Link, LinkError},
     logs::Logs,
     overlay::Overlay,
@@ -29,14 +29,22 @@ use super::{
 use crate::{
     admin::api::{Code, DataplaneStatus, ErrorBody, Finding, Unconfirmed},
     config::{self, Admin},
+    discovery::Discovery,
 };
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::Duration,
 };
-use tokio::sync::{Mutex, Notify, watch};
-use weirgate_dataplane::snapshot::Snapshot;
+use tokio::{
+    sync::{Mutex, Notify, watch},
+    time::Instant,
+};
+use weirgate_dataplane::snapshot::{Dataplane, Snapshot};
+
+/// Between tries to open an audit log that cannot be opened or written.
+const AUDIT_RETRY: Duration = Duration::from_secs(5);
 
 /// What everybody may look at. Cheap to clone.
 #[derive(Clone, Default)]
@@ -45,9 +53,21 @@ pub struct State {
     pub revision: Option<Arc<Revision>>,
     /// What lies over it.
     pub overlay: Overlay,
+    /// Why the data plane refuses what discovery found, by backend.
+    pub refused: BTreeMap<String, String>,
     /// A change that goes back by itself.
     pub unconfirmed: Option<Kept>,
-    /// Whether the gateway drains.
+    /// Where to.
+    pub back: Option<Arc<Revision>>,
+    /// When. The time of day may be set meanwhile.
+    pub confirm_by: Option<Instant>,
+    /// Why nothing can be changed, if so.
+    pub read_only: Option<String>,
+    /// The data plane has answered what is in force, or a change of it.
+    pub answered: bool,
+    /// Whoever started the daemon knows that it is ready.
+    pub told_ready: bool,
+    /// Whether the gateway is to drain; [`DataplaneStatus::drains`] says whether it does.
     pub draining: bool,
     /// Whether the daemon is about to end.
     pub stopping: bool,
@@ -113,11 +133,24 @@ impl State {
         }
     }
 
+    /// What still stands between what is in force and requests; `None`: the data plane has it, or has refused it and goes on with what it had,
+    /// or there is nothing to serve.
+    pub fn waits(&self) -> Option<String> {
+        let number = self.number()?;
+        if self.link.is_none() {
+            let why = self.dataplane.trouble.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+            return Some(format!("revision {number} waits for a data plane{why}"));
+        }
+        (!self.answered).then(|| format!("the data plane takes revision {number}"))
+    }
+
     /// For answers.
     pub fn unconfirmed(&self) -> Option<Unconfirmed> {
-        let Kept { revision, back_to, until_ms } = self.unconfirmed.clone()?;
-        let left = until_ms.saturating_sub(clock::now_ms());
-        Some(Unconfirmed { revision, back_to, until: clock::rfc3339(until_ms), seconds_left: left.div_ceil(1_000) })
+        let Kept { revision, back_to, .. } = self.unconfirmed.clone()?;
+        let left = self.confirm_by?.saturating_duration_since(clock::monotonic());
+        let left = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
+        let until = clock::rfc3339(clock::now_ms().saturating_add(left));
+        Some(Unconfirmed { revision, back_to, until, seconds_left: left.div_ceil(1_000) })
     }
 }
 
@@ -128,6 +161,8 @@ pub(super) struct Changes {
     served: Option<Arc<Snapshot>>,
     /// Over which link it said so.
     over: Option<Link>,
+    /// The block that the data plane runs with, when no revision is in force that would say so.
+    block: Option<Dataplane>,
 }
 
 /// How the daemon was told to work.
@@ -143,6 +178,8 @@ pub struct Settings {
     pub start_timeout: Duration,
     /// How long exchanges may take to end.
     pub drain_timeout: Duration,
+    /// What the time is.
+    pub time: TimeOfDay,
 }
 
 /// See the module's description.
@@ -150,9 +187,12 @@ pub struct Engine {
     pub(crate) settings: Settings,
     pub(crate) logs: Logs,
     store: Arc<std::sync::Mutex<Store>>,
-    audit: Arc<std::sync::Mutex<Audit>>,
+    /// `None`: it cannot be opened.
+    audit: Arc<std::sync::Mutex<Option<Audit>>>,
     changes: Mutex<Changes>,
     state: watch::Sender<State>,
+    /// Those who ask for endpoints.
+    pub(super) discovery: OnceLock<Arc<std::sync::Mutex<Discovery>>>,
     /// The files must be read again: something had to be waited for.
     pub(super) reread: Notify,
     /// The data plane must be stopped and started with what [`State::boot`] says.
@@ -162,44 +202,44 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// With what is in force by the state directory.
-    ///
-    /// # Errors
-    /// That no audit log can be opened, not even beside the revisions.
-    pub fn new(settings: Settings, logs: Logs, store: Store) -> Result<Self, String> {
+    /// With what is in force by the state directory. Without an audit log nothing can be changed until there is one.
+    pub fn new(settings: Settings, logs: Logs, store: Store) -> Self {
         let current = store.current().clone();
         let read = |number| store.read(number).ok().map(Arc::new);
         let revision = current.revision.and_then(read);
+        let back = current.unconfirmed.as_ref().and_then(|kept| read(kept.back_to));
         let overlay = Overlay { discovered: Arc::new(store.endpoints()), drained: Arc::new(current.drained.clone()) };
         let mut state = State {
             revision,
             overlay,
             unconfirmed: current.unconfirmed.clone(),
+            back,
             draining: current.draining,
             ..State::default()
         };
+        state.forget_sources();
+        let left = current.unconfirmed.as_ref().map(|kept| kept.left(settings.time.now_ms()));
+        state.confirm_by = left.map(|left| clock::monotonic() + left);
         state.dataplane.supervised = settings.supervised;
-        let path = audit_path(&state.admin(), &settings.state_dir);
-        let audit = Audit::open(&path).or_else(|error| {
-            let beside = settings.state_dir.join("audit.jsonl");
-            tracing::error!(
-                "the audit log {} cannot be opened ({error}): {} is used",
-                path.display(),
-                beside.display()
-            );
-            Audit::open(&beside).map_err(|e| format!("the audit log {} cannot be opened: {e}", beside.display()))
-        })?;
-        Ok(Self {
+        let mut audit = None;
+        if let Err(error) =
+            open_audit(&mut audit, &audit_path(&state.admin(), &settings.state_dir), &settings.state_dir)
+        {
+            tracing::error!("{error}: nothing can be changed until it can");
+            state.read_only = Some(error);
+        }
+        Self {
             settings,
             logs,
             store: Arc::new(std::sync::Mutex::new(store)),
             audit: Arc::new(std::sync::Mutex::new(audit)),
             changes: Mutex::default(),
             state: watch::Sender::new(state),
+            discovery: OnceLock::new(),
             reread: Notify::new(),
             restart: watch::Sender::new(0),
             failures: watch::Sender::new(0),
-        })
+        }
     }
 
     /// How everything is.
@@ -228,7 +268,11 @@ impl Engine {
     /// # Errors
     /// That there is none.
     pub async fn revision(&self, number: u64) -> Result<Arc<Revision>, ErrorBody> {
-        if let Some(revision) = self.state.borrow().revision.clone().filter(|it| it.head.revision == number) {
+        let at_hand = {
+            let state = self.state.borrow();
+            state.revision.iter().chain(&state.back).find(|it| it.head.revision == number).cloned()
+        };
+        if let Some(revision) = at_hand {
             return Ok(revision);
         }
         match self.with_store(move |store| store.read(number)).await {
@@ -265,27 +309,43 @@ impl Engine {
         let (who, action, detail) = (who.clone(), action.to_owned(), detail.map(str::to_owned));
         let audit = Arc::clone(&self.audit);
         let wanted = audit_path(&self.state.borrow().admin(), &self.settings.state_dir);
+        let (path, state_dir) = (wanted.clone(), self.settings.state_dir.clone());
         let written = tokio::task::spawn_blocking(move || {
             let mut audit = audit.lock().expect("nobody panics with it");
-            if audit.path() != wanted {
-                match Audit::open(&wanted) {
-                    Ok(opened) => *audit = opened,
-                    Err(error) => {
-                        let (wanted, used) = (wanted.display(), audit.path().display());
-                        tracing::error!("the audit log {wanted} cannot be opened ({error}): {used} is used");
-                    }
-                }
-            }
+            let audit = open_audit(&mut audit, &wanted, &state_dir)?;
             let entry = Entry { who: &who, action: &action, revision, outcome, detail: detail.as_deref() };
-            audit.write(&entry).map_err(|error| (audit.path().to_owned(), error))
+            audit.write(&entry).map_err(|error| {
+                let path = audit.path().display();
+                format!("the audit log {path} cannot be written: {error}")
+            })
         });
         let written = written.await.expect("it neither panics nor is it cancelled");
-        written.map_err(|(path, error)| {
+        self.set_read_only(written.as_ref().err());
+        written.map_err(|error| {
             let path = path.display();
-            tracing::error!(%error, "the audit log {path} cannot be written");
             let next = format!("make room or look at its directory: df -h {path}; ls -l {path}");
-            fail(Code::Storage, format!("the audit log {path} cannot be written ({error}): nothing has changed"), &next)
+            fail(Code::Storage, format!("{error}; nothing may change unseen: nothing has changed"), &next)
         })
+    }
+
+    fn set_read_only(&self, why: Option<&String>) {
+        let differs = self.state.borrow().read_only.as_ref() != why;
+        if differs {
+            match why {
+                Some(why) => tracing::error!("{why}: nothing can be changed until it can"),
+                None => tracing::info!("the audit log can be written again"),
+            }
+            self.publish(|state| state.read_only = why.cloned());
+        }
+    }
+
+    /// Tries to open the audit log again whenever it could not be; for ever.
+    pub(super) async fn mind_audit(self: Arc<Self>) {
+        let mut state = self.watch();
+        while state.wait_for(|state| state.read_only.is_some()).await.is_ok() {
+            tokio::time::sleep(AUDIT_RETRY).await;
+            _ = self.note(&Who::daemon(), "auditLog", None, Outcome::Done, Some("it can be written again")).await;
+        }
     }
 
     /// Notes what came of something that was begun.
@@ -338,6 +398,37 @@ pub(crate) fn audit_path(admin: &Admin, state_dir: &Path) -> PathBuf {
     admin.audit.clone().unwrap_or_else(|| state_dir.join("audit.jsonl"))
 }
 
+/// The audit log where it is wanted; else the one that is open; else one beside the revisions.
+fn open_audit<'a>(open: &'a mut Option<Audit>, wanted: &Path, state_dir: &Path) -> Result<&'a mut Audit, String> {
+    if open.as_ref().is_none_or(|it| it.path() != wanted) {
+        let said = |path: &Path, error| format!("the audit log {} cannot be opened: {error}", path.display());
+        let beside = state_dir.join("audit.jsonl");
+        match Audit::open(wanted) {
+            Ok(opened) => *open = Some(opened),
+            Err(error) => {
+                let mut error = said(wanted, error);
+                if open.is_none() && beside != wanted {
+                    match Audit::open(&beside) {
+                        Ok(opened) => *open = Some(opened),
+                        Err(other) => error = format!("{error}; {}", said(&beside, other)),
+                    }
+                }
+                let Some(used) = open else { return Err(error) };
+                tracing::error!("{error}: {} is used", used.path().display());
+            }
+        }
+    }
+    open.as_mut().ok_or_else(|| "there is no audit log".into())
+}
+
+/// Does what takes long where that stops nobody else: what is asked for meanwhile is answered.
+///
+/// # Errors
+/// That it failed altogether.
+pub async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, ErrorBody> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| fail(Code::Internal, error.to_string(), ""))
+}
+
 /// An error with what to do next.
 pub fn fail(code: Code, error: impl Into<String>, next: &str) -> ErrorBody {
     let next = (!next.is_empty()).then(|| next.to_owned());
@@ -375,6 +466,6 @@ const NO_DATAPLANE: &str = "is it running? weirgate check; journalctl -u weirgat
 impl From<config::Finding> for Finding {
     fn from(it: config::Finding) -> Self {
         let (line, column) = it.place.unzip();
-        Self { file: it.file, line, column, message: it.message }
+        Self { file: it.file, line, column, field: it.field, message: it.message }
     }
 }

@@ -9,13 +9,13 @@ use super::{
 use crate::{
     admin::api::{ChangeSource, Code, ErrorBody, SourceFile},
     config::{self, Environment},
-    daemon::engine::digest_of,
+    daemon::{clock::monotonic, engine::digest_of},
 };
 use places::{Places, Watched};
 use std::{path::PathBuf, sync::Arc, time::Duration};
 use tokio::{
     sync::mpsc,
-    time::{sleep, timeout},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 
 /// Files that have not changed for this time are taken for whole.
@@ -26,6 +26,8 @@ const SETTLE_MAX: Duration = Duration::from_secs(3);
 const LOOK: Duration = Duration::from_secs(5);
 /// The same where not everything can be watched.
 const LOOK_UNWATCHED: Duration = Duration::from_secs(1);
+/// Between tries of what was refused for a reason that may go by itself: doubled each time, up to the second.
+const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
 /// Reads files and puts them in force.
 pub struct FileSource {
@@ -43,13 +45,35 @@ pub struct FileSource {
     waits: bool,
     /// That is over.
     again: bool,
+    /// They were refused for a reason that may go by itself.
+    retry: Option<Retry>,
+}
+
+/// When refused files are tried again.
+#[derive(Clone, Copy)]
+struct Retry {
+    due: Instant,
+    /// How long that is after the last time.
+    pause: Duration,
+    /// What was in force then. What came since is newer than these files.
+    over: Option<u64>,
 }
 
 impl FileSource {
     /// Of these files and directories. `seen` is what stood in them when they were put in force last.
     pub fn new(engine: Arc<Engine>, paths: Vec<PathBuf>, seen: Option<String>) -> Self {
         engine.publish(|state| state.files.paths.clone_from(&paths));
-        Self { engine, paths, files: Vec::new(), seen, refused: None, unreadable: None, waits: false, again: false }
+        Self {
+            engine,
+            paths,
+            files: Vec::new(),
+            seen,
+            refused: None,
+            unreadable: None,
+            waits: false,
+            again: false,
+            retry: None,
+        }
     }
 
     /// Reads them, and puts them in force if they are others than those that were last.
@@ -59,8 +83,8 @@ impl FileSource {
     pub async fn load(&mut self, source: ChangeSource, may_restart: bool) -> Result<bool, ErrorBody> {
         // SIGHUP is somebody's wish: then they count even if something else was put in force since.
         let is_wish = source == ChangeSource::Signal;
-        let files = match self.read().await {
-            Ok(files) => files,
+        let (files, digest) = match self.read().await {
+            Ok(read) => read,
             Err(error) => {
                 if is_wish || self.unreadable.as_ref().is_none_or(|told| told.findings != error.findings) {
                     tell(&error);
@@ -75,7 +99,6 @@ impl FileSource {
             tracing::info!("the files can be read again");
             self.publish(self.refused.as_ref());
         }
-        let digest = digest_of(&files);
         let is_same = self.seen.as_ref() == Some(&digest);
         let again = std::mem::take(&mut self.again);
         if is_same && !is_wish && !again {
@@ -88,7 +111,7 @@ impl FileSource {
         self.seen = Some(digest);
         match applied {
             Ok(applied) => {
-                (self.refused, self.waits) = (None, false);
+                (self.refused, self.waits, self.retry) = (None, false, None);
                 self.publish(None);
                 if applied.changed {
                     tracing::info!(revision = applied.revision, ?source, "the files are in force");
@@ -97,6 +120,11 @@ impl FileSource {
             }
             Err(error) => {
                 self.waits = matches!(error.code, Code::Conflict | Code::NoDataplane);
+                // A full disk, an audit log that cannot be written, an address that somebody else has.
+                let may_go = error.code == Code::Storage || error.code == Code::Invalid && error.findings.is_empty();
+                let pause = self.retry.filter(|_| is_same).map_or(RETRY.0, |last| (last.pause * 2).min(RETRY.1));
+                let over = self.engine.state().number();
+                self.retry = may_go.then(|| Retry { due: monotonic() + pause, pause, over });
                 // The same content is told once, and whenever somebody asks for it.
                 if is_wish || !is_same {
                     tell(&error);
@@ -108,6 +136,18 @@ impl FileSource {
         }
     }
 
+    /// It is time, unless something else was put in force meanwhile. The next time is later, should they not even be read this time.
+    pub(super) fn try_again(&mut self) {
+        let number = self.engine.state().number();
+        self.retry = self.retry.filter(|retry| retry.over == number);
+        self.again = self.retry.is_some();
+        if let Some(retry) = &mut self.retry {
+            retry.due = monotonic() + retry.pause;
+        } else {
+            tracing::warn!(revision = number, "the files that were refused are not tried again: this came since");
+        }
+    }
+
     /// Shows why they are not in force, or that nothing is wrong with them.
     fn publish(&self, error: Option<&ErrorBody>) {
         let findings = error.map(|error| error.findings.clone()).unwrap_or_default();
@@ -115,11 +155,17 @@ impl FileSource {
         self.engine.publish(|state| (state.files.findings, state.files.refused) = (findings, refused));
     }
 
-    async fn read(&self) -> Result<Vec<SourceFile>, ErrorBody> {
+    /// Them, and what tells them apart.
+    async fn read(&self) -> Result<(Vec<SourceFile>, String), ErrorBody> {
         let paths = self.paths.clone();
-        let read = tokio::task::spawn_blocking(move || config::read(&paths, &Environment::of_process()));
+        let read = tokio::task::spawn_blocking(move || {
+            let files = config::read(&paths, &Environment::of_process())?;
+            let files: Vec<_> = files.into_iter().map(|(name, text)| SourceFile { name, text }).collect();
+            let digest = digest_of(&files);
+            Ok::<_, Vec<config::Finding>>((files, digest))
+        });
         match read.await {
-            Ok(Ok(files)) => Ok(files.into_iter().map(|(name, text)| SourceFile { name, text }).collect()),
+            Ok(Ok(read)) => Ok(read),
             Ok(Err(findings)) => {
                 let findings = findings.into_iter().map(Into::into).collect();
                 Err(ErrorBody { findings, ..fail(Code::Invalid, "the configuration's files cannot be read", "") })
@@ -141,16 +187,18 @@ impl FileSource {
             }
             let look = if is_whole { LOOK } else { LOOK_UNWATCHED };
             let mut is_wish = false;
+            let due = self.retry.map(|retry| retry.due);
             tokio::select! {
                 Some(()) = changed.recv() => is_wish = self.settle(&mut changed, &mut wishes).await,
                 Some(()) = wishes.recv() => is_wish = true,
                 () = self.engine.reread.notified() => self.again = self.waits,
+                () = sleep_until(due.unwrap_or_else(monotonic)), if due.is_some() => self.try_again(),
                 () = sleep(look) => {}
             }
             if is_wish {
-                super::tell_systemd_reloading();
+                super::tell_systemd_reloading(&self.engine);
                 _ = self.load(ChangeSource::Signal, false).await;
-                super::tell_systemd_ready();
+                super::tell_systemd_ready(&self.engine);
             }
         }
     }
@@ -163,7 +211,7 @@ impl FileSource {
             loop {
                 sleep(QUIET).await;
                 let is_quiet = changed.try_recv().is_err();
-                let now = self.read().await.ok().map(|files| digest_of(&files));
+                let now = self.read().await.ok().map(|(_, digest)| digest);
                 if is_quiet && now == last {
                     return;
                 }

@@ -6,27 +6,27 @@ use super::{
 };
 use crate::{
     config::Metrics,
-    discovery::Discovery,
     metrics::{self, Bounds, DaemonState, Input},
     stat::Statistics,
 };
 use axum::Router;
-use std::{
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
+use tokio::time::timeout;
 use weirgate_dataplane::link::message::{Answer, Ask};
 
+/// For the data plane's part: when it hangs, the rest matters most, and whoever scrapes waits some ten seconds at most.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// `GET /metrics` of this daemon.
-pub fn router(engine: &Arc<Engine>, discovery: &Arc<Mutex<Discovery>>) -> Router {
-    let (engine, discovery) = (Arc::clone(engine), Arc::clone(discovery));
+pub fn router(engine: &Arc<Engine>) -> Router {
+    let engine = Arc::clone(engine);
     metrics::router(move || {
-        let (engine, discovery) = (Arc::clone(&engine), Arc::clone(&discovery));
-        async move { gather(&engine, &discovery).await }
+        let engine = Arc::clone(&engine);
+        async move { gather(&engine).await }
     })
 }
 
-async fn gather(engine: &Engine, discovery: &Mutex<Discovery>) -> (Input, Metrics) {
+pub(super) async fn gather(engine: &Engine) -> (Input, Metrics) {
     let state = engine.state();
     let options = state.control().map(|control| control.metrics.clone()).unwrap_or_default();
     let dir = engine.settings.run_dir.clone();
@@ -35,14 +35,16 @@ async fn gather(engine: &Engine, discovery: &Mutex<Discovery>) -> (Input, Metric
         daemon: daemon(&state),
         bounds: state.boot.as_deref().map(Bounds::of),
         statistics: statistics.await.ok().flatten(),
-        discoveries: discovery.lock().expect("nobody panics with it").status(),
+        discoveries: engine.discoveries(),
         ..Input::default()
     };
     if let Some(link) = &state.link {
-        if let Ok(Answer::Meters { meters, unmetered }) = link.ask(Ask::Meters).await {
+        let ask = |ask| timeout(PATIENCE, link.ask(ask));
+        let (meters, endpoints) = tokio::join!(ask(Ask::Meters), ask(Ask::Endpoints));
+        if let Ok(Ok(Answer::Meters { meters, unmetered })) = meters {
             (input.meters, input.unmetered) = (meters, unmetered);
         }
-        if let Ok(Answer::Endpoints { endpoints }) = link.ask(Ask::Endpoints).await {
+        if let Ok(Ok(Answer::Endpoints { endpoints })) = endpoints {
             input.endpoints = endpoints;
         }
     }
@@ -63,5 +65,7 @@ fn daemon(state: &State) -> DaemonState {
         dataplane_up: state.link.is_some(),
         dataplane_restarts: state.dataplane.restarts,
         draining: state.draining,
+        drains: state.dataplane.drains,
+        read_only: state.read_only.is_some(),
     }
 }

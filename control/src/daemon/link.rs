@@ -140,18 +140,16 @@ impl Link {
             waiting.answers.insert(id, sender);
             id
         };
+        // Whoever asks may go away before the answer comes.
+        let _forgotten = Forgotten { link: self, id };
         // Behind the entry: whoever breaks it from here on takes the entry away.
         if let Some(why) = self.0.broken.borrow().clone() {
-            self.forget(id);
             return Err(LinkError::Lost(why));
         }
         let question = Question { id, ask };
         let bytes = match tokio::task::spawn_blocking(move || encode(&question)).await {
             Ok(Ok(bytes)) => bytes,
-            Ok(Err(reason)) => {
-                self.forget(id);
-                return Err(LinkError::Refused(Refusal::Unsound { reason }));
-            }
+            Ok(Err(reason)) => return Err(LinkError::Refused(Refusal::Unsound { reason })),
             Err(error) => return Err(LinkError::Lost(error.to_string())),
         };
         // On its own, so that nothing cuts it off in the midst of a message: that would garble what follows.
@@ -173,20 +171,31 @@ impl Link {
             }
             Err(_) if is_change => Err(self.lost(format!("no answer within {} s", patience.as_secs()))),
             // Others may have more patience with it, a change above all. A late answer is nobody's.
-            Err(_) => {
-                self.forget(id);
-                Err(LinkError::Late(patience.as_secs()))
-            }
+            Err(_) => Err(LinkError::Late(patience.as_secs())),
         }
+    }
+
+    /// Questions that wait for an answer.
+    #[cfg(test)]
+    pub(super) fn open(&self) -> usize {
+        self.0.waiting.lock().unwrap().answers.len()
     }
 
     fn lost(&self, why: String) -> LinkError {
         self.give_up(&why);
         LinkError::Lost(why)
     }
+}
 
-    fn forget(&self, id: u64) {
-        self.0.waiting.lock().expect("nobody panics with it").answers.remove(&id);
+/// A question whose answer nobody waits for any more.
+struct Forgotten<'a> {
+    link: &'a Link,
+    id: u64,
+}
+
+impl Drop for Forgotten<'_> {
+    fn drop(&mut self) {
+        self.link.0.waiting.lock().expect("nobody panics with it").answers.remove(&self.id);
     }
 }
 

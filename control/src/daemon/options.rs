@@ -23,7 +23,7 @@ pub struct Options {
     /// The data plane's program; without it, weirgate-dataplane beside this one, or in the PATH.
     #[arg(long, value_name = "BIN", conflicts_with = "attach")]
     pub dataplane: Option<PathBuf>,
-    /// Start no data plane, connect to the one that runs.
+    /// Start no data plane, connect to the one that runs. It is never ended: one that hangs is only reported.
     #[arg(long)]
     pub attach: bool,
     /// Something more to say to the data plane; may stand there several times.
@@ -35,7 +35,7 @@ pub struct Options {
     /// The data plane uses ordinary memory instead of hugepages.
     #[arg(long, conflicts_with = "attach")]
     pub no_huge: bool,
-    /// How long a data plane may take to start, in seconds.
+    /// How long a data plane may take to start, in seconds; one that hangs for longer is started again.
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     pub start_timeout: u64,
     /// How long exchanges may take to end when the data plane stops, in seconds.

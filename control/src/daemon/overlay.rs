@@ -1,9 +1,10 @@
 //! What lies over a revision: endpoints that discovery found, and those that somebody took out.
 
-use super::store::{Body, Drained};
+use super::store::{Body, Drained, Learned};
 use crate::config::Discovery;
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
     sync::Arc,
 };
 use weirgate_dataplane::snapshot::{Endpoint, Snapshot};
@@ -14,10 +15,21 @@ pub const CHANGES: u64 = 1_000_000;
 /// What lies over a revision.
 #[derive(Clone, Default, Debug)]
 pub struct Overlay {
-    /// By backend.
-    pub discovered: Arc<BTreeMap<String, Vec<Endpoint>>>,
+    /// By source, so that nothing that another source has said is taken for a backend's endpoints.
+    pub discovered: Arc<Learned>,
     /// These get no weight.
     pub drained: Arc<BTreeSet<Drained>>,
+}
+
+/// What a source has found, for one revision.
+#[derive(Default, Debug)]
+pub struct Found {
+    /// What is served.
+    pub endpoints: Vec<Endpoint>,
+    /// What is not: it would lead back to the gateway.
+    pub left_out: Vec<Endpoint>,
+    /// The source has not answered yet.
+    pub pending: bool,
 }
 
 impl Overlay {
@@ -27,13 +39,15 @@ impl Overlay {
     /// What is wrong with an endpoint that was discovered.
     pub fn over(&self, body: &Body) -> Result<Snapshot, String> {
         let mut snapshot = body.snapshot.clone();
-        let discovered: BTreeSet<&str> = body.control.discoveries.iter().map(Discovery::backend).collect();
-        if discovered.is_empty() && self.drained.is_empty() {
+        let sources: BTreeMap<&str, &Discovery> =
+            body.control.discoveries.iter().map(|source| (source.backend(), source)).collect();
+        if sources.is_empty() && self.drained.is_empty() {
             return Ok(snapshot);
         }
+        let own = own_addresses(&snapshot);
         for backend in &mut snapshot.backends {
-            if discovered.contains(backend.name.as_str()) {
-                backend.endpoints = self.discovered.get(&backend.name).cloned().unwrap_or_default();
+            if let Some(source) = sources.get(backend.name.as_str()) {
+                backend.endpoints = self.found(source, &own).endpoints;
                 backend.check()?;
             }
         }
@@ -46,12 +60,40 @@ impl Overlay {
         }
         Ok(snapshot)
     }
+
+    /// What a source has found. `own` are the gateway's [`own_addresses`].
+    pub fn found(&self, source: &Discovery, own: &BTreeSet<IpAddr>) -> Found {
+        let Some(all) = self.discovered.get(&source.question()) else {
+            return Found { pending: true, ..Found::default() };
+        };
+        let is_own = |endpoint: &Endpoint| own.contains(&endpoint.address.ip().to_canonical());
+        let (left_out, endpoints) = all.iter().copied().partition(is_own);
+        Found { endpoints, left_out, pending: false }
+    }
+}
+
+/// Addresses where the gateway itself answers, and those of everybody in its networks: a request that is sent there comes back, or goes to all.
+pub fn own_addresses(snapshot: &Snapshot) -> BTreeSet<IpAddr> {
+    let ports = snapshot.dataplane.ports.iter();
+    let interfaces =
+        ports.flat_map(|port| [&port.untagged].into_iter().chain(port.vlans.iter().map(|it| &it.interface)));
+    let cidrs = interfaces.flat_map(|interface| &interface.addresses);
+    let mut own: BTreeSet<IpAddr> =
+        cidrs.flat_map(|cidr| [Some(cidr.address), cidr.broadcast().map(IpAddr::V4)]).flatten().collect();
+    own.extend(snapshot.http.iter().filter_map(|it| it.address));
+    own.extend(snapshot.tcp.iter().filter_map(|it| it.address));
+    own.extend(snapshot.services.iter().filter_map(|it| it.address));
+    own
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::daemon::tests::body;
+
+    fn file(backend: &str, path: &str) -> Discovery {
+        Discovery::File { backend: backend.into(), path: path.into() }
+    }
 
     #[test]
     fn discovered_endpoints_come_in_and_drained_ones_get_no_weight() {
@@ -64,13 +106,31 @@ mod tests {
             Drained { backend: "gone".into(), address: address(2) },
         ]);
         let overlay =
-            Overlay { discovered: Arc::new(BTreeMap::from([(name.clone(), found)])), drained: Arc::new(drained) };
+            Overlay { discovered: Arc::new(Learned::from([(file(&name, "/x"), found)])), drained: Arc::new(drained) };
         // Only where the configuration leaves it to discovery.
         assert_eq!(overlay.over(&body).unwrap(), body.snapshot);
-        let path = "/x".into();
-        body.control.discoveries.push(Discovery::File { backend: name, path });
+        body.control.discoveries.push(file(&name, "/x"));
         let weights = |s: &Snapshot| s.backends[0].endpoints.iter().map(|it| it.weight).collect::<Vec<_>>();
         assert_eq!(weights(&overlay.over(&body).unwrap()), [3, 0]);
         assert!(Overlay::default().over(&body).unwrap().backends[0].endpoints.is_empty());
+        // And only what this source has said.
+        body.control.discoveries = vec![file(&name, "/y")];
+        assert!(overlay.over(&body).unwrap().backends[0].endpoints.is_empty());
+        assert!(overlay.found(&file(&name, "/y"), &BTreeSet::new()).pending);
+    }
+
+    #[test]
+    fn the_gateways_own_addresses_are_no_endpoints() {
+        let mut body = body("a");
+        body.snapshot.http[0].address = Some([10, 88, 0, 1].into());
+        let name = body.snapshot.backends[0].name.clone();
+        body.control.discoveries.push(file(&name, "/x"));
+        let all = ["10.77.0.10:80", "10.77.0.255:80", "10.88.0.1:9", "[::ffff:10.77.0.10]:80", "10.77.0.11:80"];
+        let found = all.map(|it| Endpoint { address: it.parse().unwrap(), weight: 1 }).to_vec();
+        let overlay =
+            Overlay { discovered: Arc::new([(file(&name, "/x"), found.clone())].into()), ..Overlay::default() };
+        assert_eq!(overlay.over(&body).unwrap().backends[0].endpoints, found[4..]);
+        let own = own_addresses(&body.snapshot);
+        assert_eq!(overlay.found(&file(&name, "/x"), &own).left_out, found[..4]);
     }
 }

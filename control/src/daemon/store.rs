@@ -22,7 +22,7 @@ pub use disk::{Disk, Real};
 
 use crate::{
     admin::api::{RevisionHead, SourceFile},
-    config::Control,
+    config::{Control, Discovery},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use siphasher::sip128::{Hasher128, SipHasher13};
@@ -35,6 +35,7 @@ use std::{
     net::SocketAddr,
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
+    time::Duration,
 };
 use weirgate_dataplane::snapshot::{Endpoint, Snapshot};
 
@@ -101,8 +102,22 @@ pub struct Kept {
     pub revision: u64,
     /// Where to.
     pub back_to: u64,
-    /// When, in milliseconds of 1970.
+    /// When, in milliseconds of 1970: for the next daemon.
     pub until_ms: u64,
+    /// How long it could wait when it was put in force: no later daemon waits longer, whatever became of the time of day.
+    #[serde(default = "day_ms")]
+    pub period_ms: u64,
+}
+
+fn day_ms() -> u64 {
+    24 * 3_600_000
+}
+
+impl Kept {
+    /// How long it still waits, by this time of day.
+    pub fn left(&self, now_ms: u64) -> Duration {
+        Duration::from_millis(self.until_ms.saturating_sub(now_ms).min(self.period_ms))
+    }
 }
 
 /// An endpoint that drains.
@@ -114,6 +129,9 @@ pub struct Drained {
     /// Address and port.
     pub address: SocketAddr,
 }
+
+/// What discovery has found, by what was asked ([`Discovery::question`]).
+pub type Learned = BTreeMap<Discovery, Vec<Endpoint>>;
 
 /// The directory.
 pub struct Store {
@@ -314,15 +332,18 @@ impl Store {
     ///
     /// # Errors
     /// The disk's.
-    pub fn save_endpoints(&mut self, found: &BTreeMap<String, Vec<Endpoint>>) -> Result<(), StoreError> {
+    pub fn save_endpoints(&mut self, found: &Learned) -> Result<(), StoreError> {
+        let found: Vec<_> = found.iter().collect();
         let (next, path) = (self.dir.join("endpoints.next"), self.dir.join("endpoints.json"));
-        self.disk.write(&next, &seal(found)).map_err(|error| fault("write", &next, error))?;
+        self.disk.write(&next, &seal(&found)).map_err(|error| fault("write", &next, error))?;
         self.disk.rename(&next, &path).map_err(|error| fault("rename", &next, error))
     }
 
     /// What was noted last.
-    pub fn endpoints(&self) -> BTreeMap<String, Vec<Endpoint>> {
-        fs::read(self.dir.join("endpoints.json")).ok().and_then(|content| sealed(&content).ok()).unwrap_or_default()
+    pub fn endpoints(&self) -> Learned {
+        let read = fs::read(self.dir.join("endpoints.json")).ok();
+        let found: Option<Vec<(Discovery, Vec<Endpoint>)>> = read.and_then(|content| sealed(&content).ok());
+        found.unwrap_or_default().into_iter().collect()
     }
 
     fn path(&self, number: u64, kind: &str) -> PathBuf {

@@ -1,5 +1,6 @@
 //! The data plane as a process: started, found again, started again when it dies. It outlives the daemon, which finds it by its socket; while that is
-//! not there yet, by `dataplane.pid` beside it.
+//! not there yet, by `dataplane.pid` beside it. One that listens and says nothing is known by the socket's credentials, so that it can be ended too;
+//! a daemon that was told to attach only reports it.
 //!
 //! ```text
 //!   connect ---> linked: events, until the link breaks or a restart is wanted ---.
@@ -9,6 +10,7 @@
 //! ```
 
 use super::{
+    clock::monotonic as now,
     engine::Engine,
     link::{Link, LinkError},
 };
@@ -24,6 +26,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
+    net::UnixStream,
     process::{Child, Command},
     sync::{mpsc, watch},
     time::{Instant, sleep, timeout},
@@ -39,6 +42,8 @@ const LOOK: Duration = Duration::from_millis(50);
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
 /// One that has lived so long is started again at once.
 const LIVED: Duration = Duration::from_secs(30);
+/// For the kernel to say who listens at a socket; it takes longer only if too many wait there already.
+const CREDENTIALS: Duration = Duration::from_secs(1);
 /// For a process that was told to end.
 const END: Duration = Duration::from_secs(10);
 
@@ -161,6 +166,9 @@ impl Supervisor {
             return self.begin_anew().await;
         }
         let answers = !matches!(error, LinkError::Absent(_));
+        if answers && self.start.is_some() && self.process.is_none() {
+            self.process = Process::of_socket(&self.socket()).await;
+        }
         let has_ended = self.process.as_mut().is_some_and(|process| !process.is_alive());
         let exited = self.process.take_if(|_| has_ended).map(Process::epitaph);
         if let Some(why) = exited {
@@ -176,7 +184,7 @@ impl Supervisor {
         self.mind_silence(answers).await;
         // Two of them would fight for the ports.
         if self.process.is_none() && !answers && self.start.is_some() && now() >= self.due {
-            self.launch();
+            self.launch().await;
         }
         let (mut restart, mut fate) = (self.restart.clone(), self.fate.clone());
         tokio::select! {
@@ -214,8 +222,9 @@ impl Supervisor {
         }
         self.silent = None;
         let Some(process) = &self.process else {
-            return self
-                .say("something answers at the data plane's socket, and which process it is is not known".into());
+            let what = "something answers at the data plane's socket, and which process it is is not known: \
+                        it must be ended by hand (ss -xlp shows it)";
+            return self.say(what.into());
         };
         let (pid, patience) = (process.pid, patience.as_secs());
         self.say(format!(
@@ -226,7 +235,7 @@ impl Supervisor {
     }
 
     /// Starts one with what is in force.
-    fn launch(&mut self) {
+    async fn launch(&mut self) {
         let Some(start) = self.start.clone() else { return };
         self.restart.borrow_and_update();
         let Some(boot) = self.engine.state().boot else { return };
@@ -236,7 +245,7 @@ impl Supervisor {
         self.was_there = true;
         self.due = now() + self.backoff;
         self.backoff = (self.backoff * 2).min(BACKOFF.1);
-        match spawn(&start, &self.engine.settings.run_dir, &boot) {
+        match spawn(&start, &self.engine.settings.run_dir, &boot).await {
             Ok(process) => {
                 tracing::info!(pid = process.pid, snapshot = boot.revision, "data plane started");
                 self.process = Some(process);
@@ -268,22 +277,20 @@ fn told(event: &Event) {
     }
 }
 
-#[allow(clippy::disallowed_methods, reason = "the daemon is an edge: it waits in real time")]
-fn now() -> Instant {
-    Instant::now()
-}
-
-fn spawn(start: &Start, run_dir: &Path, boot: &Snapshot) -> io::Result<Process> {
+/// Writes what a data plane starts with; a large one takes a while.
+fn write_boot(run_dir: &Path, boot: &Snapshot) -> io::Result<PathBuf> {
     fs::DirBuilder::new().recursive(true).mode(0o755).create(run_dir)?;
     let (next, snapshot) = (run_dir.join("snapshot.next"), run_dir.join("snapshot.json"));
-    fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&next)?
-        .write_all(boot.to_json().as_bytes())?;
+    let mut options = fs::OpenOptions::new();
+    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&next)?;
+    file.write_all(boot.to_json().as_bytes())?;
     fs::rename(&next, &snapshot)?;
+    Ok(snapshot)
+}
+
+async fn spawn(start: &Start, run_dir: &Path, boot: &Arc<Snapshot>) -> io::Result<Process> {
+    let (dir, boot) = (run_dir.to_owned(), Arc::clone(boot));
+    let snapshot = tokio::task::spawn_blocking(move || write_boot(&dir, &boot)).await.map_err(io::Error::other)??;
     let mut command = Command::new(&start.program);
     command.arg("--snapshot").arg(snapshot).arg("--run-dir").arg(run_dir).args(&start.arguments);
     // Its own group: what is typed at the daemon's terminal is not for it.
@@ -296,7 +303,11 @@ fn spawn(start: &Start, run_dir: &Path, boot: &Snapshot) -> io::Result<Process> 
     let pid = child.id().ok_or_else(|| io::Error::other("it ended at once"))?;
     let process = Process { pid, started: started(pid).unwrap_or_default(), child: Some(child) };
     // Should the daemon end before the socket is there, the next one finds it by this.
-    fs::write(run_dir.join("dataplane.pid"), format!("{} {}\n", process.pid, process.started))?;
+    let path = run_dir.join("dataplane.pid");
+    if let Err(error) = fs::write(&path, format!("{} {}\n", process.pid, process.started)) {
+        // It runs: without it nobody would look after it.
+        tracing::warn!(%error, "{} cannot be written", path.display());
+    }
     Ok(process)
 }
 
@@ -311,6 +322,13 @@ struct Process {
 impl Process {
     fn of_pid(pid: u32) -> Option<Self> {
         Some(Self { pid, started: started(pid)?, child: None })
+    }
+
+    /// Whoever listens at a socket, by the kernel's word. Not this process, and none that it cannot see.
+    async fn of_socket(socket: &Path) -> Option<Self> {
+        let stream = timeout(CREDENTIALS, UnixStream::connect(socket)).await.ok()?.ok()?;
+        let pid = u32::try_from(stream.peer_cred().ok()?.pid()?).ok()?;
+        if pid == 0 || pid == std::process::id() { None } else { Self::of_pid(pid) }
     }
 
     fn of_file(run_dir: &Path) -> Option<Self> {

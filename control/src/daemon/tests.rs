@@ -51,11 +51,16 @@ pub(crate) fn body(path: &str) -> Body {
 }
 
 mod applying;
+mod draining;
+mod finding;
+mod lasting;
 pub(crate) mod stand_in;
+mod starting;
 mod supervising;
 mod watching;
 
 use super::{
+    clock::TimeOfDay,
     engine::{Engine, Settings},
     logs::Logs,
     store::{Real, Store},
@@ -65,7 +70,7 @@ use super::{
 use crate::admin::api::{Applied, ApplyRequest, ErrorBody};
 use stand_in::StandIn;
 use std::{sync::Arc, time::Duration};
-use tokio::sync::watch;
+use tokio::{sync::watch, task::JoinHandle};
 
 /// For what must come. Long: a slow machine is no failure.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
@@ -75,6 +80,7 @@ pub(crate) struct World {
     pub(crate) engine: Arc<Engine>,
     pub(crate) stand_in: StandIn,
     pub(crate) fate: watch::Sender<Fate>,
+    supervisor: JoinHandle<()>,
     pub(crate) dir: Dir,
 }
 
@@ -90,10 +96,15 @@ impl World {
 
     /// Another daemon over what a former one left.
     pub(crate) fn over(dir: Dir, stand_in: StandIn, start: Option<Start>) -> Self {
-        let engine = engine(&dir, start.is_some());
+        Self::with(dir, stand_in, start, |_| {})
+    }
+
+    /// The same with other settings.
+    pub(crate) fn with(dir: Dir, stand_in: StandIn, start: Option<Start>, change: impl FnOnce(&mut Settings)) -> Self {
+        let engine = engine_with(&dir, start.is_some(), change);
         let (fate, told) = watch::channel(Fate::Keep);
-        tokio::spawn(Supervisor::new(Arc::clone(&engine), start, told).run());
-        Self { engine, stand_in, fate, dir }
+        let supervisor = tokio::spawn(Supervisor::new(Arc::clone(&engine), start, told).run());
+        Self { engine, stand_in, fate, supervisor, dir }
     }
 
     pub(crate) async fn until(&self, condition: impl FnMut(&super::engine::State) -> bool) {
@@ -126,30 +137,42 @@ impl World {
 
     /// The daemon is killed; its lock goes with it.
     pub(crate) async fn kill(self) -> (Dir, StandIn) {
-        let Self { engine, stand_in, fate, dir } = self;
+        let Self { engine, stand_in, fate, supervisor, dir } = self;
         fate.send_replace(Fate::Leave);
+        tokio::time::timeout(PATIENCE, supervisor).await.expect("in time").unwrap();
         let weak = Arc::downgrade(&engine);
         drop(engine);
-        let gone = async {
-            while weak.upgrade().is_some() {
-                tokio::task::yield_now().await;
-            }
-        };
-        tokio::time::timeout(PATIENCE, gone).await.expect("nobody holds it");
+        // What it had begun may still hold it.
+        eventually(async || weak.upgrade().is_none().then_some(())).await.expect("nobody holds it");
         (dir, stand_in)
     }
 }
 
-pub(crate) fn engine(dir: &Dir, supervised: bool) -> Arc<Engine> {
+/// Waits for what nobody tells of: looks again and again until there is something. `None`: there was not, and the time is over.
+pub(crate) async fn eventually<T>(look: impl AsyncFn() -> Option<T>) -> Option<T> {
+    let looked = async {
+        loop {
+            if let Some(seen) = look().await {
+                return seen;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, looked).await.ok()
+}
+
+fn engine_with(dir: &Dir, supervised: bool, change: impl FnOnce(&mut Settings)) -> Arc<Engine> {
     let (store, _) = Store::open(&dir.path().join("state"), 100, Box::new(Real)).unwrap();
-    let settings = Settings {
+    let mut settings = Settings {
         run_dir: dir.path().to_owned(),
         state_dir: dir.path().join("state"),
         supervised,
         start_timeout: PATIENCE,
         drain_timeout: Duration::ZERO,
+        time: TimeOfDay::default(),
     };
-    Arc::new(Engine::new(settings, Logs::silent(), store).unwrap())
+    change(&mut settings);
+    Arc::new(Engine::new(settings, Logs::silent(), store))
 }
 
 pub(crate) fn audit_lines(dir: &Dir) -> Vec<serde_json::Value> {

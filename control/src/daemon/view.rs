@@ -4,15 +4,17 @@ use super::{
     clock,
     engine::{Engine, State, fail},
     link::LinkError,
+    overlay::own_addresses,
     store::{Drained, Revision},
 };
 use crate::{
     admin::api::{
         BackendSummary, Backends, Code, Connection, Connections, Counter, CounterColumn, Counters, Described,
-        EndpointLive, EndpointSummary, Endpoints, ErrorBody, ExplainRequest, Explained, ListenerSummary, Listeners,
-        Meter, Meters, RouteSummary, Routes, Status,
+        DiscoveryStatus, EndpointLive, EndpointSummary, Endpoints, ErrorBody, ExplainRequest, Explained,
+        ListenerSummary, Listeners, Meter, Meters, RouteSummary, Routes, Status,
     },
     config::Discovery,
+    discovery,
     explain::{self, Question},
     stat::Statistics,
 };
@@ -62,6 +64,7 @@ pub fn status(state: &State) -> Status {
         ready: state.not_ready().is_none(),
         not_ready: state.not_ready().map(Into::into),
         draining: state.draining,
+        read_only: state.read_only.clone(),
         dataplane: state.dataplane.clone(),
         files: state.files.paths.iter().map(|path| path.display().to_string()).collect(),
         findings: state.files.findings.clone(),
@@ -116,12 +119,14 @@ pub async fn backends(state: &State) -> Result<Backends, ErrorBody> {
     let endpoints = endpoints(state, None).await?.endpoints;
     let mut by_backend: BTreeMap<&str, Vec<&EndpointSummary>> = BTreeMap::new();
     endpoints.iter().for_each(|it| by_backend.entry(&it.backend).or_default().push(it));
+    let sources = state.control().map_or(&[][..], |control| &control.discoveries);
+    let kinds: BTreeMap<&str, &str> = sources.iter().map(|it| (it.backend(), discovery::Status::of(it).kind)).collect();
     let of = |backend: &Backend| {
         let all = by_backend.get(backend.name.as_str()).map_or(&[][..], Vec::as_slice);
         let live: Option<Vec<bool>> = all.iter().map(|it| it.live.as_ref().map(|live| live.healthy)).collect();
         BackendSummary {
             name: backend.name.clone(),
-            discovery: discovery_of(state, &backend.name).into(),
+            discovery: kinds.get(backend.name.as_str()).copied().unwrap_or("static").into(),
             policy: policy_of(backend),
             endpoints: all.len(),
             healthy: state.link.as_ref().and(live).map(|live| live.into_iter().filter(|&it| it).count()),
@@ -130,15 +135,6 @@ pub async fn backends(state: &State) -> Result<Backends, ErrorBody> {
     };
     let (_, in_force) = in_force(state)?;
     Ok(Backends { revision, backends: in_force.body.snapshot.backends.iter().map(of).collect() })
-}
-
-fn discovery_of(state: &State, backend: &str) -> &'static str {
-    let sources = state.control().map_or(&[][..], |control| &control.discoveries);
-    match sources.iter().find(|source| source.backend() == backend) {
-        Some(Discovery::Dns { .. }) => "dns",
-        Some(Discovery::File { .. }) => "file",
-        None => "static",
-    }
 }
 
 /// The policy's word, as it is written in a configuration.
@@ -156,12 +152,17 @@ pub async fn endpoints(state: &State, backend: Option<&str>) -> Result<Endpoints
         return Err(no_such("backend", backend));
     }
     let live = live(state).await;
+    let own = own_addresses(&in_force.body.snapshot);
+    let sources: BTreeMap<&str, &Discovery> =
+        in_force.body.control.discoveries.iter().map(|source| (source.backend(), source)).collect();
     let mut endpoints = Vec::new();
     for backend in wanted {
         let name = &backend.name;
-        let found = state.overlay.discovered.get(name);
-        let all = if discovery_of(state, name) == "static" { Some(&backend.endpoints) } else { found };
-        for endpoint in all.into_iter().flatten() {
+        let all = match sources.get(name.as_str()) {
+            Some(source) => state.overlay.found(source, &own).endpoints,
+            None => backend.endpoints.clone(),
+        };
+        for endpoint in all {
             let drained = Drained { backend: name.clone(), address: endpoint.address };
             endpoints.push(EndpointSummary {
                 backend: name.clone(),
@@ -265,7 +266,8 @@ pub enum Kind {
 }
 
 /// One object, whole, with what it has to do with.
-pub async fn describe(state: &State, kind: Kind, name: &str) -> Result<Described, ErrorBody> {
+pub async fn describe(engine: &Engine, kind: Kind, name: &str) -> Result<Described, ErrorBody> {
+    let state = &engine.state();
     let (revision, in_force) = in_force(state)?;
     let mut described = match kind {
         Kind::Listener => listener(&in_force.body.snapshot, name),
@@ -279,7 +281,11 @@ pub async fn describe(state: &State, kind: Kind, name: &str) -> Result<Described
         Kind::Route => {
             of.extend(routes(state)?.routes.into_iter().filter(|it| it.name == name).flat_map(|it| it.backends));
         }
-        Kind::Backend => _ = of.insert(name.to_owned()),
+        Kind::Backend => {
+            of.insert(name.to_owned());
+            let discovery = engine.discoveries().into_iter().find(|it| it.backend == name);
+            described.discovery = discovery.map(DiscoveryStatus::from);
+        }
     }
     if !of.is_empty() {
         let all = endpoints(state, None).await?.endpoints;
@@ -299,11 +305,27 @@ pub async fn describe(state: &State, kind: Kind, name: &str) -> Result<Described
     Ok(described)
 }
 
+impl From<discovery::Status> for DiscoveryStatus {
+    fn from(it: discovery::Status) -> Self {
+        Self {
+            kind: it.kind.into(),
+            source: it.source,
+            pending: it.pending,
+            endpoints: it.endpoints,
+            age_ms: it.age_ms,
+            error: it.error,
+            left_out: it.left_out.iter().map(ToString::to_string).collect(),
+            refused: it.refused,
+        }
+    }
+}
+
 fn described(object: &impl Serialize) -> Described {
     let object = serde_json::to_value(object).expect("string keys only");
     Described {
         revision: 0,
         object,
+        discovery: None,
         listeners: Vec::new(),
         routes: Vec::new(),
         endpoints: Vec::new(),

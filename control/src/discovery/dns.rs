@@ -210,11 +210,17 @@ impl News {
 /// Whether a packet can be sent there: a lie must not make a loop of us, or have the whole snapshot refused.
 fn is_usable(ip: &IpAddr) -> bool {
     let is_somebodys = match ip {
-        IpAddr::V4(v4) => !(v4.is_broadcast() || v4.is_link_local()),
+        IpAddr::V4(v4) => !v4.is_link_local(),
         // The DNS does not say of which link.
         IpAddr::V6(v6) => !v6.is_unicast_link_local(),
     };
-    is_somebodys && !(ip.is_unspecified() || ip.is_multicast() || ip.is_loopback())
+    is_somebodys && !is_nobodys(ip)
+}
+
+/// Addresses that are no single host's on any link.
+pub(super) fn is_nobodys(ip: &IpAddr) -> bool {
+    let is_broadcast = matches!(ip, IpAddr::V4(v4) if v4.is_broadcast());
+    is_broadcast || ip.is_unspecified() || ip.is_multicast() || ip.is_loopback()
 }
 
 /// rfc2782's weights (0 to 65,535, where 0 is "very small") as ours (1 to 1,000), in proportion.

@@ -3,7 +3,7 @@
 //! Its directory is watched rather than the file, which may be replaced by renaming, or be a symbolic link through another that is (as
 //! Kubernetes mounts configuration). What lies further away is seen by looking at it now and then.
 
-use super::{source::Found, watch::Watch};
+use super::{dns::is_nobodys, source::Found, watch::Watch};
 use serde::{
     Deserialize, Deserializer,
     de::{self, MapAccess, value::MapAccessDeserializer},
@@ -136,6 +136,9 @@ impl RawEndpoint {
         if address.port() == 0 {
             return Err(format!("{address}: port 0 is no port"));
         }
+        if is_nobodys(&address.ip().to_canonical()) {
+            return Err(format!("{address} is no address of an endpoint"));
+        }
         let weight = self.weight.unwrap_or(1);
         if weight > ENDPOINT_WEIGHT_MAX {
             return Err(format!("{address}: a weight of {weight}; it may be {ENDPOINT_WEIGHT_MAX} at most"));
@@ -197,6 +200,11 @@ mod tests {
             ("\n\n# soon\n", "/e/list.yaml: it is empty"),
             ("- 10.1.0.1:80\n- 10.1.0.2\n", "/e/list.yaml:2:3: \"10.1.0.2\" is no address with a port"),
             ("- 10.1.0.1:80\n- 10.1.0.1:80\n", "/e/list.yaml:2:3: 10.1.0.1:80 stands there twice"),
+            ("- 127.0.0.1:80\n", "/e/list.yaml:1:3: 127.0.0.1:80 is no address of an endpoint"),
+            ("- 0.0.0.0:80\n", "/e/list.yaml:1:3: 0.0.0.0:80 is no address"),
+            ("- 255.255.255.255:80\n", "/e/list.yaml:1:3: 255.255.255.255:80 is no address"),
+            ("- '[ff02::1]:80'\n", "/e/list.yaml:1:3: [ff02::1]:80 is no address"),
+            ("- '[::ffff:127.0.0.1]:80'\n", "/e/list.yaml:1:3: [::ffff:127.0.0.1]:80 is no address"),
             ("- 10.1.0.1:0\n", "/e/list.yaml:1:3: 10.1.0.1:0: port 0"),
             ("- {address: '10.1.0.1:80', weight: 1001}\n", "/e/list.yaml:1:3: 10.1.0.1:80: a weight of 1001"),
             ("- {address: '10.1.0.1:80', wieght: 1}\n", "/e/list.yaml:1:"),

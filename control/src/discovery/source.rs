@@ -8,8 +8,8 @@ use weirgate_dataplane::snapshot::Endpoint;
 
 pub(super) struct Found {
     backend: String,
-    kind: &'static str,
     source: String,
+    of: Source,
     updates: mpsc::Sender<EndpointUpdate>,
     state: Mutex<State>,
 }
@@ -26,11 +26,8 @@ struct State {
 
 impl Found {
     pub(super) fn new(source: &Source, updates: mpsc::Sender<EndpointUpdate>) -> Self {
-        let (kind, name) = match source {
-            Source::Dns { name, .. } => ("dns", name.clone()),
-            Source::File { path, .. } => ("file", path.display().to_string()),
-        };
-        Self { backend: source.backend().to_owned(), kind, source: name, updates, state: Mutex::default() }
+        let Status { backend, source: name, .. } = Status::of(source);
+        Self { backend, source: name, of: source.clone(), updates, state: Mutex::default() }
     }
 
     /// A good answer, but for what is said beside it. Tells it if it differs from the last; says whether anybody still listens.
@@ -45,7 +42,7 @@ impl Found {
         state.answered = Some(Instant::now());
         if state.endpoints.as_ref() != Some(&endpoints) {
             state.endpoints = Some(endpoints.clone());
-            place.send(EndpointUpdate { backend: self.backend.clone(), endpoints });
+            place.send(EndpointUpdate { source: self.of.clone(), endpoints });
         }
         match partly {
             Some(error) => self.note(&mut state, error),
@@ -84,21 +81,20 @@ impl Found {
 
     pub(super) fn known(&self) -> Option<EndpointUpdate> {
         let endpoints = self.state().endpoints.clone()?;
-        Some(EndpointUpdate { backend: self.backend.clone(), endpoints })
+        Some(EndpointUpdate { source: self.of.clone(), endpoints })
     }
 
     pub(super) fn status(&self) -> Status {
         let state = self.state();
         let age = state.answered.map(|at| u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX));
         Status {
-            backend: self.backend.clone(),
-            kind: self.kind,
-            source: self.source.clone(),
+            pending: state.endpoints.is_none(),
             endpoints: state.endpoints.as_ref().map_or(0, Vec::len),
             age_ms: age,
             answers: state.answers,
             failures: state.failures,
             error: state.error.clone(),
+            ..Status::of(&self.of)
         }
     }
 

@@ -5,6 +5,7 @@ mod names;
 mod server;
 
 use super::*;
+use crate::daemon::tests::eventually;
 use std::time::Duration;
 
 /// Far above what anything here takes.
@@ -13,7 +14,7 @@ const LONG: Duration = Duration::from_secs(60);
 /// The next update, as addresses with weights.
 async fn next(updates: &mut mpsc::Receiver<EndpointUpdate>) -> (String, Vec<(String, u32)>) {
     let update = tokio::time::timeout(LONG, updates.recv()).await.expect("an update").expect("somebody sends");
-    (update.backend, update.endpoints.iter().map(|e| (e.address.to_string(), e.weight)).collect())
+    (update.source.backend().to_owned(), update.endpoints.iter().map(|e| (e.address.to_string(), e.weight)).collect())
 }
 
 /// Addresses with weights as [`next`] has them.
@@ -23,17 +24,6 @@ fn list(of: &[(&str, u32)]) -> Vec<(String, u32)> {
 
 /// Waits until the only source's status is so.
 async fn until(discovery: &Discovery, is: impl Fn(&Status) -> bool) -> Status {
-    let wait = async {
-        loop {
-            let status = discovery.status().remove(0);
-            if is(&status) {
-                return status;
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    match tokio::time::timeout(LONG, wait).await {
-        Ok(status) => status,
-        Err(_) => panic!("still {:?}", discovery.status()),
-    }
+    let look = async || Some(discovery.status().remove(0)).filter(&is);
+    eventually(look).await.unwrap_or_else(|| panic!("still {:?}", discovery.status()))
 }

@@ -34,8 +34,12 @@ pub struct DaemonState {
     pub dataplane_up: bool,
     /// How often the data plane had to be started again.
     pub dataplane_restarts: u64,
-    /// Whether connections are being drained.
+    /// Whether connections are to be drained.
     pub draining: bool,
+    /// Whether they are; `None`: that is not known.
+    pub drains: Option<bool>,
+    /// Whether nothing can be changed.
+    pub read_only: bool,
 }
 
 /// How much there can be, and how much is configured.
@@ -96,7 +100,11 @@ pub(super) fn of(input: &Input) -> Vec<Family> {
         gauge("weirgate_dataplane_up", "1 while the data plane answers.").only(daemon.dataplane_up.into()),
         counter("weirgate_dataplane_restarts", "How often the data plane had to be started again.")
             .only(daemon.dataplane_restarts),
-        gauge("weirgate_draining", "1 while clients are sent elsewhere.").only(daemon.draining.into()),
+        gauge("weirgate_draining", "1 while the gateway is to drain.").only(daemon.draining.into()),
+        gauge("weirgate_dataplane_draining", "1 while clients are sent elsewhere, by the data plane's word.")
+            .maybe(daemon.drains.map(|drains| f64::from(u8::from(drains)))),
+        gauge("weirgate_read_only", "1 while nothing can be changed, for want of an audit log.")
+            .only(daemon.read_only.into()),
         labels,
     ];
     if let Some(bounds) = &input.bounds {
@@ -168,12 +176,23 @@ fn discoveries(input: &Input) -> Vec<Family> {
     let mut known = Family::gauge("weirgate_discovery_endpoints", "Endpoints that a source has found.");
     let mut failing = Family::gauge("weirgate_discovery_failing", "1 while something is wrong with a source.");
     let mut failures = Family::counter("weirgate_discovery_failures", "Bad answers of a source.");
+    let mut pending =
+        Family::gauge("weirgate_discovery_pending", "1 while a source has not answered: its backend has no endpoints.");
+    let mut left_out = Family::gauge(
+        "weirgate_discovery_endpoints_left_out",
+        "Endpoints that are not served, being addresses of the gateway itself.",
+    );
+    let mut refused =
+        Family::gauge("weirgate_discovery_refused", "1 while the data plane refuses what a source has found.");
     for status in &input.discoveries {
         let labels: Labels = vec![("backend", status.backend.clone()), ("kind", status.kind.to_owned())];
         age.series.extend(status.age_ms.map(|ms| (labels.clone(), Value::Real(ms as f64 / 1e3))));
         known.series.push((labels.clone(), Value::Whole(status.endpoints as u64)));
         failing.series.push((labels.clone(), Value::Whole(status.error.is_some().into())));
+        pending.series.push((labels.clone(), Value::Whole(status.pending.into())));
+        left_out.series.push((labels.clone(), Value::Whole(status.left_out.len() as u64)));
+        refused.series.push((labels.clone(), Value::Whole(status.refused.is_some().into())));
         failures.series.push((labels, Value::Whole(status.failures)));
     }
-    vec![age, known, failing, failures]
+    vec![age, known, failing, pending, left_out, refused, failures]
 }

@@ -119,7 +119,7 @@ impl Gateway {
     /// One record, one count, and the place is free.
     fn close_exchange(&mut self, io: &mut Io<'_>, x: u32, ended: Ended) {
         io.out.counters.count_exchange(ended);
-        if self.tap.is_some() {
+        if self.taps.is_some() {
             self.tap_ended(io.now, x, ended);
         }
         self.meter(io.now, x);

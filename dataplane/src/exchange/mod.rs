@@ -68,7 +68,7 @@ use crate::{
     drops::Drop,
     filters::Target,
     http::{Side, Spans, forward::Client, h1::Receiver, normalize::Normalizer},
-    limits::{BURST_MAX, TCP_TIMERS_MAX},
+    limits::{BURST_MAX, TAPS_MAX, TCP_TIMERS_MAX},
     outbox::Outbox,
     port::Frame,
     proxy_protocol::ProxyRefusal,
@@ -88,7 +88,7 @@ use response::Gone;
 use state::Exchange;
 use std::collections::VecDeque;
 use std::net::IpAddr;
-use tap::Tap;
+use tap::Taps;
 use update::Retiring;
 use upstreams::Upstreams;
 
@@ -139,9 +139,9 @@ pub struct Gateway {
     health: Health,
     route_meters: RouteMeters,
     room: Room,
-    tap: Option<Box<Tap>>,
-    /// Exchanges that somebody watches and that were too many.
-    missed: u64,
+    taps: Option<Box<Taps>>,
+    /// By slot, exchanges that somebody watches and that were too many.
+    missed: [u64; TAPS_MAX],
 }
 
 /// How a gateway is made.
@@ -216,8 +216,8 @@ impl Gateway {
             health,
             route_meters: RouteMeters::default(),
             room,
-            tap: None,
-            missed: 0,
+            taps: None,
+            missed: [0; TAPS_MAX],
         }
     }
 

@@ -8,6 +8,7 @@ use super::{
     tap::{Tapped, Tapping},
 };
 use crate::{
+    limits::{TAP_TEXT_MAX, TAPPED_MAX},
     link::message::{EndpointState, ExchangeRecord, Meter, Of, TapFilter},
     route::BackendIndex,
     tcp::ConnectionId,
@@ -140,13 +141,31 @@ impl Planner {
         ordered.filter_map(|key| states.remove(&key)).collect()
     }
 
-    /// What workers tell who are asked for this. `None`: nothing that is configured.
-    pub fn plan_tap(&self, filter: &TapFilter) -> Option<Tapping> {
-        let route = filter.route.as_ref().map(|name| self.routes.key(name).ok_or(())).transpose().ok()?;
-        let backend = filter.backend.as_ref().map(|name| self.backends.get(name).map(|it| it.number).ok_or(()));
-        let backend = backend.transpose().ok()?;
-        let per_second = filter.per_second.unwrap_or(100).min(crate::limits::TAPPED_MAX as u32);
-        Some(Tapping { route, backend, status_min: filter.status_min.unwrap_or(0), per_second })
+    /// What workers tell who are asked for this.
+    ///
+    /// # Errors
+    /// What is not configured, or too long to be told.
+    pub fn plan_tap(&self, filter: &TapFilter) -> Result<Tapping, String> {
+        let TapFilter { route, backend, status_min, method, host, path, per_second } = filter;
+        let nothing = |kind: &str, name: &str| format!("there is no {kind} {name:?}");
+        let route = route.as_ref().map(|name| self.routes.key(name).ok_or_else(|| nothing("route", name)));
+        let backend = backend
+            .as_ref()
+            .map(|name| self.backends.get(name).map(|it| it.number).ok_or_else(|| nothing("backend", name)));
+        for (kind, text) in [("method", method), ("host", host), ("path", path)] {
+            if text.as_ref().is_some_and(|text| text.len() > TAP_TEXT_MAX) {
+                return Err(format!("a {kind} of more than {TAP_TEXT_MAX} bytes: no more are told"));
+            }
+        }
+        Ok(Tapping {
+            route: route.transpose()?,
+            backend: backend.transpose()?,
+            status_min: status_min.unwrap_or(0),
+            method: method.clone(),
+            host: host.clone(),
+            path: path.clone(),
+            per_second: per_second.unwrap_or(100).min(TAPPED_MAX as u32),
+        })
     }
 
     /// Endpoints whose health has changed, with their backends' names.

@@ -152,8 +152,8 @@ impl Gateway {
             Ok(admitted) => admitted,
             Err(refusal) => return Verdict::Refuse(refusal),
         };
-        if let Some(tap) = &mut self.tap {
-            Self::tap_asked(tap, x, request, path.bytes);
+        if let Some(taps) = &mut self.taps {
+            Self::tap_asked(taps, x, request, path.bytes);
         }
         if !leg.tls.as_ref().is_none_or(|it| it.covers(request.host())) {
             return Verdict::Answer(421, Ended::Misdirected);

@@ -2,9 +2,10 @@
 
 use super::message::{Connection, EndpointState};
 use crate::{
+    capture::Capture,
     counters::Gauge,
     exchange::{Bookmark, Gateway, HealthChange, MeterReport, Tapped, Tapping, Update},
-    limits::{DESK_COMMANDS_MAX, DESK_REPLIES_MAX, REPORT_LOOKS, REPORT_PAGE, UPDATE_PIECES_MAX},
+    limits::{DESK_COMMANDS_MAX, DESK_REPLIES_MAX, REPORT_LOOKS, REPORT_PAGE, TAPS_MAX, UPDATE_PIECES_MAX},
     port::Port,
     tcp::ConnectionReport,
     time::Instant,
@@ -23,8 +24,12 @@ pub enum Command {
     Endpoints(Bookmark),
     /// A page of them, of so many more at most. [`Reply::Connections`].
     Connections(Bookmark, usize),
-    /// Tell exchanges that end, or no longer. [`Reply::Done`].
-    Tap(Option<Box<Tapping>>),
+    /// Tell exchanges that end to whoever has this slot, or no longer. [`Reply::Done`].
+    Tap(u8, Option<Box<Tapping>>),
+    /// Copy frames. [`Reply::Done`].
+    Capture(Box<Capture>),
+    /// Copy them no longer to whoever has this slot. [`Reply::Done`].
+    EndCapture(u8),
 }
 
 /// What a worker says.
@@ -51,8 +56,8 @@ pub struct Desk {
     /// Each to the command of that number, or (0) by itself.
     replies: ArrayQueue<(u64, Reply)>,
     tapped: ArrayQueue<Box<Tapped>>,
-    /// Exchanges that were wanted and found no room here.
-    missed: AtomicU64,
+    /// By slot, exchanges that were wanted and found no room here.
+    missed: [AtomicU64; TAPS_MAX],
 }
 
 impl Default for Desk {
@@ -61,7 +66,7 @@ impl Default for Desk {
             commands: ArrayQueue::new(DESK_COMMANDS_MAX),
             replies: ArrayQueue::new(DESK_REPLIES_MAX),
             tapped: ArrayQueue::new(crate::limits::TAPPED_MAX),
-            missed: AtomicU64::new(0),
+            missed: Default::default(),
         }
     }
 }
@@ -81,9 +86,9 @@ impl Desk {
     pub(super) fn tapped(&self) -> Option<Box<Tapped>> {
         self.tapped.pop()
     }
-    /// How many were missed since this was asked last.
-    pub(super) fn take_missed(&self) -> u64 {
-        self.missed.swap(0, Ordering::Relaxed)
+    /// By slot, how many were missed since this was asked last.
+    pub(super) fn take_missed(&self) -> [u64; TAPS_MAX] {
+        std::array::from_fn(|slot| self.missed[slot].swap(0, Ordering::Relaxed))
     }
 
     /// Whether the worker has something to do here.
@@ -125,8 +130,16 @@ impl<P: Port> Worker<P, Gateway> {
                     Reply::Endpoints(states, next)
                 }
                 Command::Connections(from, limit) => self.connections(now, index, from, limit),
-                Command::Tap(tapping) => {
-                    self.application_mut().0.tap(tapping.map(|it| *it));
+                Command::Tap(slot, tapping) => {
+                    self.application_mut().0.tap(usize::from(slot), tapping.map(|it| *it));
+                    Reply::Done
+                }
+                Command::Capture(capture) => {
+                    self.begin_capture(*capture);
+                    Reply::Done
+                }
+                Command::EndCapture(slot) => {
+                    self.end_capture(slot);
                     Reply::Done
                 }
             };
@@ -187,16 +200,17 @@ impl<P: Port> Worker<P, Gateway> {
             any = true;
             let _ = desk.replies.push((0, Reply::Health(change)));
         }
-        desk.missed.fetch_add(gateway.take_missed(), Ordering::Relaxed);
+        let miss = |slot: usize, count: u64| _ = desk.missed[slot].fetch_add(count, Ordering::Relaxed);
+        gateway.take_missed().into_iter().enumerate().for_each(|(slot, count)| miss(slot, count));
         while let Some(tapped) = gateway.poll_tapped() {
-            if desk.tapped.push(tapped).is_err() {
+            if let Err(tapped) = desk.tapped.push(tapped) {
                 while desk.replies.len() < desk.replies.capacity() - DESK_COMMANDS_MAX
                     && let Some(change) = gateway.poll_health()
                 {
                     any = true;
                     let _ = desk.replies.push((0, Reply::Health(change)));
                 }
-                desk.missed.fetch_add(1, Ordering::Relaxed);
+                (0..TAPS_MAX).for_each(|slot| miss(slot, u64::from(tapped.is_wanted_by(slot))));
             }
         }
         any

@@ -5,10 +5,12 @@
 //! ```
 
 use super::{
+    capture::CaptureFilter,
     message::{Ask, Question, Refusal},
     wire::{Inbox, decode, encode},
 };
 use crate::{
+    capture::Filter,
     exchange::{Gateway, GatewayOptions, Home, Planner},
     snapshot::{Delta, Snapshot},
 };
@@ -34,6 +36,14 @@ pub fn link(data: &[u8]) {
                     let Ok(()) = delta.apply(&mut next) else { continue };
                     next
                 }
+                Ask::Capture { filter } => {
+                    look(served.as_ref(), &filter, stream);
+                    continue;
+                }
+                Ask::Tap { filter } => {
+                    _ = planner.plan_tap(&filter);
+                    continue;
+                }
                 _ => continue,
             };
             // Tables as large as may be are right, and take too long here.
@@ -43,6 +53,22 @@ pub fn link(data: &[u8]) {
             serve(&mut planner, &mut served, next);
         }
     }
+}
+
+/// Whatever is wanted: it is refused, or looked for in whatever comes.
+fn look(served: Option<&Snapshot>, wanted: &CaptureFilter, frame: &[u8]) {
+    let Some(served) = served else { return };
+    let Ok(filter) = Filter::plan(wanted, &served.dataplane) else { return };
+    let sees = filter.wants_bytes(frame);
+    let asks_nothing = CaptureFilter {
+        interface: wanted.interface.clone(),
+        direction: wanted.direction,
+        snap_len: wanted.snap_len,
+        count: wanted.count,
+        duration_ms: wanted.duration_ms,
+        ..CaptureFilter::default()
+    };
+    assert!(sees || *wanted != asks_nothing || wanted.interface.is_some(), "who asks for nothing gets everything");
 }
 
 fn serve(planner: &mut Planner, served: &mut Option<Snapshot>, next: Snapshot) {

@@ -1,11 +1,12 @@
 //! What is said over the link.
 
+use super::capture::{CaptureFilter, CapturedFrame};
 use crate::snapshot::{Delta, Snapshot};
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, SocketAddr};
 
 /// The version of what is said here. A peer of another version is refused.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
 /// A question with its number.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -63,6 +64,13 @@ pub enum Ask {
     },
     /// No more of them. [`Answer::Done`].
     Untap,
+    /// [`Event::Frame`] for each frame that passes, as far as they are wanted, until [`Event::CaptureEnd`]. [`Answer::Capturing`].
+    Capture {
+        /// Which.
+        filter: Box<CaptureFilter>,
+    },
+    /// No more of them. [`Answer::Done`].
+    EndCapture,
 }
 
 /// Which exchanges are told.
@@ -78,6 +86,15 @@ pub struct TapFilter {
     /// With at least this status.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status_min: Option<u16>,
+    /// With this method only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub method: Option<String>,
+    /// To this host only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// With a path that begins so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
     /// At most so many in a second; others are counted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub per_second: Option<u32>,
@@ -137,6 +154,11 @@ pub enum Answer {
         /// How many there are.
         total: u64,
     },
+    /// Frames are copied from now on.
+    Capturing {
+        /// The ports' names, in the order of their numbers.
+        interfaces: Vec<String>,
+    },
     /// It is done.
     Done,
 }
@@ -171,6 +193,13 @@ pub enum Refusal {
         /// The snapshot that is, or will be, served.
         serves: u64,
     },
+    /// There are as many streams of this kind as there may be.
+    TooMany {
+        /// `taps` or `captures`.
+        of: String,
+        /// How many there may be.
+        most: u32,
+    },
     /// A message that cannot be read.
     Unreadable {
         /// A sentence.
@@ -188,6 +217,7 @@ impl std::fmt::Display for Refusal {
             Self::Stuck { worker, serves } => {
                 write!(f, "worker {worker} has not answered; revision {serves} is served when it is back")
             }
+            Self::TooMany { of, most } => write!(f, "there are {most} {of} already, which is as many as there may be"),
             Self::Unsound { reason } | Self::Unreadable { reason } => f.write_str(reason),
         }
     }
@@ -330,6 +360,13 @@ pub enum Event {
     Missed {
         /// How many.
         count: u64,
+    },
+    /// A frame has passed.
+    Frame(Box<CapturedFrame>),
+    /// No more of them come: there were as many as were asked for, or it took as long.
+    CaptureEnd {
+        /// Frames that were wanted and found no room, since the last one.
+        lost: u64,
     },
 }
 

@@ -8,12 +8,13 @@
 
 use super::{
     desk::{Command, Desk, Reply},
-    message::{Answer, Ask, Event, PROTOCOL, Question, Refusal, Said, TapFilter, Welcome},
+    message::{Answer, Ask, Event, PROTOCOL, Question, Refusal, Said, Welcome},
+    streams::{Capturing, Streams},
     wire::{Inbox, decode, encode},
 };
 use crate::{
-    exchange::{Bookmark, HealthChange, Planner, Tapping, Update},
-    limits::{LINK_MESSAGE_MAX, LINK_PEERS_MAX, TAPPED_MAX},
+    exchange::{Bookmark, HealthChange, Planner, Update},
+    limits::{LINK_MESSAGE_MAX, LINK_PEERS_MAX},
     snapshot::{Delta, Snapshot},
 };
 use rustix::{
@@ -31,15 +32,15 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
 /// A worker that has not replied for so long is reported to whoever asked; it does as it was told when it is back.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How often watched exchanges are looked for.
-const WATCH: Duration = Duration::from_millis(50);
+pub(super) const WATCH: Duration = Duration::from_millis(50);
 /// Nothing to do for so long: time for what can wait.
-const IDLE: Duration = Duration::from_secs(1);
+pub(super) const IDLE: Duration = Duration::from_secs(1);
 /// Bytes of the first question.
 const HELLO_MAX: usize = 1 << 16;
 /// What may wait for a peer beside answers: further events are missed.
@@ -68,14 +69,15 @@ impl LinkBell {
 pub struct Server {
     listener: UnixListener,
     path: PathBuf,
-    peers: Vec<Peer>,
-    planner: Planner,
-    desks: Arc<[Desk]>,
+    pub(super) peers: Vec<Peer>,
+    pub(super) planner: Planner,
+    pub(super) desks: Arc<[Desk]>,
     /// Wakes a worker that may be asleep.
     wake: Box<dyn Fn(usize) + Send>,
     bell: LinkBell,
     version: String,
-    is_tapped: bool,
+    /// Who watches what.
+    pub(super) streams: Streams,
     changes: Vec<HealthChange>,
     /// Numbers them.
     commands: u64,
@@ -83,14 +85,16 @@ pub struct Server {
     touched_at: Instant,
 }
 
-struct Peer {
+pub(super) struct Peer {
     stream: UnixStream,
     inbox: Inbox,
     outbox: Vec<u8>,
     is_known: bool,
-    taps: bool,
+    /// The slot of its tap.
+    pub(super) tap: Option<u8>,
+    pub(super) capture: Option<Capturing>,
     watches_health: bool,
-    missed: u64,
+    pub(super) missed: u64,
     is_over: bool,
 }
 
@@ -125,7 +129,7 @@ impl Server {
             wake: Box::new(wake),
             bell: LinkBell::new()?,
             version: version.to_owned(),
-            is_tapped: false,
+            streams: Streams::default(),
             changes: Vec::new(),
             commands: 0,
             stop: Arc::new(AtomicBool::new(false)),
@@ -149,7 +153,7 @@ impl Server {
 
     /// Waits until there is something to do, or for `patience`, and does it.
     pub fn turn(&mut self, patience: Duration) {
-        self.wait(patience.min(if self.is_tapped { WATCH } else { IDLE }));
+        self.wait(patience.min(self.until_streams()));
         self.accept();
         for n in 0..self.peers.len() {
             self.hear(n);
@@ -159,9 +163,7 @@ impl Server {
         self.peers.iter_mut().for_each(Peer::tell_missed);
         self.peers.iter_mut().for_each(Peer::flush);
         self.peers.retain(|peer| !peer.is_over);
-        if self.is_tapped && !self.peers.iter().any(|peer| peer.taps) {
-            self.tap(None);
-        }
+        self.end_streams();
         if now().duration_since(self.touched_at) >= IDLE {
             self.touched_at = now();
             if self.room().is_ok()
@@ -258,7 +260,14 @@ impl Server {
             }
             Ask::Tap { filter } => self.begin_tap(n, &filter),
             Ask::Untap => {
-                self.peers[n].taps = false;
+                self.peers[n].tap = None;
+                self.end_streams();
+                Ok(Answer::Done)
+            }
+            Ask::Capture { filter } => self.begin_capture(n, &filter),
+            Ask::EndCapture => {
+                self.peers[n].capture = None;
+                self.end_streams();
                 Ok(Answer::Done)
             }
         };
@@ -366,27 +375,6 @@ impl Server {
         Ok(())
     }
 
-    fn begin_tap(&mut self, n: usize, filter: &TapFilter) -> Result<Answer, Refusal> {
-        if self.peers.iter().enumerate().any(|(other, peer)| peer.taps && other != n) {
-            return Err(Refusal::Unsound { reason: "somebody else watches; one can at a time".into() });
-        }
-        let nothing = || Refusal::Unsound { reason: "there is no such route or backend".into() };
-        let tapping = self.planner.plan_tap(filter).ok_or_else(nothing)?;
-        self.tap(Some(&tapping));
-        self.peers[n].taps = true;
-        Ok(Answer::Done)
-    }
-
-    fn tap(&mut self, tapping: Option<&Tapping>) {
-        self.is_tapped = tapping.is_some();
-        let _ = self.gather(|| Command::Tap(tapping.cloned().map(Box::new)));
-        // What was told to nobody any more.
-        for desk in self.desks.iter().filter(|_| tapping.is_none()) {
-            while desk.tapped().is_some() {}
-            desk.take_missed();
-        }
-    }
-
     /// What workers tell by themselves.
     fn watch(&mut self) {
         let desks = Arc::clone(&self.desks);
@@ -395,24 +383,8 @@ impl Server {
                 self.tell(reply);
             }
         }
-        if !self.is_tapped {
-            return;
-        }
-        let Self { peers, planner, .. } = self;
-        let (mut names, mut left) = (None, TAPPED_MAX);
-        for desk in desks.iter() {
-            while left > 0
-                && let Some(tapped) = desk.tapped()
-            {
-                left -= 1;
-                let names = names.get_or_insert_with(|| planner.names());
-                let record = planner.name_tapped(*tapped, unix_us(), names);
-                let event = Said::Event(Event::Exchange(Box::new(record)));
-                peers.iter_mut().filter(|peer| peer.taps).for_each(|peer| peer.tell(&event));
-            }
-            let missed = desk.take_missed();
-            peers.iter_mut().filter(|peer| peer.taps).for_each(|peer| peer.missed += missed);
-        }
+        self.tell_exchanges();
+        self.tell_frames();
     }
 
     fn tell(&mut self, reply: Reply) {
@@ -442,7 +414,7 @@ impl Server {
 
     /// Whether every worker has room for what it is told next. Nothing is planned otherwise: a worker that missed an update would serve something
     /// else for ever.
-    fn room(&self) -> Result<(), Refusal> {
+    pub(super) fn room(&self) -> Result<(), Refusal> {
         match self.desks.iter().position(|desk| !desk.has_room()) {
             Some(worker) => Err(self.stuck(worker)),
             None => Ok(()),
@@ -455,7 +427,7 @@ impl Server {
     }
 
     /// A command to every worker, and their replies.
-    fn gather(&mut self, command: impl Fn() -> Command) -> Result<Vec<Reply>, Refusal> {
+    pub(super) fn gather(&mut self, command: impl Fn() -> Command) -> Result<Vec<Reply>, Refusal> {
         let workers = 0..self.desks.len();
         self.commands += 1;
         let number = self.commands;
@@ -510,7 +482,8 @@ impl Peer {
             inbox: Inbox::with_longest(HELLO_MAX),
             outbox: Vec::new(),
             is_known: false,
-            taps: false,
+            tap: None,
+            capture: None,
             watches_health: false,
             missed: 0,
             is_over: false,
@@ -537,7 +510,7 @@ impl Peer {
         self.is_over = true;
     }
 
-    fn say(&mut self, said: &Said) {
+    pub(super) fn say(&mut self, said: &Said) {
         match encode(said) {
             Ok(bytes) if self.outbox.len() + bytes.len() <= LINK_MESSAGE_MAX + EVENTS_WAITING_MAX => {
                 self.outbox.extend_from_slice(&bytes);
@@ -549,12 +522,17 @@ impl Peer {
     }
 
     /// Something that may be missed.
-    fn tell(&mut self, event: &Said) {
-        if self.outbox.len() < EVENTS_WAITING_MAX { self.say(event) } else { self.missed += 1 }
+    pub(super) fn tell(&mut self, event: &Said) {
+        if self.has_room() { self.say(event) } else { self.missed += 1 }
+    }
+
+    /// Whether something that can wait should be said now.
+    pub(super) fn has_room(&self) -> bool {
+        self.outbox.len() < EVENTS_WAITING_MAX
     }
 
     fn tell_missed(&mut self) {
-        if self.missed > 0 && self.outbox.len() < EVENTS_WAITING_MAX {
+        if self.missed > 0 && self.has_room() {
             let count = std::mem::take(&mut self.missed);
             self.say(&Said::Event(Event::Missed { count }));
         }
@@ -591,10 +569,6 @@ fn timespec(duration: Duration) -> Timespec {
 
 // The edge: a thread of its own, that no packet waits for.
 #[allow(clippy::disallowed_methods)]
-fn now() -> Instant {
+pub(super) fn now() -> Instant {
     Instant::now()
-}
-#[allow(clippy::disallowed_methods)]
-fn unix_us() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as u64)
 }

@@ -1,6 +1,6 @@
 //! Captures: what passes a port, in a file that Wireshark and tcpdump open. tcpdump cannot see a DPDK port; this can.
 //!
-//! Format: draft-ietf-opsawg-pcapng, sections 4.1 (section header), 4.2 (interface description) and 4.3 (enhanced packet), with
+//! Format: draft-ietf-opsawg-pcapng, sections 4.1 (section header), 4.2 (interface description), 4.3 (enhanced packet) and 4.5 (statistics), with
 //! nanosecond timestamps (`if_tsresol` 9) and the direction in `epb_flags`. Writing blocks the loop: it is for looking at
 //! things, and the data plane says so when it is switched on.
 
@@ -17,6 +17,27 @@ pub enum Direction {
     Received = 1,
     /// It went out.
     Sent = 2,
+}
+
+/// The blocks' numbers: an enhanced packet, and an interface's statistics (section 4.5).
+pub const PACKET: u32 = 6;
+/// See [`PACKET`].
+pub const STATISTICS: u32 = 5;
+
+/// A frame, or its first bytes.
+pub struct Packet<'a> {
+    /// The interface's number.
+    pub interface: u32,
+    /// When, in nanoseconds of 1970.
+    pub ns: u64,
+    /// Which way.
+    pub direction: Direction,
+    /// The frame's length.
+    pub len: u32,
+    /// Frames that are missing before it.
+    pub lost: u64,
+    /// What was kept of it.
+    pub bytes: &'a [u8],
 }
 
 /// Writes a capture of one or more interfaces.
@@ -61,18 +82,48 @@ impl<W: Write> Writer<W> {
 
     /// The same for bytes that are not in a frame.
     pub fn bytes(&mut self, interface: u32, ns: u64, direction: Direction, bytes: &[u8]) -> io::Result<()> {
+        let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        self.packet(&Packet { interface, ns, direction, len, lost: 0, bytes })
+    }
+
+    /// The same for a frame of which there may be only the first bytes.
+    pub fn packet(&mut self, packet: &Packet<'_>) -> io::Result<()> {
+        let Packet { interface, ns, direction, len, lost, bytes } = *packet;
         let kept = &bytes[..bytes.len().min(SNAP_LEN as usize)];
         let mut body = Vec::with_capacity(40 + kept.len());
         body.extend_from_slice(&interface.to_le_bytes());
         body.extend_from_slice(&((ns >> 32) as u32).to_le_bytes());
         body.extend_from_slice(&((ns & 0xffff_ffff) as u32).to_le_bytes());
         body.extend_from_slice(&u32::try_from(kept.len()).unwrap_or(SNAP_LEN).to_le_bytes());
-        body.extend_from_slice(&u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes());
+        body.extend_from_slice(&len.to_le_bytes());
         body.extend_from_slice(kept);
         pad(&mut body);
         option(&mut body, 2, &(direction as u32).to_le_bytes()); // epb_flags
+        if lost > 0 {
+            option(&mut body, 4, &lost.to_le_bytes()); // epb_dropcount
+        }
         option(&mut body, 0, &[]);
-        block(&mut self.to, 6, &body)
+        block(&mut self.to, PACKET, &body)
+    }
+
+    /// Ends the capture: how many frames it holds and how many it should, and why it ended if that is worth a word.
+    pub fn statistics(&mut self, ns: u64, frames: u64, lost: u64, why: Option<&str>) -> io::Result<()> {
+        let mut body = Vec::with_capacity(64);
+        body.extend_from_slice(&0_u32.to_le_bytes()); // the first interface
+        body.extend_from_slice(&((ns >> 32) as u32).to_le_bytes());
+        body.extend_from_slice(&((ns & 0xffff_ffff) as u32).to_le_bytes());
+        if let Some(why) = why {
+            option(&mut body, 1, why.as_bytes()); // opt_comment
+        }
+        option(&mut body, 7, &lost.to_le_bytes()); // isb_osdrop
+        option(&mut body, 8, &frames.to_le_bytes()); // isb_usrdeliv
+        option(&mut body, 0, &[]);
+        block(&mut self.to, STATISTICS, &body)
+    }
+
+    /// Where it goes.
+    pub fn get_mut(&mut self) -> &mut W {
+        &mut self.to
     }
 
     /// Writes out what is buffered.
@@ -225,5 +276,21 @@ mod tests {
         assert_eq!(&packet[20..28], b"frame\0\0\0");
         assert_eq!(packet[28..36], [2, 0, 4, 0, 1, 0, 0, 0], "received");
         assert_eq!(blocks[3].1[32], 2, "sent");
+    }
+
+    #[test]
+    fn what_is_missing_is_told() {
+        let mut writer = Writer::new(Vec::new()).unwrap();
+        let before = writer.get_mut().len();
+        let packet = Packet { interface: 0, ns: 1, direction: Direction::Sent, len: 1_500, lost: 3, bytes: b"abcd" };
+        writer.packet(&packet).unwrap();
+        writer.statistics(2, 1, 4, Some("it broke")).unwrap();
+        let blocks = blocks(&writer.get_mut()[before..]);
+        let packet = &blocks[0].1;
+        assert_eq!((&packet[12..20], &packet[20..24]), (&[4, 0, 0, 0, 0xdc, 5, 0, 0][..], &b"abcd"[..]));
+        assert_eq!(packet[32..44], [4, 0, 8, 0, 3, 0, 0, 0, 0, 0, 0, 0], "epb_dropcount");
+        let (kind, body) = &blocks[1];
+        assert_eq!((*kind, &body[12..24]), (STATISTICS, &b"\x01\0\x08\0it broke"[..]));
+        assert_eq!(body[24..48], [7, 0, 8, 0, 4, 0, 0, 0, 0, 0, 0, 0, 8, 0, 8, 0, 1, 0, 0, 0, 0, 0, 0, 0]);
     }
 }

@@ -21,7 +21,8 @@ use std::{
 use weirgate_dataplane::{
     counters::{Counter, Gauge},
     exchange::{Gateway, GatewayOptions, HealthChange, Home, Planner, Record},
-    link::message::Refusal,
+    limits::TAPS_MAX,
+    link::message::{ExchangeRecord, Refusal, TapFilter},
     net::{Cidr, EthernetAddress, Interface, PortIndex, Topology},
     port::{Capabilities, Offloads, Pool, SimPort},
     route::{Backend as Share, Route, Rule, Rules},
@@ -170,6 +171,23 @@ impl Legs {
     /// The next record.
     pub fn record(&mut self) -> Option<Record> {
         self.gateway.application_mut().0.poll_record()
+    }
+
+    /// Somebody watches exchanges in this slot, or no longer.
+    ///
+    /// # Errors
+    /// What the filter asks for and there is not.
+    pub fn taps(&mut self, slot: usize, filter: Option<&TapFilter>) -> Result<(), String> {
+        let tapping = filter.map(|filter| self.planner.plan_tap(filter)).transpose()?;
+        self.gateway.application_mut().0.tap(slot, tapping);
+        Ok(())
+    }
+
+    /// The next exchange that somebody wants, and the slots of those who do.
+    pub fn tapped(&mut self) -> Option<(ExchangeRecord, Vec<usize>)> {
+        let tapped = self.gateway.application_mut().0.poll_tapped()?;
+        let slots = (0..TAPS_MAX).filter(|slot| tapped.is_wanted_by(*slot)).collect();
+        Some((self.planner.name_tapped(*tapped, 0, &self.planner.names()), slots))
     }
 
     /// Tells the gateway the time of day, in seconds of 1970.

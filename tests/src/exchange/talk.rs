@@ -49,6 +49,13 @@ impl Talk {
         conn
     }
 
+    /// The next connection that reaches an endpoint, or the one that did last.
+    pub fn endpoint_or_kept(&mut self) -> Conn {
+        let from = self.seen;
+        let is_new = self.legs.ends().accepted(from).next().is_some();
+        if is_new { self.endpoint() } else { Conn(self.seen - 1) }
+    }
+
     /// An endpoint says this.
     pub fn answers(&mut self, conn: Conn, text: &str) {
         self.legs.says(conn, text.as_bytes());

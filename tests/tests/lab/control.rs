@@ -17,9 +17,10 @@ use std::{
 };
 
 /// What is shown with one lab, which stands for all of them.
-pub(crate) const CHECKS: [(&str, fn(&Lab) -> Result<(), Failed>); 5] = [
+pub(crate) const CHECKS: [(&str, fn(&Lab) -> Result<(), Failed>); 6] = [
     ("control::mistakes_are_told_all_at_once", mistakes_are_told),
     ("control::a_live_configuration_explains_itself", explains),
+    ("control::frames_are_captured_while_it_runs", captures),
     ("control::a_thousand_applies_under_load", a_thousand_applies),
     ("control::an_ill_endpoint_gets_nothing", an_ill_endpoint),
     ("control::either_process_may_be_killed", either_may_be_killed),
@@ -92,6 +93,50 @@ fn explains(lab: &Lab) -> Result<(), Failed> {
         expect(said.contains(wanted), wanted, &said)?;
     }
     Ok(())
+}
+
+/// What passes is written while it passes, and is what tcpdump reads.
+fn captures(lab: &Lab) -> Result<(), Failed> {
+    apply(lab, &web([1, 1], &[1, 2, 3], ""))?;
+    let (file, socket) = (lab.file("frames.pcapng"), lab.file("admin.sock"));
+    let begin = |more: &[&str]| {
+        _ = std::fs::remove_file(&file);
+        let mut command = Command::new(crate::world::binary("weirgate"));
+        command.args(["pcap", "--socket", &socket, "-w", &file]).args(more);
+        let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
+        wait_for("the capture to begin", || Ok(std::fs::metadata(&file).is_ok_and(|it| it.len() > 0)))?;
+        Ok::<_, Failed>(child)
+    };
+    let ended = |child: Child| {
+        let output = child.wait_with_output()?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        expect(output.status.success() && said.contains(" captured, 0 lost"), "every frame", &said)?;
+        let frames = said.split(' ').next().and_then(|it| it.parse::<usize>().ok());
+        frames.ok_or_else(|| Failed::from(said))
+    };
+    let read = || run(&["tcpdump", "-nqr", &file]).map(|said| said.lines().filter(|it| it.contains(" IP ")).count());
+    let child = begin(&["--host", "10.77.0.2", "--port", "80", "--duration", "10m"])?;
+    let said = lab.client(&["curl", "-sS", "--max-time", "20", "http://10.77.0.10/cart/captured"])?;
+    expect(said.starts_with("backend-"), "an answer", &said)?;
+    let has = |what: &[u8]| Ok(std::fs::read(&file)?.windows(what.len()).any(|it| it == what));
+    wait_for("the request to be captured", || has(b"GET /cart/captured "))?;
+    wait_for("the answer to be captured", || has(said.as_bytes()))?;
+    run(&["kill", "-INT", &child.id().to_string()])?;
+    let frames = ended(child)?;
+    let said = run(&["tcpdump", "-nAr", &file])?;
+    for wanted in ["10.77.0.10.80: Flags [S]", "GET /cart/captured HTTP/1.1", "HTTP/1.1 200 OK"] {
+        expect(said.contains(wanted), wanted, &said)?;
+    }
+    expect(!said.contains(".8080"), "nothing of the backends", &said)?;
+    expect(read()? == frames, "as many frames as were told", &format!("{frames}: {said}"))?;
+    // It ends by itself.
+    let child = begin(&["--count", "5", "--protocol", "tcp", "--snaplen", "54"])?;
+    for _ in 0..3 {
+        lab.client(&["curl", "-sS", "--max-time", "20", "http://10.77.0.10/"])?;
+    }
+    expect(ended(child)? == 5 && read()? == 5, "five frames", "others")?;
+    let child = begin(&["--port", "9", "--duration", "1s"])?;
+    expect(ended(child)? == 0, "no frame", "some")
 }
 
 /// wrk for some seconds; every answer is good, and no connection is cut off.

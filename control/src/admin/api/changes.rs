@@ -23,6 +23,15 @@ pub struct ApplyRequest {
     /// What `${NAME}` in them stands for. The daemon's own variables are nobody's business.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub environment: BTreeMap<String, String>,
+    /// How it is put in force.
+    #[serde(flatten)]
+    pub how: How,
+}
+
+/// How something is put in force. Its fields stand beside those of the request.
+#[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase")]
+pub struct How {
     /// Why; for the history.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
@@ -54,19 +63,9 @@ pub struct RollbackRequest {
     /// Which; without it, the one that was in force before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub to: Option<u64>,
-    /// As in [`ApplyRequest`].
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub message: Option<String>,
-    /// As in [`ApplyRequest`].
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub base: Option<u64>,
-    /// As in [`ApplyRequest`].
-    pub dry_run: bool,
-    /// As in [`ApplyRequest`].
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub confirm_seconds: Option<u64>,
-    /// As in [`ApplyRequest`].
-    pub restart: bool,
+    /// How it is put in force.
+    #[serde(flatten)]
+    pub how: How,
 }
 
 /// What came of a change.

@@ -143,6 +143,9 @@ pub struct Described {
     pub revision: u64,
     /// The object as it was compiled, everything that nobody wrote at its default.
     pub object: serde_json::Value,
+    /// Where this backend's endpoints come from, if they are not written in the configuration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub discovery: Option<DiscoveryStatus>,
     /// Listeners that have this route.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub listeners: Vec<String>,
@@ -155,6 +158,32 @@ pub struct Described {
     /// What it has served: one for a listener, a route or a backend, and one for each endpoint.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub meters: Vec<super::Meter>,
+}
+
+/// How a backend's discovery is.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DiscoveryStatus {
+    /// `dns` or `file`.
+    pub kind: String,
+    /// The name that is asked for, or the file.
+    pub source: String,
+    /// Nothing is known yet: the backend has no endpoints until this source answers.
+    pub pending: bool,
+    /// How many endpoints are known.
+    pub endpoints: usize,
+    /// How old the last good answer is, in milliseconds; `None`: there has been none since the daemon started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub age_ms: Option<u64>,
+    /// What is wrong now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// Endpoints that are not served, because they are addresses of the gateway itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<String>,
+    /// Why the data plane refuses what was found last; until that is mended, endpoints stay as they were before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
 }
 
 /// Takes an endpoint out, or puts it back. It holds until it is taken back, whatever is applied in between.

@@ -191,6 +191,15 @@ pub struct TapQuery {
     /// With at least this status.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status_min: Option<u16>,
+    /// With this method only, in any case of its letters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub method: Option<String>,
+    /// To this host only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// With a path that begins so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
     /// At most so many in a second; others are counted. Without it, 1,000.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub per_second: Option<u32>,
@@ -257,4 +266,60 @@ pub struct Exchange {
     pub first_byte_us: Option<u64>,
     /// Until its end, in microseconds.
     pub total_us: u64,
+}
+
+/// Which frames are captured: those that fit everything that is said.
+#[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default, rename_all = "camelCase")]
+pub struct CaptureRequest {
+    /// Through this port only, or (`NAME.ID`) through this VLAN of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interface: Option<String>,
+    /// Which way.
+    pub direction: CaptureDirection,
+    /// From or to this address, or about it (ARP).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// From or to this port of TCP or UDP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    /// Of this protocol only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<CaptureProtocol>,
+    /// Keep so many bytes of each frame; without it, all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub snap_len: Option<u16>,
+    /// End after so many frames.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub count: Option<u64>,
+    /// End after so many milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub duration_ms: Option<u64>,
+}
+
+/// Which way captured frames go.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
+#[serde(rename_all = "camelCase")]
+pub enum CaptureDirection {
+    /// They come in.
+    In,
+    /// They go out.
+    Out,
+    /// Either.
+    #[default]
+    Both,
+}
+
+/// What captured frames carry.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
+#[serde(rename_all = "camelCase")]
+pub enum CaptureProtocol {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+    /// ICMP or ICMPv6, neighbour discovery with it.
+    Icmp,
+    /// ARP.
+    Arp,
 }

@@ -53,6 +53,45 @@ fn requests_say_what_was_typed() {
             "GET /v1/tap?perSecond=10&route=shop&statusMin=500",
             Value::Null,
         ),
+        (
+            &["tap", "--method", "post", "--host", "a", "--path", "/cart", "--limit", "1"],
+            "GET /v1/tap?host=a&method=post&path=%2Fcart&perSecond=1000",
+            Value::Null,
+        ),
+        (
+            &[
+                "pcap",
+                "-w",
+                "/dev/null",
+                "--host",
+                "fd00::1",
+                "--port",
+                "80",
+                "--protocol",
+                "tcp",
+                "--direction",
+                "out",
+            ],
+            "POST /v1/pcap",
+            json!({"host": "fd00::1", "port": 80, "protocol": "tcp", "direction": "out"}),
+        ),
+        (
+            &[
+                "pcap",
+                "-w",
+                "/dev/null",
+                "--interface",
+                "gw0.7",
+                "--snaplen",
+                "64",
+                "--count",
+                "9",
+                "--duration",
+                "1m30s",
+            ],
+            "POST /v1/pcap",
+            json!({"interface": "gw0.7", "direction": "both", "snapLen": 64, "count": 9, "durationMs": 90_000}),
+        ),
         (&["log", "level", "debug"], "PUT /v1/log", json!({"filter": "debug"})),
     ] {
         let daemon = values::daemon();
@@ -69,6 +108,7 @@ fn three_mistakes_are_three_located_errors_and_nothing_else() {
         file: "gateway.yaml".into(),
         line: Some(line),
         column: Some(3),
+        field: None,
         message: message.into(),
     };
     let body = ErrorBody {
@@ -126,6 +166,7 @@ fn a_daemon_that_is_not_there() {
         &["stat", "routes"],
         &["top", "--once"],
         &["tap"],
+        &["pcap", "-w", "/nonexistent/frames"],
         &["conns"],
         &["drain"],
         &["undrain", "10.0.0.1:80"],
@@ -174,6 +215,38 @@ fn a_stream_that_breaks_off_is_said_so() {
     let end = r#"{"end": {"reason": "the daemon stops"}}"#.to_owned() + "\n";
     let (exit, _, _, _, err) = ask(&MadeUp::new().says_text("GET /v1/tap", 200, end), &["tap"]);
     assert_eq!((exit, err.as_str()), (Exit::Unreachable, "error: the stream has ended: the daemon stops\n"));
+}
+
+#[test]
+fn a_capture_is_written_as_it_came_and_for_nobody_else() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = super::TempDir::new("pcap");
+    let path = format!("{}/frames.pcapng", folder.path());
+    let (exit, _, _, out, err) = ask(&values::daemon(), &["pcap", "-w", &path]);
+    let summary = "2 frames captured, 3 lost because the ring was full\n";
+    assert_eq!((exit, out.as_str(), err.as_str()), (Exit::Done, "", summary));
+    assert_eq!(std::fs::read(&path).unwrap(), values::capture(None));
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    // The data plane ended, or the daemon: what came is there, without what is cut off.
+    let broken = MadeUp::new().says_bytes("POST /v1/pcap", 200, values::capture(Some("it broke")));
+    let (exit, .., err) = ask(&broken, &["pcap", "-w", &path]);
+    assert_eq!((exit, err), (Exit::Unreachable, summary.to_owned() + "error: the capture has ended: it broke\n"));
+    let whole = values::capture(None);
+    let cut = MadeUp::new().says_bytes("POST /v1/pcap", 200, whole[..whole.len() - 70].to_vec());
+    let (exit, .., err) = ask(&cut, &["pcap", "-w", &path]);
+    assert!(
+        exit == Exit::Unreachable && err.contains("1 frame captured") && err.contains("closed the stream"),
+        "{err}"
+    );
+    assert!(whole.starts_with(&std::fs::read(&path).unwrap()));
+    // Who is refused loses nothing that was there.
+    let body = r#"{"error": "there is no interface \"x\"", "code": "badRequest"}"#.to_owned();
+    let refuses = MadeUp::new().says_text("POST /v1/pcap", 400, body);
+    let (exit, .., err) = ask(&refuses, &["pcap", "--interface", "x", "-w", &path]);
+    assert_eq!((exit, err.as_str()), (Exit::Findings, "error: there is no interface \"x\"\n"));
+    assert!(whole.starts_with(&std::fs::read(&path).unwrap()));
+    let (exit, .., err) = ask(&values::daemon(), &["pcap", "-w", "/nonexistent/frames"]);
+    assert!(exit == Exit::Findings && err.contains("/nonexistent/frames cannot be written"), "{err}");
 }
 
 #[test]

@@ -27,7 +27,7 @@ pub(crate) struct MadeUp {
 #[derive(Default)]
 struct Shared {
     /// By `METHOD path`; of several, each is given once, and the last again and again.
-    answers: Mutex<HashMap<String, Vec<(u16, String)>>>,
+    answers: Mutex<HashMap<String, Vec<(u16, Vec<u8>)>>>,
     asked: Mutex<Vec<Asked>>,
 }
 
@@ -70,8 +70,13 @@ impl MadeUp {
 
     /// The same with any status and content.
     pub(crate) fn says_text(self, what: &str, status: u16, text: String) -> Self {
+        self.says_bytes(what, status, text.into())
+    }
+
+    /// The same with content that is no text.
+    pub(crate) fn says_bytes(self, what: &str, status: u16, content: Vec<u8>) -> Self {
         let mut answers = self.shared.answers.lock().unwrap();
-        answers.entry(what.to_owned()).or_default().push((status, text));
+        answers.entry(what.to_owned()).or_default().push((status, content));
         drop(answers);
         self
     }
@@ -86,17 +91,17 @@ impl MadeUp {
     }
 }
 
-async fn answer(State(shared): State<Arc<Shared>>, method: Method, uri: Uri, content: Bytes) -> (StatusCode, String) {
+async fn answer(State(shared): State<Arc<Shared>>, method: Method, uri: Uri, content: Bytes) -> (StatusCode, Vec<u8>) {
     let content = serde_json::from_slice(&content).unwrap_or(Value::Null);
     shared.asked.lock().unwrap().push(Asked { what: format!("{method} {uri}"), content });
     let mut answers = shared.answers.lock().unwrap();
     let known = answers.get_mut(&format!("{method} {}", uri.path()));
-    let (status, text) = match known {
+    let (status, content) = match known {
         Some(several) if several.len() > 1 => several.remove(0),
         Some(one) => one[0].clone(),
         None => (404, r#"{"error": "there is no such thing", "code": "notFound"}"#.into()),
     };
-    (StatusCode::from_u16(status).unwrap(), text)
+    (StatusCode::from_u16(status).unwrap(), content)
 }
 
 impl Drop for MadeUp {

@@ -83,6 +83,25 @@ async fn changes_are_made_looked_at_and_taken_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_dumped_can_be_applied_again() {
+    let desk = Desk::new().await;
+    let first = desk.gateway("b");
+    let whole = yaml("b") + &format!("admin: {{socket: \"unix://{}\"}}\n", desk.socket);
+    let (rest, backends) = whole.split_at(whole.find("backends:").expect("the last block but one"));
+    let (backends, admin) = backends.split_at(backends.find("admin:").unwrap());
+    let head = "apiVersion: weirgate/v1\nkind: GatewayConfig\n";
+    desk.files.write("more/backends.yaml", &format!("{head}{backends}"));
+    desk.files.write("split.yaml", &format!("{rest}{admin}include:\n- more\n"));
+    desk.prints(&["apply", &format!("{}/split.yaml", desk.files.path())]).await;
+    let dumped = desk.prints(&["config", "dump"]).await;
+    assert!(dumped.contains("# include:"), "{dumped}");
+    desk.files.write("dumped.yaml", &dumped);
+    desk.prints(&["apply", &first]).await;
+    desk.prints(&["apply", &format!("{}/dumped.yaml", desk.files.path())]).await;
+    assert!(desk.prints(&["diff", "--from", "1"]).await.lines().all(|line| !line.starts_with(['+', '-'])));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn three_mistakes_change_nothing() {
     let desk = Desk::new().await;
     desk.prints(&["apply", &desk.gateway("b")]).await;

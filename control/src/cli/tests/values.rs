@@ -3,6 +3,7 @@
 use super::daemon::MadeUp;
 use crate::admin::api::*;
 use serde_json::json;
+use weirgate_dataplane::port::pcapng::{Direction, Packet, Writer};
 
 /// A daemon that has an answer to everything.
 pub(crate) fn daemon() -> MadeUp {
@@ -25,11 +26,24 @@ pub(crate) fn daemon() -> MadeUp {
         .says("GET /v1/connections", &connections())
         .says("GET /v1/meters", &meters(0))
         .says("GET /v1/counters", &counters(0))
-        .says("POST /v1/drain", &Done { changed: true })
-        .says("POST /v1/endpoints/drain", &Done { changed: false })
+        .says("POST /v1/drain", &Done { changed: true, pending: None })
+        .says("POST /v1/endpoints/drain", &Done { changed: false, pending: None })
         .says("GET /v1/log", &LogLevel { filter: "info".into() })
-        .says("PUT /v1/log", &Done { changed: true })
+        .says("PUT /v1/log", &Done { changed: true, pending: None })
         .says_text("GET /v1/tap", 200, tap())
+        .says_bytes("POST /v1/pcap", 200, capture(None))
+}
+
+/// Two frames, and three that are missing.
+pub(crate) fn capture(why: Option<&str>) -> Vec<u8> {
+    let mut writer = Writer::new(Vec::new()).unwrap();
+    writer.interface("gw0").unwrap();
+    for lost in [0, 2] {
+        let packet = Packet { interface: 0, ns: 1, direction: Direction::Received, len: 60, lost, bytes: &[7; 60] };
+        writer.packet(&packet).unwrap();
+    }
+    writer.statistics(2, 2, 3, why).unwrap();
+    std::mem::take(writer.get_mut())
 }
 
 pub(crate) fn status() -> Status {
@@ -43,6 +57,7 @@ pub(crate) fn status() -> Status {
         ready: true,
         not_ready: None,
         draining: false,
+        read_only: None,
         dataplane: DataplaneStatus {
             connected: true,
             supervised: true,
@@ -50,6 +65,7 @@ pub(crate) fn status() -> Status {
             version: Some(env!("CARGO_PKG_VERSION").into()),
             workers: Some(2),
             serves: Some(13_000_002),
+            drains: Some(false),
             restarts: 0,
             trouble: None,
         },
@@ -181,6 +197,7 @@ pub(crate) fn endpoints() -> Vec<EndpointSummary> {
 
 fn described() -> Described {
     Described {
+        discovery: None,
         revision: 13,
         object: json!({"name": "cart-v1", "loadBalancing": "leastRequest", "connectMs": 5000}),
         listeners: vec![],

@@ -1,9 +1,10 @@
 //! A new revision: checked, written, accepted by the data plane, in force. Until the last step nothing has changed, and every step may fail.
 
-use super::{Changes, Engine, State, fail};
+use super::{Changes, Engine, State, aside, fail};
 use crate::{
     admin::api::{
-        Applied, ApplyRequest, ChangeSource, Code, ConfirmRequest, ErrorBody, RevisionHead, RollbackRequest, SourceFile,
+        Applied, ApplyRequest, ChangeSource, Code, ConfirmRequest, ErrorBody, How, RevisionHead, RollbackRequest,
+        SourceFile,
     },
     admin::server::check_openable,
     config::{self, Control, Environment},
@@ -59,23 +60,15 @@ fn count(n: usize, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
-/// What is to be put in force, and how.
+/// What is to be put in force.
 #[derive(Clone, Debug)]
 pub struct Change {
     /// It.
     pub body: Body,
     /// Where it comes from.
     pub source: ChangeSource,
-    /// Why.
-    pub message: Option<String>,
-    /// The revision that it was made for.
-    pub base: Option<u64>,
-    /// Only say what would change.
-    pub dry_run: bool,
-    /// Go back by itself.
-    pub confirm: Option<Duration>,
-    /// The data plane may be restarted.
-    pub restart: bool,
+    /// How.
+    pub how: How,
 }
 
 impl Engine {
@@ -84,16 +77,15 @@ impl Engine {
     /// # Errors
     /// Why not; then nothing has changed.
     pub async fn apply(self: &Arc<Self>, who: &Who, request: ApplyRequest) -> Result<Applied, ErrorBody> {
-        let ApplyRequest { files, environment, message, base, dry_run, confirm_seconds, restart } = request;
-        let confirm = confirm_of(confirm_seconds)?;
+        let ApplyRequest { files, environment, how } = request;
         // Before it is noted: the audit log has no room for anything.
-        check_message(message.as_deref())?;
-        let (source, detail) = (ChangeSource::Api, message.clone());
+        check_how(&how)?;
+        let (source, detail, dry_run) = (ChangeSource::Api, how.message.clone(), how.dry_run);
         let engine = Arc::clone(self);
         let asker = who.clone();
         let work = async move {
             let body = compile(files, environment.into_iter().collect()).await?;
-            engine.change(&asker, Change { body, source, message, base, dry_run, confirm, restart }).await
+            engine.change(&asker, Change { body, source, how }).await
         };
         if dry_run {
             return work.await;
@@ -111,7 +103,7 @@ impl Engine {
         source: ChangeSource,
         restart: bool,
     ) -> Result<Applied, ErrorBody> {
-        let change = Change { body, source, message: None, base: None, dry_run: false, confirm: None, restart };
+        let change = Change { body, source, how: How { restart, ..How::default() } };
         let (engine, who) = (Arc::clone(self), Who::daemon());
         let work = async move { engine.change(&who, change).await };
         self.audited(&Who::daemon(), "apply", Some("files".into()), |done: &Applied| Some(done.revision), work).await
@@ -122,14 +114,13 @@ impl Engine {
     /// # Errors
     /// Why not; then nothing has changed.
     pub async fn rollback(self: &Arc<Self>, who: &Who, request: RollbackRequest) -> Result<Applied, ErrorBody> {
-        let confirm = confirm_of(request.confirm_seconds)?;
-        check_message(request.message.as_deref())?;
+        let RollbackRequest { to, how } = request;
+        check_how(&how)?;
         let engine = Arc::clone(self);
         let asker = who.clone();
-        let detail = Some(request.to.map_or("to the one before".into(), |to| format!("to revision {to}")));
-        let dry_run = request.dry_run;
+        let detail = Some(to.map_or("to the one before".into(), |to| format!("to revision {to}")));
+        let dry_run = how.dry_run;
         let work = async move {
-            let RollbackRequest { to, message, base, dry_run, restart, .. } = request;
             let state = engine.state();
             // Going back from a change that waits to be confirmed is the same as not confirming it.
             let waits = state.unconfirmed.as_ref().map(|kept| kept.back_to);
@@ -139,7 +130,7 @@ impl Engine {
                 to.ok_or_else(|| fail(Code::NotFound, "there is no revision before this one", "weirgate history"))?;
             let body = engine.revision(to).await?.body.clone();
             let source = ChangeSource::Rollback { to };
-            engine.change(&asker, Change { body, source, message, base, dry_run, confirm, restart }).await
+            engine.change(&asker, Change { body, source, how }).await
         };
         if dry_run {
             return work.await;
@@ -167,23 +158,23 @@ impl Engine {
                 let error = format!("revision {asked} does not wait to be confirmed; revision {} does", kept.revision);
                 return Err(fail(Code::Conflict, error, "weirgate history"));
             }
-            if kept.until_ms <= clock::now_ms() {
+            if state.confirm_by.is_none_or(|by| by <= clock::monotonic()) {
                 let error = format!("the time to confirm revision {} is over: it goes back", kept.revision);
                 return Err(fail(Code::Conflict, error, "weirgate history; then apply it again"));
             }
             engine.save(|current| current.unconfirmed = None).await?;
-            engine.publish(|state| state.unconfirmed = None);
+            let mut forgotten = false;
+            engine.publish(|state| {
+                (state.unconfirmed, state.back) = (None, None);
+                forgotten = state.forget_sources();
+            });
+            if forgotten {
+                engine.write_endpoints().await;
+            }
             engine.reread.notify_one();
             tracing::info!(revision = kept.revision, "confirmed");
-            let difference =
-                difference::between(None, (Some(kept.revision), &Body::clone(&state.revision.expect("it waits").body)));
-            let difference = crate::admin::api::Difference {
-                changes: Vec::new(),
-                text: String::new(),
-                unlisted: 0,
-                from: kept.back_to,
-                ..difference
-            };
+            let (from, to) = (kept.back_to, Some(kept.revision));
+            let difference = crate::admin::api::Difference { from, to, ..Default::default() };
             Ok(Applied { changed: true, difference, ..unchanged(kept.revision) })
         };
         self.audited(who, "confirm", None, |done: &Applied| Some(done.revision), work).await
@@ -191,16 +182,11 @@ impl Engine {
 
     /// The time to confirm a change is over.
     async fn expire(self: &Arc<Self>, kept: Kept) {
-        loop {
-            let left = kept.until_ms.saturating_sub(clock::now_ms());
-            if left == 0 {
-                break;
-            }
-            // In pieces, because the clock may be set meanwhile.
-            tokio::time::sleep(Duration::from_millis(left.min(1_000))).await;
-            if self.state().unconfirmed.as_ref() != Some(&kept) {
-                return;
-            }
+        let by = self.state().confirm_by.unwrap_or_else(clock::monotonic);
+        let mut state = self.watch();
+        tokio::select! {
+            () = tokio::time::sleep_until(by) => {}
+            _ = state.wait_for(|state| state.unconfirmed.as_ref() != Some(&kept)) => return,
         }
         let mut pause = GO_BACK.0;
         while self.state().unconfirmed.as_ref() == Some(&kept) {
@@ -217,8 +203,8 @@ impl Engine {
         let Kept { revision, back_to: to, .. } = *kept;
         let body = self.revision(to).await?.body.clone();
         let source = ChangeSource::Unconfirmed { to };
-        let base = Some(revision);
-        let change = Change { body, source, message: None, base, dry_run: false, confirm: None, restart: true };
+        let how = How { base: Some(revision), restart: true, ..How::default() };
+        let change = Change { body, source, how };
         let (who, detail) = (Who::daemon(), format!("revision {revision} was not confirmed"));
         _ = self.note(&who, "expire", None, Outcome::Begun, Some(&detail)).await;
         let result = self.change(&who, change).await;
@@ -241,24 +227,31 @@ impl Engine {
 
     /// All of it, one at a time.
     async fn change(self: &Arc<Self>, who: &Who, change: Change) -> Result<Applied, ErrorBody> {
+        let change = Arc::new(change);
         let mut changes = self.changes.lock().await;
         let state = self.state();
         check_base(&state, &change)?;
         let in_force = state.revision.clone();
-        let old = in_force.as_ref().map(|revision| (revision.head.revision, &revision.body));
-        let difference = difference::between(old, (None, &change.body));
+        let new = Arc::clone(&change);
+        let (old, difference) = aside(move || {
+            let old = in_force.as_ref().map(|revision| (revision.head.revision, &revision.body));
+            let difference = difference::between(old, (None, &new.body));
+            (in_force, difference)
+        })
+        .await?;
         let served_block = changes.served.as_ref().map(|it| &it.dataplane);
-        let old_block = served_block.or(old.map(|(_, body)| &body.snapshot.dataplane));
+        let old_block = served_block.or(old.as_ref().map(|revision| &revision.body.snapshot.dataplane));
+        let old_block = old_block.or(changes.block.as_ref().filter(|_| state.link.is_some()));
         let differs = old_block.is_some_and(|block| *block != change.body.snapshot.dataplane);
         // Without a data plane nobody loses a connection by a start; what goes back never waits for leave.
         let is_down = state.dataplane.supervised && state.link.is_none();
-        let may = change.restart || is_down && change.goes_back();
+        let may = change.how.restart || is_down && change.goes_back();
         let restart = differs || is_down && (may || state.boot.is_none());
         let mut applied =
-            Applied { dry_run: change.dry_run, restart, difference, ..unchanged(state.number().unwrap_or(0)) };
+            Applied { dry_run: change.how.dry_run, restart, difference, ..unchanged(state.number().unwrap_or(0)) };
         applied.changed = !applied.difference.changes.is_empty();
-        if change.dry_run {
-            state.overlay.over(&change.body).map_err(|error| fail(Code::Invalid, error, ""))?;
+        if change.how.dry_run {
+            self.over(&state, &change).await?;
             return Ok(applied);
         }
         if !applied.changed && !restart {
@@ -266,21 +259,8 @@ impl Engine {
             self.note_files(&change).await?;
             return Ok(applied);
         }
-        if restart && !may {
-            let error = if differs {
-                "the dataplane block differs: that takes a restart of the data plane, which ends its connections"
-            } else {
-                "there is no data plane yet: one would be started with this revision"
-            };
-            return Err(fail(Code::NeedsRestart, error, "apply again with restart allowed (weirgate apply --restart)"));
-        }
-        if restart && !state.dataplane.supervised {
-            let error = "the dataplane block differs, and this daemon does not start the data plane (--attach)";
-            return Err(fail(
-                Code::NeedsRestart,
-                error,
-                "weirgate compile, and restart the data plane with that; then apply",
-            ));
+        if restart {
+            check_restart(differs, may, state.dataplane.supervised)?;
         }
         let old = state.control().cloned().unwrap_or_default();
         if let Err(error) = check_openable(&change.body.control, &old, &self.settings).await {
@@ -288,18 +268,21 @@ impl Engine {
             if change.goes_back() || change.source == ChangeSource::Start {
                 tracing::error!("{error}");
             } else {
-                return Err(fail(
-                    Code::Invalid,
-                    error,
-                    "nothing has changed; free it, or name another, and apply again",
-                ));
+                let next = "nothing has changed; free it, or name another, and apply again";
+                return Err(fail(Code::Invalid, error, next));
             }
         }
-        let took = self.put(&mut changes, &state, who, &change, restart, &mut applied).await?;
-        applied.took_us = took;
+        applied.took_us = self.put(&mut changes, &state, who, &change, restart, &mut applied).await?;
         drop(changes);
         self.await_confirmation();
         Ok(applied)
+    }
+
+    /// What the data plane would serve.
+    async fn over(&self, state: &State, change: &Arc<Change>) -> Result<Snapshot, ErrorBody> {
+        let (overlay, change) = (state.overlay.clone(), Arc::clone(change));
+        let snapshot = aside(move || overlay.over(&change.body)).await?;
+        snapshot.map_err(|error| fail(Code::Invalid, error, ""))
     }
 
     /// Writes, asks, commits.
@@ -308,17 +291,19 @@ impl Engine {
         changes: &mut Changes,
         state: &State,
         who: &Who,
-        change: &Change,
+        change: &Arc<Change>,
         restart: bool,
         applied: &mut Applied,
     ) -> Result<Option<u64>, ErrorBody> {
-        let snapshot = state.overlay.over(&change.body).map_err(|error| fail(Code::Invalid, error, ""))?;
+        let snapshot = self.over(state, change).await?;
         let number = self.with_store(|store| store.next()).await;
-        let revision = Arc::new(Revision { head: head_of(number, who, change), body: change.body.clone() });
+        let (maker, new) = (who.clone(), Arc::clone(change));
+        let revision =
+            aside(move || Arc::new(Revision { head: head_of(number, &maker, &new), body: new.body.clone() })).await?;
         let before = state.number();
-        let unconfirmed = change.confirm.zip(before).map(|(time, back_to)| {
-            let until_ms = clock::now_ms() + u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-            Kept { revision: number, back_to, until_ms }
+        let unconfirmed = change.how.confirm_seconds.zip(before).map(|(seconds, back_to)| {
+            let period_ms = seconds * 1_000;
+            Kept { revision: number, back_to, until_ms: self.settings.time.now_ms() + period_ms, period_ms }
         });
         let (kept, files) = (unconfirmed.clone(), files_of(change));
         let written = Arc::clone(&revision);
@@ -329,19 +314,19 @@ impl Engine {
             store.prepare(&written, &current).map(|()| current)
         });
         let current = current.await?;
-        let mut told = if restart {
+        let told = if restart {
             self.restart_with(changes, snapshot, number, state).await
         } else {
             self.tell(changes, snapshot, number).await.map(Some).map_err(Into::into)
         };
         // What goes back by itself must go back, whether or not a data plane hears of it now.
-        let mut is_forced = false;
-        if let (Err(error), ChangeSource::Unconfirmed { .. }, None) = (&told, change.source, &state.link) {
-            tracing::warn!(error = error.error, revision = number, "no data plane hears of it now");
-            (told, is_forced) = (Ok(None), true);
-        }
-        let told = match told {
-            Ok(told) => told,
+        let may_fail = state.link.is_none() && matches!(change.source, ChangeSource::Unconfirmed { .. });
+        let (told, is_forced) = match told {
+            Ok(told) => (told, false),
+            Err(error) if may_fail => {
+                tracing::warn!(error = error.error, revision = number, "no data plane hears of it now");
+                (None, true)
+            }
             Err(error) => {
                 self.with_store(move |store| store.discard(number)).await;
                 return Err(error);
@@ -357,9 +342,26 @@ impl Engine {
             }
             return Err(error.into());
         }
+        self.is_in_force(changes, &revision, unconfirmed).await;
+        if is_forced && restart {
+            self.restart.send_modify(|n| *n += 1);
+        }
+        tracing::info!(revision = number, took_us = told, restart, "in force");
+        applied.revision = number;
+        applied.difference.to = Some(number);
+        applied.unconfirmed = self.state().unconfirmed();
+        Ok(told)
+    }
+
+    /// Everybody may see it.
+    async fn is_in_force(&self, changes: &Changes, revision: &Arc<Revision>, unconfirmed: Option<Kept>) {
+        let mut forgotten = false;
         self.publish(|state| {
-            state.revision = Some(Arc::clone(&revision));
+            state.back = state.revision.replace(Arc::clone(revision)).filter(|_| unconfirmed.is_some());
+            let period = unconfirmed.as_ref().map(|kept| Duration::from_millis(kept.period_ms));
+            state.confirm_by = period.map(|period| clock::monotonic() + period);
             state.unconfirmed = unconfirmed;
+            forgotten = state.forget_sources();
             state.tally.applies += 1;
             state.tally.applied_ms = Some(clock::now_ms());
         });
@@ -367,15 +369,10 @@ impl Engine {
             self.publish(|state| state.boot = None);
             self.boot_last();
         }
-        if is_forced && restart {
-            self.restart.send_modify(|n| *n += 1);
-        }
         self.publish_served(changes);
-        tracing::info!(revision = number, took_us = told, restart, "in force");
-        applied.revision = number;
-        applied.difference.to = Some(number);
-        applied.unconfirmed = self.state().unconfirmed();
-        Ok(told)
+        if forgotten {
+            self.write_endpoints().await;
+        }
     }
 
     /// What was in force is in force again, as far as the data plane is concerned.
@@ -479,6 +476,24 @@ async fn change_of(link: &Link, ask: Ask) -> Result<Answer, LinkError> {
     }
 }
 
+/// Whether a restart of the data plane is allowed, and possible.
+fn check_restart(differs: bool, may: bool, supervised: bool) -> Result<(), ErrorBody> {
+    if !may {
+        let error = if differs {
+            "the dataplane block differs: that takes a restart of the data plane, which ends its connections"
+        } else {
+            "there is no data plane yet: one would be started with this revision"
+        };
+        return Err(fail(Code::NeedsRestart, error, "apply again with restart allowed (weirgate apply --restart)"));
+    }
+    if !supervised {
+        let error = "the dataplane block differs, and this daemon does not start the data plane (--attach)";
+        let next = "weirgate compile, and restart the data plane with that; then apply";
+        return Err(fail(Code::NeedsRestart, error, next));
+    }
+    Ok(())
+}
+
 /// What stood in the files, if it came from files that the daemon reads by itself.
 fn files_of(change: &Change) -> Option<String> {
     let is_own = matches!(change.source, ChangeSource::Start | ChangeSource::Watch | ChangeSource::Signal);
@@ -498,7 +513,7 @@ fn head_of(number: u64, who: &Who, change: &Change) -> RevisionHead {
         uid: who.uid,
         user: who.user.clone(),
         source: change.source,
-        message: change.message.clone(),
+        message: change.how.message.clone(),
         digest: change.body.digest(),
     }
 }
@@ -515,28 +530,21 @@ fn unchanged(revision: u64) -> Applied {
     }
 }
 
-fn confirm_of(seconds: Option<u64>) -> Result<Option<Duration>, ErrorBody> {
-    match seconds {
-        Some(seconds) if !(1..=CONFIRM_MAX).contains(&seconds) => {
-            Err(fail(Code::BadRequest, format!("a change may wait 1 to {CONFIRM_MAX} seconds to be confirmed"), ""))
-        }
-        seconds => Ok(seconds.map(Duration::from_secs)),
+fn check_how(how: &How) -> Result<(), ErrorBody> {
+    if how.confirm_seconds.is_some_and(|seconds| !(1..=CONFIRM_MAX).contains(&seconds)) {
+        let error = format!("a change may wait 1 to {CONFIRM_MAX} seconds to be confirmed");
+        return Err(fail(Code::BadRequest, error, ""));
     }
-}
-
-fn check_message(message: Option<&str>) -> Result<(), ErrorBody> {
-    match message {
-        Some(message) if message.len() > MESSAGE_MAX => {
-            Err(fail(Code::BadRequest, format!("a message has at most {MESSAGE_MAX} bytes"), ""))
-        }
-        _ => Ok(()),
+    if how.message.as_ref().is_some_and(|message| message.len() > MESSAGE_MAX) {
+        return Err(fail(Code::BadRequest, format!("a message has at most {MESSAGE_MAX} bytes"), ""));
     }
+    Ok(())
 }
 
 /// Whether it was made for what is in force, and nothing waits to be confirmed.
 fn check_base(state: &State, change: &Change) -> Result<(), ErrorBody> {
     let is = state.number().unwrap_or(0);
-    if let Some(base) = change.base.filter(|&base| base != is) {
+    if let Some(base) = change.how.base.filter(|&base| base != is) {
         let error = format!("this was made for revision {base}, and revision {is} is in force");
         return Err(fail(
             Code::Conflict,
@@ -544,14 +552,14 @@ fn check_base(state: &State, change: &Change) -> Result<(), ErrorBody> {
             &format!("see what came in between (weirgate diff {base} {is}), then apply again"),
         ));
     }
-    if change.confirm.is_some() && state.revision.is_none() {
+    if change.how.confirm_seconds.is_some() && state.revision.is_none() {
         let error = "there is no revision yet that this could go back to";
         return Err(fail(Code::BadRequest, error, "apply it without a time to confirm it"));
     }
     if let ChangeSource::Unconfirmed { to } = change.source {
         // Somebody may have confirmed it, or gone back, while this waited for its turn.
         let waits =
-            state.unconfirmed.as_ref().is_some_and(|kept| Some(kept.revision) == change.base && kept.back_to == to);
+            state.unconfirmed.as_ref().is_some_and(|kept| Some(kept.revision) == change.how.base && kept.back_to == to);
         let error = || fail(Code::Conflict, "it does not wait to be confirmed any more", "");
         return if waits { Ok(()) } else { Err(error()) };
     }
@@ -560,7 +568,7 @@ fn check_base(state: &State, change: &Change) -> Result<(), ErrorBody> {
         ChangeSource::Rollback { to } => to == kept.back_to,
         _ => false,
     };
-    if goes_back || change.dry_run {
+    if goes_back || change.how.dry_run {
         return Ok(());
     }
     let error = format!("revision {} waits to be confirmed", kept.revision);

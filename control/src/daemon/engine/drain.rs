@@ -1,23 +1,34 @@
 //! Taking out, and putting back: the whole gateway, or an endpoint.
 
-use super::{Engine, fail};
+use super::{Engine, State, fail};
 use crate::{
     admin::api::{Code, Done, DrainEndpointRequest, ErrorBody},
-    daemon::{audit::Outcome, store::Drained, who::Who},
+    daemon::{
+        audit::Outcome,
+        link::{Link, LinkError},
+        store::Drained,
+        who::Who,
+    },
 };
 use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
 use weirgate_dataplane::link::message::{Answer, Ask};
 
+/// Between tries to tell a data plane that does not answer: doubled each time, up to the second.
+const AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 /// Endpoints that may drain at a time.
 const DRAINED_MAX: usize = 10_000;
 /// Connections that are looked at while the gateway drains.
 const LOOKED_AT: u32 = 100_000;
 
+fn not_connected(state: &State) -> String {
+    state.dataplane.trouble.clone().unwrap_or_else(|| "no data plane is connected".into())
+}
+
 impl Engine {
-    /// The gateway drains, or no longer.
+    /// The gateway is to drain, or no longer. That is what is wanted: a data plane that is not reached now gets it when it is.
     ///
     /// # Errors
-    /// Why not.
+    /// Why it cannot be noted.
     pub async fn drain(self: &Arc<Self>, who: &Who, drain: bool) -> Result<Done, ErrorBody> {
         let engine = Arc::clone(self);
         let work = async move {
@@ -27,11 +38,16 @@ impl Engine {
             engine.save(move |current| current.draining = drain).await?;
             // Readiness first: whoever balances over several gateways should stop before clients are sent away.
             engine.publish(|state| state.draining = drain);
-            if let Some(link) = link {
-                link.ask(Ask::Drain { drains: drain }).await?;
-            }
-            tracing::info!(drain, "the gateway drains, or no longer");
-            Ok(Done { changed })
+            let pending = match link {
+                Some(link) => engine.tell_drain(&link).await.err().map(|error| {
+                    // Nobody else would try again while the link stands.
+                    tokio::spawn(Arc::clone(&engine).drain_later(link));
+                    error.to_string()
+                }),
+                None => Some(not_connected(&engine.state())),
+            };
+            tracing::info!(drain, pending, "the gateway is to drain, or no longer");
+            Ok(Done { changed, pending })
         };
         self.audited(who, if drain { "drain" } else { "undrain" }, None, |_| None, work).await
     }
@@ -84,21 +100,58 @@ impl Engine {
             return Err(fail(Code::TooMany, format!("at most {DRAINED_MAX} endpoints may drain at a time"), ""));
         }
         if drained == old {
-            return Ok(Done { changed: false });
+            return Ok(Done { changed: false, pending: None });
         }
         let mut overlay = state.overlay.clone();
         overlay.drained = Arc::new(drained.clone());
         let snapshot = overlay.over(&revision.body).map_err(|error| fail(Code::Internal, error, ""))?;
         self.save(move |current| current.drained = drained).await?;
-        if state.link.is_some()
-            && let Err(error) = self.tell(&mut changes, snapshot, revision.head.revision).await
-        {
-            self.save(move |current| current.drained = old).await?;
-            return Err(error.into());
+        let mut pending = None;
+        if state.link.is_none() {
+            pending = Some(not_connected(&state));
+        } else if let Err(error) = self.tell(&mut changes, snapshot, revision.head.revision).await {
+            if matches!(error, LinkError::Refused(_)) {
+                self.save(move |current| current.drained = old).await?;
+                return Err(error.into());
+            }
+            // When it is connected again it gets everything.
+            pending = Some(error.to_string());
         }
         self.publish_served(&changes);
         self.publish(|state| state.overlay = overlay);
-        Ok(Done { changed: true })
+        Ok(Done { changed: true, pending })
+    }
+
+    /// Tells the data plane whether to drain.
+    pub(super) async fn tell_drain(&self, link: &Link) -> Result<(), LinkError> {
+        let drains = self.state().draining;
+        link.ask(Ask::Drain { drains }).await?;
+        self.publish(|state| {
+            if state.link.as_ref().is_some_and(|it| it.is(link)) {
+                state.dataplane.drains = Some(drains);
+            }
+        });
+        Ok(())
+    }
+
+    /// The same again and again, for as long as this link stands and it is not so.
+    pub(super) async fn drain_later(self: Arc<Self>, link: Link) {
+        let again = async {
+            let mut pause = AGAIN.0;
+            loop {
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(AGAIN.1);
+                let _changes = self.changes.lock().await;
+                let state = self.state();
+                if state.dataplane.drains == Some(state.draining) || self.tell_drain(&link).await.is_ok() {
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            () = again => {}
+            _ = link.broken() => {}
+        }
     }
 
     /// Sends clients away, and waits until no exchange is under way, or the time is over.
@@ -131,6 +184,6 @@ impl Engine {
         let set = self.logs.set(filter).map_err(|error| fail(Code::BadRequest, error, ""));
         let outcome = if set.is_ok() { Outcome::Done } else { Outcome::Refused };
         self.note(who, "log", None, outcome, None).await?;
-        set.map(|()| Done { changed })
+        set.map(|()| Done { changed, pending: None })
     }
 }

@@ -150,7 +150,7 @@ fn the_oldest_go_but_not_what_is_needed() {
     let dir = Dir::new("store-history");
     let (mut store, _) = open(&dir);
     put(&mut store).unwrap();
-    let kept = Kept { revision: 2, back_to: 1, until_ms: 9 };
+    let kept = Kept { revision: 2, back_to: 1, until_ms: 9, period_ms: 9 };
     store.save(Current { unconfirmed: Some(kept), ..store.current().clone() }).unwrap();
     for _ in 0..9 {
         put(&mut store).unwrap();

@@ -1,14 +1,13 @@
 //! Changes, against a data plane that answers, refuses, dies and comes back.
 
-use super::*;
+use super::{finding::weights, *};
 use crate::{
     admin::api::{ChangeSource, Code, ConfirmRequest, DrainEndpointRequest, RollbackRequest},
-    daemon::{clock, store::Drained},
-    discovery::EndpointUpdate,
+    daemon::clock,
 };
-use weirgate_dataplane::snapshot::Endpoint;
+use weirgate_dataplane::link::message::Ask;
 
-fn root() -> Who {
+pub(super) fn root() -> Who {
     Who::process(0, Some(1))
 }
 
@@ -18,7 +17,7 @@ async fn a_change_is_numbered_accepted_kept_and_audited() {
     let applied = world.apply("b").await.unwrap();
     assert_eq!((applied.revision, applied.changed, applied.took_us), (1, true, Some(7)));
     assert_eq!(world.serves(), "b");
-    let applied = world.apply_with("c", |it| it.message = Some("why".into())).await.unwrap();
+    let applied = world.apply_with("c", |it| it.how.message = Some("why".into())).await.unwrap();
     assert_eq!(applied.revision, 2);
     assert!(applied.difference.text.contains("+"), "{}", applied.difference.text);
     let inside = world.stand_in.inside();
@@ -71,7 +70,7 @@ async fn what_is_refused_changes_nothing() {
 async fn a_dry_run_only_tells() {
     let world = World::new("dry").await;
     world.apply("b").await.unwrap();
-    let told = world.apply_with("c", |it| it.dry_run = true).await.unwrap();
+    let told = world.apply_with("c", |it| it.how.dry_run = true).await.unwrap();
     assert_eq!((told.revision, told.changed, told.dry_run), (1, true, true));
     assert_eq!(told.difference.changes[0].name, "http/site");
     assert_eq!(world.serves(), "b");
@@ -82,8 +81,10 @@ async fn a_dry_run_only_tells() {
 async fn two_writers_do_not_undo_each_other() {
     let world = World::new("writers").await;
     world.apply("b").await.unwrap();
-    let (one, two) =
-        tokio::join!(world.apply_with("c", |it| it.base = Some(1)), world.apply_with("d", |it| it.base = Some(1)),);
+    let (one, two) = tokio::join!(
+        world.apply_with("c", |it| it.how.base = Some(1)),
+        world.apply_with("d", |it| it.how.base = Some(1)),
+    );
     let winners = [&one, &two].iter().filter(|it| it.is_ok()).count();
     assert_eq!(winners, 1);
     let winner = if one.is_ok() { "c" } else { "d" };
@@ -120,7 +121,7 @@ async fn going_back_makes_a_new_revision() {
 async fn what_nobody_confirms_goes_back() {
     let world = World::new("expire").await;
     world.apply("b").await.unwrap();
-    let applied = world.apply_with("c", |it| it.confirm_seconds = Some(1)).await.unwrap();
+    let applied = world.apply_with("c", |it| it.how.confirm_seconds = Some(1)).await.unwrap();
     assert_eq!(applied.unconfirmed.unwrap().back_to, 1);
     world.until(|state| state.number() == Some(3)).await;
     assert_eq!(world.serves(), "b");
@@ -135,14 +136,14 @@ async fn what_nobody_confirms_goes_back() {
 async fn what_is_confirmed_stays_and_nothing_else_comes_in_between() {
     let world = World::new("confirm").await;
     world.apply("b").await.unwrap();
-    world.apply_with("c", |it| it.confirm_seconds = Some(3_600)).await.unwrap();
+    world.apply_with("c", |it| it.how.confirm_seconds = Some(3_600)).await.unwrap();
     assert_eq!(world.apply("d").await.unwrap_err().code, Code::Conflict);
     let other = world.engine.confirm(&root(), ConfirmRequest { revision: Some(1) }).await;
     assert_eq!(other.unwrap_err().code, Code::Conflict);
     world.engine.confirm(&root(), ConfirmRequest { revision: Some(2) }).await.unwrap();
     assert_eq!(world.apply("d").await.unwrap().revision, 3);
     // Going back is the other way out.
-    world.apply_with("e", |it| it.confirm_seconds = Some(3_600)).await.unwrap();
+    world.apply_with("e", |it| it.how.confirm_seconds = Some(3_600)).await.unwrap();
     world.engine.rollback(&root(), RollbackRequest::default()).await.unwrap();
     assert!(world.engine.state().unconfirmed.is_none());
     assert_eq!(world.serves(), "d");
@@ -152,7 +153,7 @@ async fn what_is_confirmed_stays_and_nothing_else_comes_in_between() {
 async fn a_daemon_that_was_killed_still_goes_back_in_time() {
     let world = World::new("expire-later").await;
     world.apply("b").await.unwrap();
-    world.apply_with("c", |it| it.confirm_seconds = Some(2)).await.unwrap();
+    world.apply_with("c", |it| it.how.confirm_seconds = Some(2)).await.unwrap();
     // It is only known to what is on the disk that the change waits.
     let until = world.engine.state().unconfirmed.unwrap().until_ms;
     let state = world.dir.path().join("state");
@@ -178,11 +179,6 @@ async fn a_new_daemon_resynchronizes() {
     let state = world.engine.state();
     assert_eq!((state.number(), state.draining), (Some(1), true));
     assert_eq!(weights(&world), [1, 0]);
-}
-
-fn weights(world: &World) -> Vec<u32> {
-    let snapshot = world.stand_in.inside().snapshot.unwrap();
-    snapshot.backends[0].endpoints.iter().map(|it| it.weight).collect()
 }
 
 #[tokio::test]
@@ -239,7 +235,7 @@ async fn the_dataplane_block_needs_a_restart() {
     let error = world
         .apply_with("c", |it| {
             other(it);
-            it.restart = true;
+            it.how.restart = true;
         })
         .await
         .unwrap_err();
@@ -247,56 +243,12 @@ async fn the_dataplane_block_needs_a_restart() {
     let told = world
         .apply_with("c", |it| {
             other(it);
-            it.dry_run = true;
+            it.how.dry_run = true;
         })
         .await
         .unwrap();
     assert!(told.restart);
     assert_eq!(world.serves(), "b");
-}
-
-#[tokio::test]
-async fn endpoints_come_and_go_without_revisions() {
-    let world = World::new("endpoints").await;
-    let dns = |it: &mut ApplyRequest| {
-        it.files[0].text = yaml("b")
-            .replace("static: [\"10.77.0.11:8080\", \"10.77.0.12:8080\"]", "dns: {name: web.example, port: 8080}");
-    };
-    world.apply_with("b", dns).await.unwrap();
-    assert!(weights(&world).is_empty());
-    let endpoint = |n: u8, weight| Endpoint { address: ([10, 0, 0, n], 8080).into(), weight };
-    let update = |endpoints| vec![EndpointUpdate { backend: "web".into(), endpoints }];
-    world.engine.endpoints(update(vec![endpoint(1, 1), endpoint(2, 5)])).await;
-    assert_eq!(weights(&world), [1, 5]);
-    let snapshot = world.stand_in.inside().snapshot.unwrap();
-    assert_eq!((snapshot.revision, world.stand_in.inside().replaced), (1_000_001, 1));
-    // Nonsense is left alone.
-    world.engine.endpoints(update(vec![endpoint(1, 1), endpoint(1, 1)])).await;
-    assert_eq!(weights(&world), [1, 5]);
-    // One that drains stays so, whatever else changes.
-    let drain = |drain| DrainEndpointRequest { backend: Some("web".into()), address: "10.0.0.2:8080".into(), drain };
-    assert!(world.engine.drain_endpoint(&root(), drain(true)).await.unwrap().changed);
-    assert!(!world.engine.drain_endpoint(&root(), drain(true)).await.unwrap().changed);
-    world.engine.endpoints(update(vec![endpoint(2, 7), endpoint(3, 1)])).await;
-    assert_eq!(weights(&world), [0, 1]);
-    // What was found is known after a kill, before anybody asks again.
-    let (dir, stand_in) = world.kill().await;
-    stand_in.set(|it| it.replaced = 0);
-    let world = World::over(dir, stand_in, None);
-    world.stand_in.until(|it| it.replaced == 1).await;
-    assert_eq!(weights(&world), [0, 1]);
-    assert!(
-        world
-            .engine
-            .state()
-            .overlay
-            .drained
-            .contains(&Drained { backend: "web".into(), address: ([10, 0, 0, 2], 8080).into() })
-    );
-    assert!(world.engine.drain_endpoint(&root(), drain(false)).await.unwrap().changed);
-    assert_eq!(weights(&world), [7, 1]);
-    let unknown = DrainEndpointRequest { backend: None, address: "10.9.9.9:1".into(), drain: true };
-    assert_eq!(world.engine.drain_endpoint(&root(), unknown).await.unwrap_err().code, Code::NotFound);
 }
 
 #[tokio::test]
@@ -362,7 +314,7 @@ async fn going_back_is_tried_until_it_works_even_without_an_audit_log() {
     world.stand_in.set(|it| it.refuse_after = Some(1));
     let with_audit = |it: &mut ApplyRequest| {
         it.files[0].text = yaml("c") + audit;
-        it.confirm_seconds = Some(1);
+        it.how.confirm_seconds = Some(1);
     };
     world.apply_with("c", with_audit).await.unwrap();
     // The data plane says no for a while.
@@ -377,10 +329,10 @@ async fn going_back_is_tried_until_it_works_even_without_an_audit_log() {
 #[tokio::test]
 async fn the_first_revision_cannot_wait_to_be_confirmed() {
     let world = World::new("first-confirm").await;
-    let error = world.apply_with("b", |it| it.confirm_seconds = Some(9)).await.unwrap_err();
+    let error = world.apply_with("b", |it| it.how.confirm_seconds = Some(9)).await.unwrap_err();
     assert_eq!(error.code, Code::BadRequest, "{error:?}");
     let long = "x".repeat(5_000);
-    let error = world.apply_with("b", |it| it.message = Some(long)).await.unwrap_err();
+    let error = world.apply_with("b", |it| it.how.message = Some(long)).await.unwrap_err();
     assert_eq!(error.code, Code::BadRequest);
     assert!(!audit_lines(&world.dir).iter().any(|line| line.to_string().len() > 4_000));
 }
@@ -401,4 +353,24 @@ async fn files_that_are_sent_know_only_the_variables_that_are_sent_with_them() {
     };
     world.apply_with("e", sent).await.unwrap();
     assert_eq!(world.engine.state().revision.unwrap().body.snapshot.name, "mine");
+}
+
+#[tokio::test]
+async fn a_question_whose_asker_goes_away_is_forgotten() {
+    let world = World::new("forgotten").await;
+    world.until(|state| state.dataplane.drains.is_some()).await;
+    world.stand_in.set(|it| it.silent = true);
+    let link = world.engine.state().link.unwrap();
+    let asked = tokio::spawn({
+        let link = link.clone();
+        async move { link.ask(Ask::Meters).await }
+    });
+    eventually(async || (link.open() == 1).then_some(())).await.expect("it is asked");
+    asked.abort();
+    _ = asked.await;
+    assert_eq!(link.open(), 0);
+    // What the daemon knows by itself is told meanwhile.
+    let (told, _) = crate::daemon::gather::gather(&world.engine).await;
+    assert!(told.daemon.dataplane_up && told.meters.is_empty());
+    assert_eq!(link.open(), 0);
 }

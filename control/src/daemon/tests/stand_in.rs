@@ -1,6 +1,7 @@
 //! A data plane that serves nothing: it speaks the link's protocol, checks and applies what it is told, and misbehaves when asked to.
 
 use std::{
+    net::SocketAddr,
     path::Path,
     sync::{Arc, Mutex},
 };
@@ -13,6 +14,7 @@ use tokio::{
 use weirgate_dataplane::{
     link::{
         SOCKET,
+        capture::CaptureFilter,
         message::{
             Answer, Ask, Connection, EndpointState, Event, PROTOCOL, Question, Refusal, Said, TapFilter, Welcome,
         },
@@ -29,9 +31,16 @@ pub(crate) struct Inside {
     pub(crate) changed: u32,
     pub(crate) drains: bool,
     pub(crate) taps: Vec<TapFilter>,
+    pub(crate) captures: Vec<CaptureFilter>,
     /// Refuse changes for this reason.
     /// With [`STUCK`]: a worker does not answer.
     pub(crate) refuse: Option<String>,
+    /// Refuse whatever has this endpoint.
+    pub(crate) refuse_endpoint: Option<SocketAddr>,
+    /// Answer nothing but the first question.
+    pub(crate) silent: bool,
+    /// Refuse to drain, or to stop that.
+    pub(crate) refuse_drain: bool,
     /// Refuse changes after so many.
     pub(crate) refuse_after: Option<u32>,
     /// Close the link instead of answering the next change: after having taken it, or before.
@@ -106,7 +115,7 @@ impl StandIn {
     async fn converse(&self, mut stream: UnixStream) {
         let mut inbox = Inbox::default();
         let mut events = self.events.subscribe();
-        let (mut is_known, mut taps, mut watches) = (false, false, false);
+        let (mut is_known, mut taps, mut captures, mut watches) = (false, false, false, false);
         let mut bytes = vec![0; 1 << 16];
         loop {
             while let Some(content) = inbox.pop().unwrap() {
@@ -120,8 +129,13 @@ impl StandIn {
                 match ask {
                     Ask::Tap { .. } => taps = true,
                     Ask::Untap => taps = false,
+                    Ask::Capture { .. } => captures = true,
+                    Ask::EndCapture => captures = false,
                     Ask::WatchHealth => watches = true,
                     _ => {}
+                }
+                if self.inside().silent && is_known {
+                    continue;
                 }
                 let answer = self.answer(ask, &mut is_known);
                 if drops == Some(true) {
@@ -138,7 +152,11 @@ impl StandIn {
                     _ => break,
                 },
                 Ok(event) = events.recv() => {
-                    let is_wanted = if matches!(event, Event::Health { .. }) { watches } else { taps };
+                    let is_wanted = match event {
+                        Event::Health { .. } => watches,
+                        Event::Exchange(_) | Event::Missed { .. } => taps,
+                        Event::Frame(_) | Event::CaptureEnd { .. } => captures,
+                    };
                     if is_wanted && stream.write_all(&encode(&Said::Event(event)).unwrap()).await.is_err() {
                         break;
                     }
@@ -147,6 +165,9 @@ impl StandIn {
         }
         if taps {
             self.set(|inside| inside.taps.clear());
+        }
+        if captures {
+            self.set(|inside| inside.captures.clear());
         }
     }
 
@@ -198,6 +219,7 @@ impl StandIn {
                 let connections: Vec<_> = (0..inside.busy).map(|_| connection()).collect();
                 Answer::Connections { total: connections.len() as u64, connections }
             }
+            Ask::Drain { .. } if inside.refuse_drain => Answer::Refused(Refusal::Unsound { reason: "not now".into() }),
             Ask::Drain { drains } => {
                 self.set(|inside| inside.drains = drains);
                 Answer::Done
@@ -210,12 +232,27 @@ impl StandIn {
                 self.set(|inside| inside.taps.clear());
                 Answer::Done
             }
+            Ask::Capture { filter } => {
+                if filter.interface.is_some() {
+                    return Answer::Refused(Refusal::Unsound { reason: "there is no such interface".into() });
+                }
+                self.set(|inside| inside.captures.push(*filter));
+                Answer::Capturing { interfaces: vec!["p0".into()] }
+            }
+            Ask::EndCapture => {
+                self.set(|inside| inside.captures.clear());
+                Answer::Done
+            }
             Ask::WatchHealth => Answer::Done,
         }
     }
 
     fn take(&self, snapshot: Snapshot) -> Answer {
-        let Inside { snapshot: served, mut refuse, refuse_after, .. } = self.inside();
+        let Inside { snapshot: served, mut refuse, refuse_endpoint, refuse_after, .. } = self.inside();
+        let mut endpoints = snapshot.backends.iter().flat_map(|it| &it.endpoints);
+        if let Some(bad) = endpoints.find(|it| Some(it.address) == refuse_endpoint) {
+            refuse = Some(format!("not {}", bad.address));
+        }
         if refuse_after == Some(0) {
             refuse = Some("not any more".into());
         }

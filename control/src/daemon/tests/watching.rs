@@ -8,7 +8,7 @@ use crate::{
 use tokio::sync::mpsc;
 
 /// A daemon that watches a file, which says `/b` at first.
-async fn watching(name: &str) -> (World, PathBuf, mpsc::Sender<()>) {
+pub(super) async fn watching(name: &str) -> (World, PathBuf, mpsc::Sender<()>) {
     let world = World::new(name).await;
     let dir = world.dir.path().join("etc");
     std::fs::create_dir(&dir).unwrap();
@@ -46,7 +46,7 @@ async fn files_are_taken_when_they_change_and_left_alone_when_they_are_broken() 
 #[tokio::test]
 async fn files_wait_until_a_change_is_confirmed() {
     let (world, file, _wish) = watching("watch-confirm").await;
-    world.apply_with("c", |it| it.confirm_seconds = Some(3_600)).await.unwrap();
+    world.apply_with("c", |it| it.how.confirm_seconds = Some(3_600)).await.unwrap();
     std::fs::write(&file, yaml("d")).unwrap();
     world.until(|state| state.files.refused.is_some()).await;
     assert_eq!(world.serves(), "c");

@@ -6,6 +6,7 @@
 use super::sample::sample;
 use crate::{
     config::Metrics,
+    daemon::tests::eventually,
     metrics::{Format, encode, router},
 };
 use serde_json::Value;
@@ -15,19 +16,15 @@ use std::{
     path::PathBuf,
     process::Stdio,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     process::{Child, Command},
 };
-
-/// Far above what anything here takes.
-const LONG: Duration = Duration::from_secs(120);
 
 /// Whether a program is there; if it must be and is not, the test fails.
 async fn is_there(program: &str) -> bool {
@@ -179,18 +176,17 @@ impl Prometheus {
 
     /// Asks until the answer is so; the last one if it never was.
     async fn until(&self, query: &str, is: impl Fn(&Value) -> bool) -> Result<(), Value> {
-        let start = tokio::time::Instant::now();
-        loop {
+        let last = Mutex::new(Value::Null);
+        let look = async || {
             let answer = self.ask(query).await;
-            if is(&answer) {
-                return Ok(());
-            }
             // What does not parse never will.
-            if start.elapsed() > LONG || answer["errorType"] == "bad_data" {
-                return Err(answer);
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
+            let is_over = is(&answer) || answer["errorType"] == "bad_data";
+            *last.lock().unwrap() = answer;
+            is_over.then_some(())
+        };
+        _ = eventually(look).await;
+        let last = last.into_inner().unwrap();
+        if is(&last) { Ok(()) } else { Err(last) }
     }
 
     async fn ask(&self, query: &str) -> Value {

@@ -26,6 +26,8 @@ pub(super) fn sample(n: u64) -> Input {
             dataplane_up: true,
             dataplane_restarts: n,
             draining: false,
+            drains: Some(false),
+            read_only: false,
         },
         bounds: Some(Bounds { connections_max: 100_000, packet_bytes: 64 << 20, backends: 1, endpoints: 2 }),
         statistics: Some(Statistics {
@@ -46,6 +48,9 @@ pub(super) fn sample(n: u64) -> Input {
             answers: 10,
             failures: n,
             error: Some("cart.svc.example: AAAA: Server Failure".into()),
+            pending: false,
+            left_out: vec![([10, 1, 0, 1], 8080).into()],
+            refused: None,
         }],
     }
 }

@@ -108,7 +108,9 @@ impl Loop<'_> {
             let idle = self.polling == Polling::Adaptive && now.since(moved_at) >= SPIN;
             if now.since(published_at) >= PUBLISH_EVERY || idle {
                 published_at = now;
-                worker.application_mut().0.set_time_of_day(now, unix_seconds());
+                let time_of_day = unix_time();
+                worker.application_mut().0.set_time_of_day(now, time_of_day.as_secs());
+                worker.set_time_of_day(now, time_of_day.as_nanos() as u64);
                 worker.publish(now, self.shared.region.cells(self.index));
                 me.turns.store(turns, Ordering::Relaxed);
                 if worker.clear_desk(desk) {
@@ -176,8 +178,8 @@ fn step<P: Port>(worker: &Worker<P, Gateway>, now: Instant, silence: Duration) {
     let _ = rustix::thread::nanosleep(&request);
 }
 
-// The edge: answers say what time it is.
+// The edge: answers and captures say what time it is.
 #[allow(clippy::disallowed_methods)]
-fn unix_seconds() -> u64 {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+fn unix_time() -> std::time::Duration {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default()
 }
