@@ -56,7 +56,7 @@ impl Plane {
                 let mut worker = worker(gateway, index);
                 let mut now = Instant::from_ns(1_000_000);
                 while !stop.load(Ordering::Relaxed) {
-                    if now.as_ns() % 1_000_000 == 0 {
+                    if now.as_ns().is_multiple_of(1_000_000) {
                         asks_for_its_address(&mut worker);
                     }
                     worker.turn(now);
