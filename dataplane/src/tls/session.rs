@@ -318,6 +318,13 @@ impl Session {
         }
     }
 
+    /// A record of any kind under our key, as a peer could make one.
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn forge(&mut self, kind: super::record::ContentType, plain: &[u8], out: &mut Outbox) -> Option<Frame> {
+        let State::Open(opened) = &mut self.state else { return None };
+        opened.sealer.small(kind, plain, out)
+    }
+
     /// Makes the next step here, or marks it as work.
     fn step(&mut self, room: &mut Room, out: &mut Outbox) {
         let State::Handshaking(handshaking) = &mut self.state else { return };
