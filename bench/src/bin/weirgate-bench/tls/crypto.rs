@@ -58,8 +58,8 @@ impl Operations {
         for _ in 0..3 {
             let prk = hkdf::Salt::new(hkdf::HKDF_SHA256, &secret).extract(&self.message[..32]);
             for _ in 0..6 {
-                let okm = prk.expand(&[&self.message[..50]], Len(32)).expect("32 bytes");
-                okm.fill(&mut secret).expect("32 bytes");
+                let label = [&self.message[..50]];
+                prk.expand(&label, Len(32)).and_then(|okm| okm.fill(&mut secret)).expect("32 bytes");
             }
         }
         let key = hmac::Key::new(hmac::HMAC_SHA256, &secret);

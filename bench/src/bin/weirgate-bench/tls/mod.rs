@@ -18,7 +18,7 @@ use anyhow::Context;
 use clap::Args;
 use rustix::thread::{CpuSet, sched_setaffinity};
 use std::{path::PathBuf, time::Instant as StdInstant};
-use weirgate_bench::{Figure, median};
+use weirgate_bench::median;
 
 #[derive(Args)]
 pub(crate) struct Options {
