@@ -89,3 +89,14 @@ fn depth_is_bounded() {
         all(open.repeat(100_000).as_bytes());
     }
 }
+
+#[test]
+fn a_field_that_nobody_knows_is_refused() {
+    for how in [r#""dryrun": true"#, r#""base": "12""#, r#""dryRun": 1"#, r#""base": 1, "base": 2"#, r#""how": {}"#] {
+        let error = parse::<ApplyRequest>(format!("{{\"files\": [], {how}}}").as_bytes()).expect_err(how);
+        assert!(error.error.contains("cannot be read"), "{error:?}");
+        parse::<RollbackRequest>(format!("{{{how}}}").as_bytes()).expect_err(how);
+    }
+    let request: ApplyRequest = parse(br#"{"files": [], "dryRun": true, "confirmSeconds": 9}"#).expect("all are known");
+    assert_eq!((request.how.dry_run, request.how.confirm_seconds), (true, Some(9)));
+}

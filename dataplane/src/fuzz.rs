@@ -14,6 +14,7 @@ pub use crate::net::fuzz::{arp, frame, icmp_error, ipv6_extensions, nd};
 pub use crate::proxy_protocol::proxy_protocol;
 pub use crate::route::fuzz::http_routes;
 pub use crate::tcp::fuzz::{tcp_engine, tcp_options, tcp_segments};
+pub use crate::tls::fuzz::{tls_hello, tls_records};
 
 use crate::{
     port::rss::{PortsHashed, Rss},
@@ -22,7 +23,7 @@ use crate::{
 };
 
 /// Every target by its name, which is also its folder of seeds and its binary.
-pub const TARGETS: [(&str, fn(&[u8])); 18] = [
+pub const TARGETS: [(&str, fn(&[u8])); 20] = [
     ("arp", arp),
     ("counters_file", counters_file),
     ("device", device),
@@ -41,6 +42,8 @@ pub const TARGETS: [(&str, fn(&[u8])); 18] = [
     ("tcp_engine", tcp_engine),
     ("tcp_options", tcp_options),
     ("tcp_segments", tcp_segments),
+    ("tls_hello", tls_hello),
+    ("tls_records", tls_records),
 ];
 
 /// A snapshot that is taken is written as one that reads the same.

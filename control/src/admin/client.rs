@@ -185,11 +185,12 @@ impl Chunks {
         loop {
             match self.0.frame().await {
                 None => return Ok(None),
-                Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) => return Ok(Some(data)),
-                    // Trailers.
-                    Err(_) => {}
-                },
+                Some(Ok(frame)) => {
+                    // Or trailers.
+                    if let Ok(data) = frame.into_data() {
+                        return Ok(Some(data));
+                    }
+                }
                 Some(Err(error)) => return Err(Error::Garbled(error.to_string())),
             }
         }

@@ -121,7 +121,8 @@ impl Pcap {
         let mut chunks: Chunks = self.at.client().chunks(api::PCAP, &request).await?;
         // Not before it is known that something comes: an older capture may be there.
         let mut file = if is_to_console { None } else { Some(self.open()?) };
-        while let Some(chunk) = chunks.next().await? {
+        // However it ends: it is whole if it says so itself.
+        while let Ok(Some(chunk)) = chunks.next().await {
             tally.bytes.extend_from_slice(&chunk);
             let whole = tally.count_whole().map_err(|why| Failure::new(Exit::Unreachable, why))?;
             match &mut file {
@@ -169,7 +170,7 @@ impl Tally {
         let (mut at, bytes) = (0, std::mem::take(&mut self.bytes));
         while let Some(len) = word(&bytes, at + 4) {
             let len = len as usize;
-            if !(12..=BLOCK_MAX).contains(&len) || len % 4 != 0 {
+            if !(12..=BLOCK_MAX).contains(&len) || !len.is_multiple_of(4) {
                 return Err("what the daemon sends is no capture".into());
             }
             let Some(block) = bytes.get(at..at + len) else { break };

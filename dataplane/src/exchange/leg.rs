@@ -19,7 +19,6 @@ use crate::{
     proxy_protocol::Accept,
     tcp::{ConnectionId, Tcp},
     time::Instant,
-    tls::Room,
     upstream::pool::MemberId,
 };
 use std::collections::VecDeque;
@@ -226,10 +225,10 @@ impl Leg {
     }
 
     /// Ends what waits here.
-    pub(super) fn clear(&mut self, room: &mut Room, out: &mut Outbox) {
+    pub(super) fn clear(&mut self, out: &mut Outbox) {
         self.partial = Vec::new();
         if let Some(mut secure) = self.tls.take() {
-            secure.clear(room, out);
+            secure.clear(out);
         }
         while let Some(frame) = self.input.pop() {
             out.drop(frame, Drop::ExchangeOver);

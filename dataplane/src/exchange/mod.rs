@@ -339,7 +339,7 @@ impl Gateway {
         let leg = &mut self.legs[i];
         self.held -= leg.held();
         self.partial_bytes -= leg.partial.len();
-        leg.clear(&mut self.tls_room, io.out);
+        leg.clear(io.out);
         if matches!(leg.role, Role::Client | Role::Leaving) {
             self.listeners.leave(leg.listener, &mut self.room);
         }
@@ -589,7 +589,7 @@ impl Application for Gateway {
         self.services.stop(out);
         self.listeners.replaced.clear();
         for leg in &mut self.legs {
-            leg.clear(&mut self.tls_room, out);
+            leg.clear(out);
         }
         self.work.clear();
         (self.held, self.partial_bytes) = (0, 0);

@@ -51,9 +51,9 @@ impl Secure {
         self.context.as_ref().zip(host).is_none_or(|(context, host)| context.covers(sni, host))
     }
     /// Ends what waits.
-    pub(super) fn clear(&mut self, room: &mut Room, out: &mut Outbox) {
+    pub(super) fn clear(&mut self, out: &mut Outbox) {
         self.wire.drain(..).for_each(|frame| out.drop(frame, Drop::ExchangeOver));
-        self.session.end(room, out);
+        self.session.end(out);
     }
 }
 

@@ -184,8 +184,11 @@ impl Handshake {
             match self.process() {
                 Next::Again => {}
                 Next::Failed(refusal) => {
-                    // What it wants the peer to be told comes first when it is asked again; then it says the same.
-                    while matches!(self.process(), Next::Again) {}
+                    // What it wants the peer to be told comes first when it is asked again. It must not be asked once more: it would read
+                    // the same bytes anew.
+                    while self.side.wants_write() {
+                        self.process();
+                    }
                     return Step::Refused(refusal);
                 }
                 Next::Idle if !self.side.is_handshaking() => return Step::Established,

@@ -25,6 +25,8 @@
 
 mod certificate;
 mod client;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod handshake;
 pub mod hello;
 mod receive;

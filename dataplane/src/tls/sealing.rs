@@ -143,7 +143,7 @@ impl Sealer {
     }
 
     /// A record of a few bytes in a frame of its own.
-    fn small(&mut self, kind: ContentType, plain: &[u8], out: &mut Outbox) -> Option<Frame> {
+    pub(super) fn small(&mut self, kind: ContentType, plain: &[u8], out: &mut Outbox) -> Option<Frame> {
         if self.seal.left() == 0 {
             return None;
         }

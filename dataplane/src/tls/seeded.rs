@@ -10,11 +10,23 @@ use rustls::{
 };
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Such a provider. What it holds is never freed.
-pub fn provider(seed: u64) -> CryptoProvider {
+/// Such a provider, and where its randomness comes from. What they hold is never freed.
+pub fn provider(seed: u64) -> (CryptoProvider, Source) {
     let random: &'static Seeded = Box::leak(Box::new(Seeded(AtomicU64::new(seed))));
     let group: &'static Group = Box::leak(Box::new(Group(random)));
-    CryptoProvider { kx_groups: vec![group], secure_random: random, ..aws_lc_rs::default_provider() }
+    let provider = CryptoProvider { kx_groups: vec![group], secure_random: random, ..aws_lc_rs::default_provider() };
+    (provider, Source(random))
+}
+
+/// The randomness of a provider.
+#[derive(Clone, Copy, Debug)]
+pub struct Source(&'static Seeded);
+
+impl Source {
+    /// Begins anew.
+    pub fn reset(self, seed: u64) {
+        self.0.0.store(seed, Ordering::Relaxed);
+    }
 }
 
 /// SplitMix64: good enough to be different each time.

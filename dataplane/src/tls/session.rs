@@ -319,13 +319,19 @@ impl Session {
     }
 
     /// Lets go of everything at once; whoever sends nothing more calls this.
-    pub fn end(&mut self, room: &mut Room, out: &mut Outbox) {
+    pub fn end(&mut self, out: &mut Outbox) {
         while let Some(frame) = self.ready.pop_front() {
             out.drop(frame, crate::drops::Drop::ExchangeOver);
         }
         self.end_handshake();
         self.close_up(out);
-        let _ = room;
+    }
+
+    /// A record of any kind under our key, as a peer could make one.
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn forge(&mut self, kind: super::record::ContentType, plain: &[u8], out: &mut Outbox) -> Option<Frame> {
+        let State::Open(opened) = &mut self.state else { return None };
+        opened.sealer.small(kind, plain, out)
     }
 
     /// Makes the next step here, or marks it as work.

@@ -5,6 +5,7 @@ mod exchange;
 mod figures;
 mod offloads;
 mod tcp;
+mod tls;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -29,6 +30,8 @@ enum Command {
     Tcp(tcp::Options),
     /// The HTTP gateway alone: cost of a request and its answer through both legs, memory.
     Exchange(exchange::Options),
+    /// TLS alone: handshakes and records beside the ciphers that they are made of, memory.
+    Tls(tls::Options),
 }
 
 fn main() -> ExitCode {
@@ -38,6 +41,7 @@ fn main() -> ExitCode {
         Command::Figures(options) => figures::run(&options),
         Command::Tcp(options) => tcp::run(&options),
         Command::Exchange(options) => exchange::run(&options),
+        Command::Tls(options) => tls::run(&options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

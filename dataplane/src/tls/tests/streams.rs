@@ -439,7 +439,7 @@ proptest! {
         for (is_ours, len, piece) in words {
             let bytes = pattern(len);
             if is_ours {
-                talk.send(&bytes.chunks(piece.min(1_900)).collect::<Vec<_>>());
+                talk.send(&bytes.chunks(piece.clamp(1 + len / 500, 1_900)).collect::<Vec<_>>());
                 said.extend(bytes);
             } else {
                 talk.peer_sends(&bytes);

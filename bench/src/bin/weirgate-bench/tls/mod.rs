@@ -1,0 +1,76 @@
+//! TLS alone: `weirgate-bench tls`.
+//!
+//! ```text
+//!   handshake   full and resumed ones beside the operations that they are made of     handshake, crypto
+//!   bulk        records of 16 KiB, sealed and opened, beside the cipher               records, crypto
+//!   small       records of 100 and 300 bytes beside the cipher
+//!   idle        resident bytes of a session that is silent                            memory
+//! ```
+//! Frames are ordinary memory here: what is measured touches no device.
+
+mod crypto;
+mod handshake;
+mod memory;
+mod pair;
+mod records;
+
+use anyhow::Context;
+use clap::Args;
+use rustix::thread::{CpuSet, sched_setaffinity};
+use std::{path::PathBuf, time::Instant as StdInstant};
+use weirgate_bench::median;
+
+#[derive(Args)]
+pub(crate) struct Options {
+    /// The core that is measured on.
+    #[arg(long, default_value_t = 0)]
+    core: usize,
+    /// Runs of each side.
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// The least length of a run.
+    #[arg(long, default_value_t = 0.5)]
+    seconds: f64,
+    /// Where the list of figures goes.
+    #[arg(long)]
+    json: Option<PathBuf>,
+}
+
+pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
+    let mut cores = CpuSet::new();
+    cores.set(options.core);
+    sched_setaffinity(None, &cores).with_context(|| format!("core {}", options.core))?;
+    let mut figures = vec![memory::measure()];
+    figures.extend(handshake::measure(options));
+    figures.extend(records::measure(options));
+    super::figures::report(&figures, options.json.as_deref())
+}
+
+impl Options {
+    /// Seconds of each of these, by turns so that all meet the same disturbances: the median of the rounds.
+    fn by_turns<const N: usize>(&self, mut works: [&mut dyn FnMut(); N]) -> [f64; N] {
+        let mut all: [Vec<f64>; N] = std::array::from_fn(|_| Vec::new());
+        for _ in 0..self.rounds {
+            for (work, times) in works.iter_mut().zip(&mut all) {
+                times.push(once(self.seconds, *work));
+            }
+        }
+        all.map(|times| median(times).expect("at least one round"))
+    }
+}
+
+/// Seconds of one run of `work`, over as many as fill the time.
+#[allow(clippy::disallowed_methods)] // a benchmark's edge
+fn once(seconds: f64, work: &mut dyn FnMut()) -> f64 {
+    let (from, mut times) = (StdInstant::now(), 0u32);
+    loop {
+        for _ in 0..8 {
+            work();
+        }
+        times += 8;
+        let elapsed = from.elapsed().as_secs_f64();
+        if elapsed >= seconds {
+            return elapsed / f64::from(times);
+        }
+    }
+}
