@@ -164,6 +164,8 @@ named! {
         TlsHandshakes = "tls_handshakes",
         /// Of these, sessions that went on from an earlier one.
         TlsResumed = "tls_resumed",
+        /// Connections that were cut off because too many handshakes wait.
+        TlsHandshakesShed = "tls_handshakes_shed",
         /// Clients whose TLS handshake took too long.
         TlsHandshakeTimeouts = "tls_handshake_timeouts",
     }

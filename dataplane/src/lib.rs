@@ -26,6 +26,7 @@ pub mod tcp;
 pub mod tls;
 
 pub mod application;
+pub mod crypto;
 pub mod services;
 
 pub mod exchange;

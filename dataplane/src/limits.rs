@@ -258,6 +258,12 @@ pub const TLS_GATHERED_SMALL: usize = 2 << 10;
 pub const TLS_SPARE_BUFFERS: usize = 16;
 /// Servers that a client context remembers sessions of.
 pub const TLS_RESUMPTIONS_MAX: usize = 256;
+/// Steps of handshakes that a worker makes in one turn: each takes some 100 us, in which nobody else is served.
+pub const TLS_STEPS_PER_TURN: usize = 1;
+/// Steps that wait for that, or for a thread; whoever would be one more is cut off.
+pub const TLS_STEPS_WAITING_MAX: usize = 4_096;
+/// Of one worker, steps that threads have.
+pub const TLS_STEPS_AWAY_MAX: usize = 64;
 /// Certificates that a snapshot may have.
 pub const TLS_CERTIFICATES_MAX: usize = 16_384;
 /// Bundles of authorities that it may have.

@@ -267,6 +267,10 @@ impl<P: Port, A: Application> Worker<P, A> {
     pub fn application_mut(&mut self) -> (&mut A, &mut Tcp, &mut Outbox) {
         (&mut self.application, &mut self.tcp, &mut self.out)
     }
+    /// What stands above TCP.
+    pub fn application(&self) -> &A {
+        &self.application
+    }
     /// Its pool.
     pub fn pool(&self) -> &Pool {
         &self.out.pool

@@ -85,6 +85,7 @@ use listeners::{Edition, Listeners, Serves};
 use meters::{Room, RouteMeters};
 use plan::Step;
 use response::Gone;
+use secure::Steps;
 use state::Exchange;
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -119,9 +120,7 @@ pub struct Gateway {
     partial_bytes: usize,
     /// Of all sessions.
     tls_room: tls::Room,
-    /// Steps of handshakes that somebody else shall make.
-    work: VecDeque<(ConnectionId, tls::Work)>,
-    gives_work: bool,
+    steps: Steps,
 
     // Scratch, for one head at a time.
     spans: Spans,
@@ -156,7 +155,7 @@ pub struct GatewayOptions {
     pub keeps_records: bool,
     /// Whether this worker probes endpoints: one of them does.
     pub probes: bool,
-    /// Whether [`Gateway::poll_work`] gives steps of handshakes that would hold the loop up. Otherwise they are made at once.
+    /// Whether somebody takes the steps of handshakes that would hold the loop up from [`Gateway::poll_work`].
     pub gives_work: bool,
 }
 
@@ -207,8 +206,7 @@ impl Gateway {
             staged: Staged::default(),
             plain: VecDeque::new(),
             tls_room: tls::Room::default(),
-            work: VecDeque::new(),
-            gives_work: options.gives_work,
+            steps: Steps::new(options.gives_work),
             written: Kept::default(),
             date: DateLine::default(),
             records: VecDeque::new(),
@@ -564,6 +562,7 @@ impl Application for Gateway {
                 self.arm(i);
             }
         }
+        self.make_steps(io);
         self.let_retired_go(io);
         self.handle_probes(io);
         for _ in 0..TCP_TIMERS_MAX {
@@ -580,7 +579,7 @@ impl Application for Gateway {
 
     fn next_deadline(&self) -> Instant {
         let upstreams = self.upstreams.pool.next_deadline().min(self.health.next_deadline());
-        self.wheel.next_deadline().min(upstreams).min(self.retiring.at)
+        self.wheel.next_deadline().min(upstreams).min(self.retiring.at).min(self.steps.next_deadline())
     }
     fn held(&self) -> usize {
         self.services.held() + self.held
@@ -591,7 +590,7 @@ impl Application for Gateway {
         for leg in &mut self.legs {
             leg.clear(out);
         }
-        self.work.clear();
+        self.steps.clear();
         (self.held, self.partial_bytes) = (0, 0);
     }
 }

@@ -19,6 +19,7 @@ use crate::{
     counters::Counter,
     drops::Drop,
     http::{forward::Client, head::Scheme},
+    limits::{TLS_STEPS_PER_TURN, TLS_STEPS_WAITING_MAX},
     outbox::Outbox,
     port::Frame,
     tcp::{ConnectionId, Tcp},
@@ -54,6 +55,30 @@ impl Secure {
     pub(super) fn clear(&mut self, out: &mut Outbox) {
         self.wire.drain(..).for_each(|frame| out.drop(frame, Drop::ExchangeOver));
         self.session.end(out);
+    }
+}
+
+/// Steps of handshakes that wait to be made.
+#[derive(Default)]
+pub(super) struct Steps {
+    waiting: VecDeque<(ConnectionId, Work)>,
+    /// For somebody else.
+    heavy: VecDeque<(ConnectionId, Work)>,
+    /// There is somebody.
+    gives: bool,
+}
+
+impl Steps {
+    pub(super) fn new(gives: bool) -> Self {
+        Self { gives, ..Self::default() }
+    }
+    /// When the next one is made: at once.
+    pub(super) fn next_deadline(&self) -> Instant {
+        if self.waiting.is_empty() { Instant::NEVER } else { Instant::from_ns(1) }
+    }
+    pub(super) fn clear(&mut self) {
+        self.waiting.clear();
+        self.heavy.clear();
     }
 }
 
@@ -102,9 +127,42 @@ impl Gateway {
         self.run_session(io, i);
     }
 
+    /// Makes some steps of handshakes: so few in each turn that a flood of them does not stop the rest. Heavy ones are somebody else's, if there is
+    /// anybody.
+    pub(super) fn make_steps(&mut self, io: &mut Io<'_>) {
+        for _ in 0..TLS_STEPS_PER_TURN {
+            let Some((id, work)) = self.steps.waiting.pop_front() else { return };
+            if self.leg(id).is_none() {
+                continue;
+            }
+            if work.is_heavy() && self.steps.gives {
+                self.steps.heavy.push_back((id, work));
+            } else {
+                self.step_made(io, id, work.run());
+            }
+        }
+    }
+
+    /// The next step of a handshake that is to be made elsewhere.
+    pub fn poll_work(&mut self) -> Option<(ConnectionId, Work)> {
+        while let Some((id, work)) = self.steps.heavy.pop_front() {
+            if self.leg(id).is_some() {
+                return Some((id, work));
+            }
+        }
+        None
+    }
+    /// Whether there is one.
+    pub fn has_work(&self) -> bool {
+        !self.steps.heavy.is_empty()
+    }
+
     /// A step of a handshake that was made elsewhere comes back.
     pub fn handle_done(&mut self, now: Instant, id: ConnectionId, done: Done, tcp: &mut Tcp, out: &mut Outbox) {
-        let io = &mut Io { now, tcp, out };
+        self.step_made(&mut Io { now, tcp, out }, id, done);
+    }
+
+    fn step_made(&mut self, io: &mut Io<'_>, id: ConnectionId, done: Done) {
         let Some(i) = self.leg(id) else { return };
         let before = self.legs[i].held();
         let Some(secure) = &mut self.legs[i].tls else { return };
@@ -113,14 +171,17 @@ impl Gateway {
         self.run_session(io, i);
     }
 
-    /// The next step of a handshake that is to be made elsewhere.
-    pub fn poll_work(&mut self) -> Option<(ConnectionId, Work)> {
-        self.work.pop_front()
-    }
-
     /// Takes from a session what it has, and acts on it.
     pub(super) fn run_session(&mut self, io: &mut Io<'_>, i: usize) {
         let Some(id) = self.legs[i].id else { return };
+        if let Some(work) = self.legs[i].tls.as_mut().and_then(|it| it.session.poll_work()) {
+            let steps = &mut self.steps;
+            if steps.waiting.len() + steps.heavy.len() >= TLS_STEPS_WAITING_MAX {
+                io.out.counters.count(Counter::TlsHandshakesShed);
+                return self.cut(io, i);
+            }
+            steps.waiting.push_back((id, work));
+        }
         let came = self.poll_session(io, i, id);
         self.flush(io, i);
         self.tell_session(io, i, came);
@@ -131,13 +192,6 @@ impl Gateway {
         let leg = &mut self.legs[i];
         let before = leg.held();
         let Some(secure) = &mut leg.tls else { return false };
-        while let Some(work) = secure.session.poll_work() {
-            if self.gives_work {
-                self.work.push_back((id, work));
-                continue;
-            }
-            secure.session.handle_done(work.run(), &mut self.tls_room, io.out);
-        }
         while let Some(frame) = secure.session.poll_output(io.out) {
             secure.wire.push_back(frame);
         }

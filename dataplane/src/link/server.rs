@@ -153,6 +153,7 @@ impl Server {
 
     /// Waits until there is something to do, or for `patience`, and does it.
     pub fn turn(&mut self, patience: Duration) {
+        self.planner.set_time_of_day(super::streams::unix_us() / 1_000_000);
         self.wait(patience.min(self.until_streams()));
         self.accept();
         for n in 0..self.peers.len() {

@@ -182,6 +182,6 @@ fn free(slots: &[bool], of: &str) -> Result<u8, Refusal> {
 
 // The edge, as in `server`.
 #[allow(clippy::disallowed_methods)]
-fn unix_us() -> u64 {
+pub(super) fn unix_us() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as u64)
 }

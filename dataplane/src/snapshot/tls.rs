@@ -243,7 +243,8 @@ impl TlsPolicy {
             suites: suites.collect::<Result<_, _>>()?,
             groups: groups.collect::<Result<_, _>>()?,
             alpn: self.alpn.iter().map(|it| it.clone().into_bytes()).collect(),
-            ..tls::Policy::default()
+            // A worker makes steps when it has time for them.
+            offload: tls::Offload::Always,
         })
     }
 }
@@ -336,7 +337,7 @@ fn pem_blocks(text: &str) -> Vec<Vec<u8>> {
     let ends = text.match_indices("-----END ").map(|(at, _)| text[at..].find('\n').map_or(text.len(), |n| at + n + 1));
     let mut begin = 0;
     let block = |end| {
-        let block = text[begin..end].as_bytes().to_vec();
+        let block = text.as_bytes()[begin..end].to_vec();
         begin = end;
         block
     };

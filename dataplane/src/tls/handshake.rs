@@ -29,6 +29,10 @@ pub struct Done {
 }
 
 impl Work {
+    /// Whether it may sign with an RSA key of ours, which takes half a millisecond and more.
+    pub fn is_heavy(&self) -> bool {
+        self.handshake.signs_with_rsa()
+    }
     /// Makes the step.
     pub fn run(self) -> Done {
         let mut handshake = self.handshake;
@@ -161,20 +165,28 @@ impl Handshake {
     /// Whether the next step is one that should be made elsewhere.
     pub(super) fn is_work(&self) -> bool {
         match &self.side {
-            Side::Server { context, hello, .. } => match context.offload() {
+            Side::Server { context, .. } => match context.offload() {
                 Offload::Never => false,
                 Offload::Always => true,
                 // Both versions sign when they have the hello, and it has not been fed yet.
-                Offload::Rsa => {
-                    self.is_clear()
-                        && hello.as_ref().is_some_and(|h| context.signs_with_rsa(h.sni.as_deref(), h.takes_ec))
-                }
+                Offload::Rsa => self.signs_with_rsa(),
             },
             Side::Client { context, .. } => match context.offload() {
                 Offload::Never => false,
                 Offload::Always => true,
-                Offload::Rsa => context.signs_with_rsa(),
+                Offload::Rsa => self.signs_with_rsa(),
             },
+        }
+    }
+
+    /// Whether the next step may sign with an RSA key of ours.
+    fn signs_with_rsa(&self) -> bool {
+        match &self.side {
+            Side::Server { context, hello, .. } => {
+                let signs = |h: &Hello| context.signs_with_rsa(h.sni.as_deref(), h.takes_ec);
+                self.is_clear() && hello.as_ref().is_some_and(signs)
+            }
+            Side::Client { context, .. } => context.signs_with_rsa(),
         }
     }
 

@@ -8,7 +8,7 @@
 
 use crate::{
     Options,
-    polling::{Loop, Peer, Shared},
+    polling::{Loop, Peer, Shared, unix_time},
 };
 use anyhow::Context;
 use std::{
@@ -24,6 +24,7 @@ use std::{
 };
 use weirgate_dataplane::{
     counters::Counter,
+    crypto::{self, Crypto},
     exchange::{Gateway, GatewayOptions, Home, Planner, Update},
     limits::TURN_STALL,
     link::{
@@ -48,6 +49,8 @@ use weirgate_dataplane::{
 
 /// The counters' file; it appears when everything runs.
 const COUNTERS: &str = "counters";
+/// Threads for heavy steps of handshakes. They run beside the main thread, not on the workers' cores.
+const CRYPTO_THREADS: usize = 1;
 const TICK: Duration = Duration::from_millis(50);
 const TICKS_PER_SECOND: u32 = 20;
 /// A worker that has not finished a turn for so many seconds is reported.
@@ -76,11 +79,17 @@ pub(crate) fn run(snapshot: &Snapshot, options: &Options) -> anyhow::Result<()> 
     report(snapshot, &devices);
 
     let mut planner = Planner::default();
+    planner.set_time_of_day(unix_time().as_secs());
     let first = planner.plan(snapshot.clone()).map_err(|refusal| anyhow::anyhow!("the snapshot: {refusal}"))?;
     let bells = (0..workers_of(snapshot)).map(|_| Ok(Peer::new(Bell::new()?))).collect::<anyhow::Result<_>>()?;
     let desks: Arc<[Desk]> = (0..workers_of(snapshot)).map(|_| Desk::default()).collect();
-    let shared =
-        Arc::new(Shared { stop: Arc::clone(&stop), region: region.clone(), peers: bells, desks: Arc::clone(&desks) });
+    let shared = Arc::new(Shared {
+        stop: Arc::clone(&stop),
+        region: region.clone(),
+        peers: bells,
+        desks: Arc::clone(&desks),
+        crypto: Crypto::new(workers_of(snapshot)),
+    });
     let server = bind_link(&options.run_dir, planner, &shared)?;
     let starter =
         Starter { snapshot, options, topology, pools, shared: Arc::clone(&shared), first, link: server.bell() };
@@ -100,10 +109,16 @@ pub(crate) fn run(snapshot: &Snapshot, options: &Options) -> anyhow::Result<()> 
     }
     region.appear().context("the counters")?;
     let link = Link::start(server, &shared)?;
+    let wake = {
+        let shared = Arc::clone(&shared);
+        move |worker| shared.wake(worker)
+    };
+    // Its threads end before the workers that they wake.
+    let threads = crypto::Threads::start(&shared.crypto, CRYPTO_THREADS, wake).context("no thread for cryptography")?;
     tracing::info!("serving");
     let failed = watch(&shared, &workers.running, &devices);
     // It waits for workers, so it ends before them.
-    drop(link);
+    drop((link, threads));
     let ended = workers.end();
     publish_ports(&devices, &region, workers_of(snapshot));
     tracing::info!("stopped");
@@ -371,7 +386,7 @@ impl Starter<'_> {
                     home: home(devices, index, cores.len()),
                     keeps_records: false,
                     probes: index == 0,
-                    gives_work: false,
+                    gives_work: true,
                 },
             );
             let thread = self.spawn(*core, index, Worker::with(ports, options, gateway), sleeper)?;

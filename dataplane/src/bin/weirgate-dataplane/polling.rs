@@ -13,6 +13,7 @@ use std::{
     },
 };
 use weirgate_dataplane::{
+    crypto::Crypto,
     exchange::Gateway,
     limits::PUBLISH_EVERY,
     link::{desk::Desk, server::LinkBell},
@@ -43,6 +44,8 @@ pub(crate) struct Shared {
     pub(crate) peers: Vec<Peer>,
     /// By worker: what the link wants of it.
     pub(crate) desks: Arc<[Desk]>,
+    /// Steps of handshakes that others make.
+    pub(crate) crypto: Arc<Crypto>,
 }
 
 impl Shared {
@@ -102,6 +105,7 @@ impl Loop<'_> {
             if turn.moved {
                 moved_at = now;
             }
+            worker.trade(now, self.index, &self.shared.crypto);
             if worker.serve(now, self.index as u32, desk) {
                 self.link.ring();
             }
@@ -142,7 +146,9 @@ impl Loop<'_> {
             self.wake_others();
         }
         let longest = longest(worker, now);
-        let is_wanted = worker.has_notices() || self.shared.desks[self.index].has_commands();
+        let is_wanted = worker.has_notices()
+            || self.shared.desks[self.index].has_commands()
+            || self.shared.crypto.has_done(self.index);
         if !turn.moved && !is_wanted && longest > Duration::ZERO {
             if armed {
                 sleeper.wait(std::time::Duration::from_nanos(longest.as_ns()));
@@ -180,6 +186,6 @@ fn step<P: Port>(worker: &Worker<P, Gateway>, now: Instant, silence: Duration) {
 
 // The edge: answers and captures say what time it is.
 #[allow(clippy::disallowed_methods)]
-fn unix_time() -> std::time::Duration {
+pub(crate) fn unix_time() -> std::time::Duration {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default()
 }
