@@ -262,6 +262,10 @@ pub const TLS_RESUMPTIONS_MAX: usize = 256;
 pub const TLS_STEPS_PER_TURN: usize = 1;
 /// Steps that wait for that, or for a thread; whoever would be one more is cut off.
 pub const TLS_STEPS_WAITING_MAX: usize = 4_096;
+/// Seconds that a key seals tickets, and that a ticket is good for; after that the key opens them for as long again.
+pub const TLS_TICKET_SECONDS: u32 = 12 * 3_600;
+/// Bytes of what backends are told of a client's certificate.
+pub const TLS_IDENTITY_BYTES_MAX: usize = 2 << 10;
 /// Of one worker, steps that threads have.
 pub const TLS_STEPS_AWAY_MAX: usize = 64;
 /// Certificates that a snapshot may have.

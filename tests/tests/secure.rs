@@ -264,6 +264,8 @@ fn clients_show_who_they_are() {
     snapshot.authorities = vec![pki.authorities()];
     let clients = ClientValidation { authorities: "ca".into(), is_required: true };
     snapshot.http[0].tls.as_mut().unwrap().clients = Some(clients);
+    // Believed about others, but not about what we know ourselves.
+    snapshot.http[0].options.trusted = vec!["10.0.0.0/8".parse().unwrap()];
     let good = pki.issue(&["spiffe://corp.example/ns/a"], 2040);
     let (stranger, old) = (strangers.issue(&["me"], 2040), pki.issue(&["me"], 2021));
     let cases = [
@@ -277,10 +279,14 @@ fn clients_show_who_they_are() {
             let mut talk = Talk::new(&snapshot);
             let config = client_config(&pki, versions, identity);
             let mut client = Peer::client(talk.client, &config, "a");
-            client.says(&mut talk, &get("a"));
+            let forged = "GET / HTTP/1.1\r\nhost: a\r\nx-forwarded-client-cert: Hash=forged\r\n\r\n";
+            client.says(&mut talk, forged.as_bytes());
             match refused {
                 None => {
                     let conn = talk.endpoint();
+                    let asked = talk.heard(conn);
+                    assert!(asked.contains("|x-forwarded-client-cert: Hash="), "{asked}");
+                    assert!(asked.contains(";URI=spiffe://corp.example/ns/a|") && !asked.contains("forged"), "{asked}");
                     talk.answers(conn, OK);
                     assert!(client.heard(&mut talk).ends_with("|ok"));
                 }

@@ -1,9 +1,10 @@
 //! TLS of listeners and backends, made of a snapshot beside the workers: certificates are read and checked there, once for all workers.
 
 use crate::{
+    limits::TLS_TICKET_SECONDS,
     snapshot::{BackendTls, ListenerTls, Secrets},
     time::Duration,
-    tls::{self, ClientContext, Clock, ServerContext},
+    tls::{self, ClientContext, Clock, ServerContext, TicketKey, TicketKeys},
 };
 use rustls::crypto::CryptoProvider;
 use std::sync::Arc;
@@ -12,6 +13,14 @@ use std::sync::Arc;
 pub(super) struct Contexts {
     provider: Arc<CryptoProvider>,
     clock: Clock,
+    tickets: Tickets,
+}
+
+/// Keys of tickets, made here: a session goes on at any worker of this data plane, as long as it lives.
+struct Tickets {
+    keys: Option<TicketKeys>,
+    /// Since when the current one is.
+    since: u64,
 }
 
 /// TLS on a listener.
@@ -30,7 +39,31 @@ impl Default for Contexts {
 
 impl Contexts {
     pub(super) fn new(provider: Arc<CryptoProvider>) -> Self {
-        Self { provider, clock: Clock::default() }
+        Self { provider, clock: Clock::default(), tickets: Tickets { keys: None, since: 0 } }
+    }
+
+    /// Sees to a current key; `true`: it is another one than before.
+    pub(super) fn rotate_tickets(&mut self) -> bool {
+        let now = self.clock.unix_seconds();
+        if self.tickets.keys.is_some() && now < self.tickets.since + u64::from(TLS_TICKET_SECONDS) {
+            return false;
+        }
+        let (mut name, mut key) = ([0; 16], [0; 32]);
+        let random = self.provider.secure_random;
+        if random.fill(&mut name).and_then(|()| random.fill(&mut key)).is_err() {
+            // Without entropy what there is goes on to serve, and without any key nothing is resumed.
+            return false;
+        }
+        let previous = self.tickets.keys.take().map(|keys| keys.current);
+        let (current, lifetime) = (TicketKey { name, key }, TLS_TICKET_SECONDS);
+        self.tickets = Tickets { keys: Some(TicketKeys { current, next: None, previous, lifetime }), since: now };
+        true
+    }
+
+    /// The same, with the current keys.
+    pub(super) fn with_tickets(&self, terminates: &Terminates) -> Terminates {
+        let Some(keys) = &self.tickets.keys else { return terminates.clone() };
+        Terminates { context: terminates.context.with_tickets(keys), patience: terminates.patience }
     }
 
     /// By which certificates are judged.
@@ -48,7 +81,7 @@ impl Contexts {
             e => e.to_string(),
         };
         let context = ServerContext::new(&tls.policy(secrets)?, &self.provider, &self.clock).map_err(named)?;
-        Ok(Terminates { context, patience: Duration::from_ms(tls.handshake_ms) })
+        Ok(self.with_tickets(&Terminates { context, patience: Duration::from_ms(tls.handshake_ms) }))
     }
 
     /// A backend's.

@@ -218,6 +218,9 @@ impl Planner {
     /// Why it is not served. Then everything is as before.
     pub fn plan(&mut self, mut to: Snapshot) -> Result<Update, Refusal> {
         let unsound = |reason| Refusal::Unsound { reason };
+        if to.http.iter().any(|it| it.tls.is_some()) || to.tcp.iter().any(|it| it.tls.is_some()) {
+            self.contexts.rotate_tickets();
+        }
         let from = self.snapshot.take();
         let mut routes = std::mem::take(&mut self.routes);
         let planned = match &from {
@@ -280,10 +283,13 @@ impl Planner {
 
     /// What can wait until nothing else is to be done: numbers of routes that are no longer configured are given back.
     pub fn tidy(&mut self) -> Option<Update> {
+        let rotated = self.rotate_tickets();
         if !std::mem::take(&mut self.is_untidy) {
-            return None;
+            let revision = self.snapshot.as_ref()?.revision;
+            return (!rotated.is_empty()).then_some(Update { revision, steps: rotated });
         }
-        let mut steps = self.fold();
+        let mut steps = rotated;
+        steps.extend(self.fold());
         if self.backends.len() > 4 * BACKENDS_MAX {
             // No table is left that says their numbers.
             self.backends.retain(|_, known| !known.is_gone);
@@ -295,6 +301,20 @@ impl Planner {
         }
         let revision = self.snapshot.as_ref()?.revision;
         (!steps.is_empty()).then_some(Update { revision, steps })
+    }
+
+    /// Tickets are sealed under another key when its time has come.
+    fn rotate_tickets(&mut self) -> Vec<Step> {
+        if !self.listeners.values().any(|it| it.tls.is_some()) || !self.contexts.rotate_tickets() {
+            return Vec::new();
+        }
+        let contexts = &self.contexts;
+        let secured = self.listeners.values_mut().filter_map(|it| {
+            let tls = it.tls.as_mut()?;
+            *tls = contexts.with_tickets(tls);
+            Some(Step::Secure { key: it.key, tls: Some(tls.clone()) })
+        });
+        secured.collect()
     }
 
     /// Tables of two layers become tables of one.

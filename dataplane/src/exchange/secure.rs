@@ -19,14 +19,14 @@ use crate::{
     counters::Counter,
     drops::Drop,
     http::{forward::Client, head::Scheme},
-    limits::{TLS_STEPS_PER_TURN, TLS_STEPS_WAITING_MAX},
+    limits::{TLS_IDENTITY_BYTES_MAX, TLS_STEPS_PER_TURN, TLS_STEPS_WAITING_MAX},
     outbox::Outbox,
     port::Frame,
     tcp::{ConnectionId, Tcp},
     time::Instant,
-    tls::{ClientContext, Done, Event, Info, Room, ServerContext, Session, TlsRefusal, Work},
+    tls::{ClientContext, Done, Event, Peer, Room, ServerContext, Session, TlsRefusal, Work},
 };
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, fmt::Write, sync::Arc};
 
 /// A leg's session.
 pub(super) struct Secure {
@@ -254,6 +254,10 @@ impl Gateway {
     fn client_secured(&mut self, io: &mut Io<'_>, i: usize) {
         let leg = &mut self.legs[i];
         leg.client = Client::new(leg.address, Scheme::Https, leg.client.is_trusted());
+        let info = leg.tls.as_ref().and_then(|it| it.session.info());
+        if let Some(peer) = info.and_then(|info| info.peer.as_deref()) {
+            leg.client = leg.client.clone().with_certificate(&identity(peer));
+        }
         if leg.is_raw {
             return self.begin_raw(io, i);
         }
@@ -299,11 +303,6 @@ impl Gateway {
         self.held = self.held - before + self.legs[i].held();
         flushed
     }
-
-    /// Who the client is by its certificate.
-    pub(super) fn identity(&self, i: usize) -> Option<&Info> {
-        self.legs[i].tls.as_ref()?.session.info()
-    }
 }
 
 impl Leg {
@@ -348,5 +347,48 @@ impl Leg {
             io.tcp.close(id, io.out);
         }
         true
+    }
+}
+
+/// Who a client is by its certificate, as the value of `x-forwarded-client-cert`: the words that Envoy made usual, the certificate's hash, its URIs and its
+/// names. A value is of the certificate's, so what would end it is written as a percent sign and two digits.
+fn identity(peer: &Peer) -> Vec<u8> {
+    let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &peer.leaf);
+    let mut text = String::from("Hash=");
+    for byte in hash.as_ref() {
+        let _ = write!(text, "{byte:02x}");
+    }
+    let values = peer.uris.iter().map(|it| ("URI", it)).chain(peer.dns_names.iter().map(|it| ("DNS", it)));
+    for (key, value) in values {
+        // Some hundred names are a certificate that nobody meant for this.
+        if text.len() + value.len() > TLS_IDENTITY_BYTES_MAX {
+            break;
+        }
+        let _ = write!(text, ";{key}=");
+        for byte in value.bytes() {
+            match byte {
+                b';' | b',' | b'"' | b'=' | b'\\' | ..=b' ' | 0x7f.. => _ = write!(text, "%{byte:02X}"),
+                byte => text.push(char::from(byte)),
+            }
+        }
+    }
+    text.into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_cannot_add_to_what_is_said_of_it() {
+        let peer = Peer {
+            leaf: (*b"leaf").into(),
+            uris: vec!["spiffe://corp.example/ns/a".into(), "urn:x;DNS=admin,By=\"me\"\r\n".into()],
+            dns_names: vec!["a.example".into()],
+        };
+        let text = String::from_utf8(identity(&peer)).unwrap();
+        let (hash, rest) = text.split_once(';').unwrap();
+        assert_eq!(hash.len(), "Hash=".len() + 64);
+        assert_eq!(rest, "URI=spiffe://corp.example/ns/a;URI=urn:x%3BDNS%3Dadmin%2CBy%3D%22me%22%0D%0A;DNS=a.example");
     }
 }

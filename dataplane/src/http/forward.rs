@@ -42,6 +42,8 @@ pub struct Client {
     is_v6: bool,
     scheme: Scheme,
     is_trusted: bool,
+    /// What its certificate says, if it has shown one.
+    certificate: Option<Box<[u8]>>,
 }
 
 impl Client {
@@ -50,11 +52,16 @@ impl Client {
         let address = address.to_canonical();
         let mut text = ArrayVec::new();
         write!(text, "{address}").expect("an address has 39 bytes at most");
-        Self { address: text, is_v6: address.is_ipv6(), scheme, is_trusted }
+        Self { address: text, is_v6: address.is_ipv6(), scheme, is_trusted, certificate: None }
     }
     /// Nobody yet: for a connection whose peer is still to be named.
     pub fn unknown(scheme: Scheme) -> Self {
-        Self { address: ArrayVec::new(), is_v6: false, scheme, is_trusted: false }
+        Self { address: ArrayVec::new(), is_v6: false, scheme, is_trusted: false, certificate: None }
+    }
+    /// The same, who has shown a certificate: the value of `x-forwarded-client-cert`.
+    #[must_use]
+    pub fn with_certificate(self, value: &[u8]) -> Self {
+        Self { certificate: Some(value.into()), ..self }
     }
     /// Whether it is believed.
     pub fn is_trusted(&self) -> bool {
@@ -67,7 +74,8 @@ pub fn believe(client: &Client, spans: &mut Spans) {
     for index in 0..spans.fields.len() {
         spans.fields[index].ends_here |= match spans.fields[index].known {
             Some(name) if name.role() == Role::Trust => {
-                !client.is_trusted || is_never_believed(name) || is_written_anew(name)
+                let is_ours = name == Name::XForwardedClientCert && client.certificate.is_some();
+                !client.is_trusted || is_never_believed(name) || is_written_anew(name) || is_ours
             }
             Some(_) => false,
             None => !client.is_trusted && is_about_client(spans.name(index)),
@@ -112,6 +120,9 @@ pub fn request<S: Sink>(
         }
         let before = believed(fields, Name::Forwarded, client);
         head.field_in_parts(b"forwarded", before.chain(ours.iter().copied()))?;
+    }
+    if let Some(certificate) = &client.certificate {
+        head.field(b"x-forwarded-client-cert", certificate)?;
     }
     if accepts_trailers(fields) {
         head.te_trailers();
