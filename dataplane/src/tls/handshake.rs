@@ -306,7 +306,6 @@ impl Side {
             alpn: self.alpn_protocol().map(Into::into),
             sni,
             is_resumed: self.handshake_kind() == Some(HandshakeKind::Resumed),
-            has_early_data: false,
             peer,
         })
     }

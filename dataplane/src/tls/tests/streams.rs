@@ -422,6 +422,66 @@ fn a_session_that_is_dropped_gives_everything_back() {
     assert_eq!((f.talk.room.used(), f.talk.wire.in_use(), f.talk.out.pool.in_use()), (0, 0, 0));
 }
 
+#[test]
+fn a_spent_key_is_replaced_or_ends_the_connection() {
+    let limit = crate::limits::TLS_RECORDS_MAX;
+    for version in [Version::Tls12, Version::Tls13] {
+        let cast = Cast::new().only(version);
+        let mut talk = cast.serve();
+        let mut server = crate::tls::Session::server(&cast.server_context());
+        let mut client = crate::tls::Session::client(&cast.client_context());
+        let (room, out) = (&mut talk.room, &mut talk.out);
+        for _ in 0..3 {
+            while let Some(frame) = client.poll_output(out) {
+                server.handle_frame(frame, room, out);
+            }
+            while let Some(frame) = server.poll_output(out) {
+                client.handle_frame(frame, room, out);
+            }
+        }
+        // 64 records are spared for the end, so one more may be sent.
+        server.skip_to(limit - 65, 1);
+        client.skip_to(1, limit - 65);
+        let mut heard = 0;
+        for _ in 0..3 {
+            let mut frame = out.make().unwrap();
+            frame.append_slice(b"word").unwrap();
+            let (mut plain, mut sealed) = (VecDeque::from([frame]), VecDeque::new());
+            server.seal(talk.now, &mut plain, &mut sealed, room, out);
+            sealed.into_iter().for_each(|frame| client.handle_frame(frame, room, out));
+            while let Some(frame) = client.poll_plaintext(room, out) {
+                heard += frame.len();
+            }
+        }
+        match version {
+            Version::Tls13 => assert_eq!((heard, server.refusal(), client.refusal()), (12, None, None)),
+            Version::Tls12 => {
+                assert_eq!((heard, server.refusal()), (4, Some(TlsRefusal::KeysSpent)));
+                assert_eq!(client.refusal(), Some(TlsRefusal::PeerAlert(80)));
+            }
+        }
+    }
+}
+
+#[test]
+fn established_comes_before_plaintext_even_when_the_end_comes_with_it() {
+    let mut talk = Cast::new().only(Version::Tls13).serve();
+    let hello = talk.peer_says();
+    talk.hear(&hello);
+    talk.say();
+    std::io::Write::write_all(&mut talk.peer.writer(), b"hello").unwrap();
+    let mut theirs = talk.peer_says();
+    theirs.extend([0; 40]);
+    talk.cut = Cut::Segments;
+    let frame = talk.plain(&theirs);
+    talk.ours.handle_frame(frame, &mut talk.room, &mut talk.out);
+    assert_eq!(talk.ours.poll_event(), Some(Event::Established));
+    assert_eq!(talk.ours.poll_event(), None, "the plaintext comes first");
+    let frame = talk.ours.poll_plaintext(&mut talk.room, &mut talk.out).unwrap();
+    assert_eq!(frame.to_vec(), b"hello");
+    assert_eq!(talk.ours.poll_event(), Some(Event::Refused(TlsRefusal::RecordInvalid)));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
