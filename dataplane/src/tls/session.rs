@@ -288,8 +288,8 @@ impl Session {
     /// What is sealed is final. Its number cannot be used again, and the peer refuses a connection with a record missing: call this only with
     /// what will be sent, and send all of it.
     ///
-    /// A frame of its own, not shared, in one segment and with room around it, is sealed where it is. Others are copied into fresh frames; long
-    /// content becomes records of up to 16 KiB once the burst has lasted [`TLS_BURST_SMALL`](crate::limits::TLS_BURST_SMALL) bytes.
+    /// A frame of its own, not shared, in one segment and with room around it, is sealed where it is. Others are copied: into fresh frames, or, for
+    /// long records, into the frames that they came in, cut anew into full segments. Long content becomes records of up to 16 KiB once the burst has lasted [`TLS_BURST_SMALL`](crate::limits::TLS_BURST_SMALL) bytes.
     pub fn seal(
         &mut self,
         now: Instant,

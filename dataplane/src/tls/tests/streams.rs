@@ -348,6 +348,32 @@ fn a_burst_begins_with_records_of_a_segment_and_goes_on_with_long_ones() {
 }
 
 #[test]
+fn a_long_record_leaves_in_the_frames_that_its_content_came_in() {
+    let mut talk = Cast::new().serve();
+    talk.pump();
+    let content = pattern(16_384);
+    for _ in 0..5 {
+        talk.send(&content.chunks(1_448).collect::<Vec<_>>());
+    }
+    talk.peer_received.clear();
+    let mut plain: VecDeque<Frame> = content.chunks(1_448).map(|bytes| talk.plain(bytes)).collect();
+    let (frames, mut sealed) = (plain.len(), VecDeque::new());
+    talk.ours.seal(talk.now, &mut plain, &mut sealed, &mut talk.room, &mut talk.out);
+    assert_eq!((sealed.len(), talk.wire.in_use(), talk.out.pool.in_use()), (frames, frames, 0));
+    let (last, full) = sealed.iter().collect::<Vec<_>>().split_last().map(|(l, f)| (l.len(), f.to_vec())).unwrap();
+    assert!(last < 1_448 && full.iter().all(|frame| frame.len() == 1_448), "cut into segments");
+    // One of them is somebody else's, too: it is copied, and a fresh one takes its place.
+    let mut plain: VecDeque<Frame> = content.chunks(1_448).map(|bytes| talk.plain(bytes)).collect();
+    let other = plain[3].share(&talk.wire).unwrap();
+    talk.ours.seal(talk.now, &mut plain, &mut sealed, &mut talk.room, &mut talk.out);
+    assert_eq!((talk.out.pool.in_use(), other.to_vec()), (1, content[3 * 1_448..4 * 1_448].to_vec()));
+    drop(other);
+    sealed.drain(..).collect::<Vec<_>>().into_iter().for_each(|frame| talk.tell(frame));
+    assert_eq!(talk.peer_received, [&content[..], &content[..]].concat());
+    talk.settle();
+}
+
+#[test]
 fn a_small_frame_of_its_own_is_sealed_where_it_is() {
     let mut talk = Cast::new().serve();
     talk.pump();
