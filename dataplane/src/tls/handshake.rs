@@ -164,9 +164,10 @@ impl Handshake {
             Side::Server { context, hello, .. } => match context.offload() {
                 Offload::Never => false,
                 Offload::Always => true,
-                // Both versions sign when they have the hello, and it has not been fed yet.
+                // Both versions sign when they have the hello that they answer, which may be the second one. The group is known behind that
+                // (TLS 1.3), or one step later.
                 Offload::Rsa => {
-                    self.is_clear()
+                    self.side.negotiated_key_exchange_group().is_none()
                         && hello.as_ref().is_some_and(|h| context.signs_with_rsa(h.sni.as_deref(), h.takes_ec))
                 }
             },
