@@ -8,7 +8,7 @@ use super::{
 };
 use crate::limits::TLS_RESUMPTIONS_MAX;
 use rustls::{
-    ClientConfig, SignatureScheme,
+    ClientConfig, KeyLog, SignatureScheme,
     client::{ClientSessionMemoryCache, ResolvesClientCert, Resumption},
     crypto::CryptoProvider,
     pki_types::ServerName,
@@ -88,6 +88,14 @@ impl ClientContext {
             _ => None,
         };
         Ok(Arc::new(Self { config: Arc::new(config), name, sni, offload: policy.policy.offload, is_rsa }))
+    }
+
+    /// The same, and secrets are told to `log`: whoever reads them reads all traffic. For debugging. The store of sessions is shared.
+    pub fn with_key_log(&self, log: Arc<dyn KeyLog>) -> Arc<Self> {
+        let mut config = ClientConfig::clone(&self.config);
+        config.key_log = log;
+        let (name, sni) = (self.name.clone(), self.sni.clone());
+        Arc::new(Self { config: Arc::new(config), name, sni, offload: self.offload, is_rsa: self.is_rsa })
     }
 
     pub(super) fn config(&self) -> &Arc<ClientConfig> {

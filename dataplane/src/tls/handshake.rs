@@ -168,7 +168,6 @@ impl Handshake {
             Side::Server { context, .. } => match context.offload() {
                 Offload::Never => false,
                 Offload::Always => true,
-                // Both versions sign when they have the hello, and it has not been fed yet.
                 Offload::Rsa => self.signs_with_rsa(),
             },
             Side::Client { context, .. } => match context.offload() {
@@ -184,7 +183,9 @@ impl Handshake {
         match &self.side {
             Side::Server { context, hello, .. } => {
                 let signs = |h: &Hello| context.signs_with_rsa(h.sni.as_deref(), h.takes_ec);
-                self.is_clear() && hello.as_ref().is_some_and(signs)
+                // Both versions sign when they have the hello that they answer, which may be the second one. The group is known behind that (TLS
+                // 1.3), or one step later.
+                self.side.negotiated_key_exchange_group().is_none() && hello.as_ref().is_some_and(signs)
             }
             Side::Client { context, .. } => context.signs_with_rsa(),
         }
@@ -318,7 +319,6 @@ impl Side {
             alpn: self.alpn_protocol().map(Into::into),
             sni,
             is_resumed: self.handshake_kind() == Some(HandshakeKind::Resumed),
-            has_early_data: false,
             peer,
         })
     }

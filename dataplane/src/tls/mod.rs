@@ -14,6 +14,7 @@
 //!   sequence number that we go on with counts them.
 //! * rustls is fed one whole record at a time, and is let go of as soon as it is not handshaking any more. So nothing behind the peer's
 //!   Finished has reached it: what came in the same bytes is opened by us, from record 0 (TLS 1.3) or 1 (TLS 1.2).
+//! * 0-RTT is off on both sides: nothing is offered or taken before the handshake is over.
 //! * A TLS 1.3 server may write before the client's Finished (rustls says `WriteTraffic`); we do not, and wait until both may.
 //! * The exporter and what rustls knew of the handshake end there; what anybody may want to know is in [`Info`].
 //!
@@ -236,8 +237,6 @@ pub struct Info {
     pub sni: Option<Box<str>>,
     /// The session goes on from an earlier one.
     pub is_resumed: bool,
-    /// Whether bytes came before the handshake was over (0-RTT). Never in this version.
-    pub has_early_data: bool,
     /// Who the peer has shown to be.
     pub peer: Option<Box<Peer>>,
 }

@@ -97,6 +97,11 @@ impl Receiver {
         std::mem::take(&mut self.overhead)
     }
 
+    #[cfg(test)]
+    pub(super) fn skip_to(&mut self, seq: u64) {
+        self.open.skip_to(seq);
+    }
+
     /// Opens what is there and puts content behind what is in `ready`. Says how the peer has ended, once all before it is there: with
     /// close_notify or without.
     pub(super) fn advance(

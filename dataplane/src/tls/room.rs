@@ -51,8 +51,10 @@ impl Room {
         if need <= buffer.bytes.capacity() {
             return true;
         }
+        // While memory is plenty a long record gets its buffer at once; then only when more of it has come than anybody sends for nothing.
+        let is_plenty = whole > TLS_GATHERED_SMALL && self.used() < self.budget.most / 2;
         let capacity = match need {
-            ..=TLS_GATHERED_SMALL => need,
+            ..=TLS_GATHERED_SMALL if !is_plenty || whole > RECORD_MAX => need,
             ..=RECORD_MAX if whole <= RECORD_MAX => RECORD_MAX,
             _ => need.max(2 * buffer.bytes.capacity()),
         };

@@ -71,6 +71,11 @@ impl Sealer {
         self.is_over && self.owed.last.is_none_or(|alert| alert != CLOSE_NOTIFY)
     }
 
+    #[cfg(test)]
+    pub(super) fn skip_to(&mut self, seq: u64) {
+        self.seal.skip_to(seq);
+    }
+
     /// The peer has a new key from its next record on; if it asks for the same of us, it is owed. One answer is enough for any number of requests
     /// (rfc8446 4.6.3).
     pub(super) fn next_open(&mut self, is_requested: bool) -> Result<Open, TlsRefusal> {
@@ -248,13 +253,14 @@ impl Sealer {
         let mut frame = out.make()?;
         let whole =
             frame.append(self.seal.front() + len + self.seal.back()).expect("a fresh frame has room for a segment");
-        copy(plain, &mut whole[self.seal.front()..][..len], out);
+        copy(plain, &mut whole[self.seal.front()..][..len], None, out);
         self.seal.seal(ContentType::ApplicationData, whole);
         sealed.push_back(frame);
         Some(len)
     }
 
-    /// One record in as many fresh frames as it needs. All of them are there before it is sealed.
+    /// One record, in the frames that its content came in, cut anew into full segments, and in fresh ones where those do not do. All of them
+    /// are there before it is sealed.
     fn seal_long(
         &mut self,
         len: usize,
@@ -268,8 +274,9 @@ impl Sealer {
             return Some(0);
         }
         let whole = self.seal.front() + len + self.seal.back();
-        let mut frames: ArrayVec<Frame, RECORD_FRAMES> = ArrayVec::new();
-        for _ in 0..whole.div_ceil(TLS_FRAME_BYTES) {
+        let needed = whole.div_ceil(TLS_FRAME_BYTES).saturating_sub(spare_frames(plain, len));
+        let mut frames: Frames = ArrayVec::new();
+        for _ in 0..needed {
             match out.make() {
                 Some(frame) => frames.push(frame),
                 None => {
@@ -279,14 +286,40 @@ impl Sealer {
             }
         }
         let record = &mut room.scratch[..whole];
-        copy(plain, &mut record[self.seal.front()..][..len], out);
+        copy(plain, &mut record[self.seal.front()..][..len], Some(&mut frames), out);
         self.seal.seal(ContentType::ApplicationData, record);
-        for (mut frame, part) in frames.into_iter().zip(record.chunks(TLS_FRAME_BYTES)) {
-            frame.append_slice(part).expect("a fresh frame has room for a segment");
+        let mut frames = frames.into_iter();
+        for part in record.chunks(TLS_FRAME_BYTES) {
+            let mut frame = frames.next().expect("as many as were counted");
+            if frame.len() > part.len() {
+                frame.truncate(part.len());
+            } else {
+                frame.append(part.len() - frame.len()).expect("it has room for a segment");
+            }
+            frame.head_mut().copy_from_slice(part);
             sealed.push_back(frame);
         }
+        frames.for_each(|frame| out.consume(frame));
         Some(len)
     }
+}
+
+/// The frames of one long record.
+type Frames = ArrayVec<Frame, RECORD_FRAMES>;
+
+/// Whether a frame whose content was copied can take a segment of the record.
+fn is_spare(frame: &Frame) -> bool {
+    !frame.is_shared() && frame.headroom() >= HEADERS_MAX && frame.len() + frame.tailroom() >= TLS_FRAME_BYTES
+}
+
+/// How many of the frames that the first `len` bytes use up can.
+fn spare_frames(plain: &VecDeque<Frame>, len: usize) -> usize {
+    let mut before = 0;
+    let used_up = plain.iter().take_while(|frame| {
+        before += frame.len();
+        before <= len
+    });
+    used_up.filter(|frame| is_spare(frame)).count()
 }
 
 /// Whether the frames of the first `len` bytes have one segment each. (The jumbo frames of a port have more.)
@@ -320,18 +353,22 @@ fn flatten(plain: &mut VecDeque<Frame>, out: &mut Outbox) -> Option<()> {
     Some(())
 }
 
-/// Takes the first bytes of flat frames.
-fn copy(plain: &mut VecDeque<Frame>, mut into: &mut [u8], out: &mut Outbox) {
+/// Takes the first bytes of flat frames. Those that are used up and can be used again go to `spare` as long as it takes any.
+fn copy(plain: &mut VecDeque<Frame>, mut into: &mut [u8], mut spare: Option<&mut Frames>, out: &mut Outbox) {
     while !into.is_empty() {
         let first = plain.front_mut().expect("as many bytes as were counted");
         let n = first.head().len().min(into.len());
         let (now, later) = into.split_at_mut(n);
         now.copy_from_slice(&first.head()[..n]);
         into = later;
-        if n == first.head().len() {
-            out.consume(plain.pop_front().expect("it was just looked at"));
-        } else {
+        if n < first.head().len() {
             first.trim_front(n);
+            continue;
+        }
+        let frame = plain.pop_front().expect("it was just looked at");
+        match &mut spare {
+            Some(spare) if !spare.is_full() && is_spare(&frame) => spare.push(frame),
+            _ => out.consume(frame),
         }
     }
 }

@@ -6,7 +6,7 @@ use super::{
     tickets::Ticketer,
 };
 use rustls::{
-    ServerConfig, SignatureAlgorithm,
+    KeyLog, ServerConfig, SignatureAlgorithm,
     crypto::CryptoProvider,
     server::{
         ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier, danger::ClientCertVerifier,
@@ -105,6 +105,17 @@ impl ServerContext {
         config.ticketer = Arc::new(ticketer);
         // One is what resumption takes; a second serves browsers that open connections side by side and may use each ticket once only.
         config.send_tls13_tickets = 2;
+        self.with_config(config)
+    }
+
+    /// The same, and secrets are told to `log`: whoever reads them reads all traffic. For debugging.
+    pub fn with_key_log(&self, log: Arc<dyn KeyLog>) -> Arc<Self> {
+        let mut config = ServerConfig::clone(&self.config);
+        config.key_log = log;
+        self.with_config(config)
+    }
+
+    fn with_config(&self, config: ServerConfig) -> Arc<Self> {
         Arc::new(Self {
             config: Arc::new(config),
             resolver: Arc::clone(&self.resolver),

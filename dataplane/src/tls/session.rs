@@ -61,6 +61,8 @@ pub struct Session {
     told_end: bool,
     refusal: Option<TlsRefusal>,
     told_refusal: bool,
+    /// The handshake was over once, and whether that was told.
+    was_established: bool,
     told_established: bool,
     /// We have said close_notify, or will.
     is_closing: bool,
@@ -110,6 +112,7 @@ impl Session {
             told_end: false,
             refusal: None,
             told_refusal: false,
+            was_established: false,
             told_established: false,
             is_closing: false,
         };
@@ -136,7 +139,7 @@ impl Session {
     pub fn is_away(&self) -> bool {
         matches!(&self.state, State::Handshaking(h) if h.handshake.is_none())
     }
-    /// What the handshake came to, once it is over.
+    /// What the handshake came to, from its end until the session's: ask when [`Event::Established`] comes.
     pub fn info(&self) -> Option<&Info> {
         match &self.state {
             State::Open(opened) => Some(&opened.info),
@@ -261,8 +264,7 @@ impl Session {
 
     /// What became of the session since the last call.
     pub fn poll_event(&mut self) -> Option<Event> {
-        if !self.told_established && self.is_established() {
-            self.told_established = true;
+        if self.was_established && !std::mem::replace(&mut self.told_established, true) {
             return Some(Event::Established);
         }
         if !self.ready.is_empty() {
@@ -286,8 +288,8 @@ impl Session {
     /// What is sealed is final. Its number cannot be used again, and the peer refuses a connection with a record missing: call this only with
     /// what will be sent, and send all of it.
     ///
-    /// A frame of its own, not shared, in one segment and with room around it, is sealed where it is. Others are copied into fresh frames; long
-    /// content becomes records of up to 16 KiB once the burst has lasted [`TLS_BURST_SMALL`](crate::limits::TLS_BURST_SMALL) bytes.
+    /// A frame of its own, not shared, in one segment and with room around it, is sealed where it is. Others are copied: into fresh frames, or, for
+    /// long records, into the frames that they came in, cut anew into full segments. Long content becomes records of up to 16 KiB once the burst has lasted [`TLS_BURST_SMALL`](crate::limits::TLS_BURST_SMALL) bytes.
     pub fn seal(
         &mut self,
         now: Instant,
@@ -332,6 +334,14 @@ impl Session {
     pub(super) fn forge(&mut self, kind: super::record::ContentType, plain: &[u8], out: &mut Outbox) -> Option<Frame> {
         let State::Open(opened) = &mut self.state else { return None };
         opened.sealer.small(kind, plain, out)
+    }
+
+    /// Goes on as if so many records had been sent and received.
+    #[cfg(test)]
+    pub(super) fn skip_to(&mut self, sent: u64, received: u64) {
+        let State::Open(opened) = &mut self.state else { return };
+        opened.sealer.skip_to(sent);
+        opened.receiver.skip_to(received);
     }
 
     /// Makes the next step here, or marks it as work.
@@ -383,7 +393,10 @@ impl Session {
                         self.state = State::Open(Box::new(Opened { receiver, sealer, info }));
                         match late {
                             Some(refusal) => self.refuse(refusal),
-                            None => self.receive(room, out),
+                            None => {
+                                self.was_established = true;
+                                self.receive(room, out);
+                            }
                         }
                     }
                     Err(refusal) => {

@@ -173,6 +173,30 @@ fn only_rsa_keys_make_work() {
     assert!(!has_work(&cast));
 }
 
+#[test]
+fn a_second_hello_makes_work_too() {
+    let mut cast = Cast::new();
+    let rsa = super::pki::Wanted { names: &[NAME], algorithm: &rcgen::PKCS_RSA_SHA256, ..Default::default() };
+    cast.server.certificates = vec![(cast.authority.issue(&rsa), Vec::new())];
+    // The client has no share for it, so the server asks for another hello (rfc8446 4.1.4), and signs when it comes.
+    cast.server.policy.groups = vec![NamedGroup::secp256r1];
+    let mut talk = cast.serve();
+    for hello in 1..=2 {
+        let mut work = None;
+        for part in talk.peer_says().chunks(1_400) {
+            let frame = talk.plain(part);
+            talk.ours.handle_frame(frame, &mut talk.room, &mut talk.out);
+            work = work.or(talk.ours.poll_work());
+        }
+        let done = work.unwrap_or_else(|| panic!("hello {hello} is answered elsewhere")).run();
+        talk.ours.handle_done(done, &mut talk.room, &mut talk.out);
+        while let Some(frame) = talk.ours.poll_output(&mut talk.out) {
+            talk.tell(frame);
+        }
+    }
+    assert_eq!((talk.peer_error, talk.peer.handshake_kind()), (None, Some(HandshakeKind::FullWithHelloRetryRequest)));
+}
+
 fn has_work(cast: &Cast) -> bool {
     let mut talk = cast.serve();
     let hello = talk.peer_says();

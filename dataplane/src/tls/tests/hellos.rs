@@ -116,19 +116,28 @@ fn damaged_ones_are_read_as_rustls_does_or_not_at_all() {
     assert!(agreed > 1_000, "{agreed} were good");
 }
 
-/// Writes the seeds of the fuzz target, when it is asked to: `WRITE_SEEDS=1 cargo test -p weirgate-dataplane hellos`.
+fn seeds() -> std::path::PathBuf {
+    std::path::PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/fuzz/seeds/tls_hello")
+}
+
+#[test]
+#[ignore = "writes into tests/fuzz/seeds"]
+fn write_the_seeds() {
+    let whole = hello("seed.test", &[b"h2", b"http/1.1"]);
+    std::fs::create_dir_all(seeds()).unwrap();
+    for (name, bytes) in [
+        ("records", cut(&whole, || 300)),
+        ("whole", whole),
+        ("without_alpn", hello("a.b.c.seed.test", &[])),
+        ("address", hello("192.0.2.1", &[])),
+    ] {
+        std::fs::write(seeds().join(name), bytes).unwrap();
+    }
+}
+
 #[test]
 fn seeds_of_hellos_are_hellos() {
-    let folder = std::path::PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/fuzz/seeds/tls_hello");
-    if std::env::var_os("WRITE_SEEDS").is_some() {
-        let whole = hello("seed.test", &[b"h2", b"http/1.1"]);
-        std::fs::create_dir_all(&folder).unwrap();
-        std::fs::write(folder.join("whole"), &whole).unwrap();
-        std::fs::write(folder.join("records"), cut(&whole, || 300)).unwrap();
-        std::fs::write(folder.join("without_alpn"), hello("a.b.c.seed.test", &[])).unwrap();
-        std::fs::write(folder.join("address"), hello("192.0.2.1", &[])).unwrap();
-    }
-    for entry in std::fs::read_dir(&folder).unwrap() {
+    for entry in std::fs::read_dir(seeds()).unwrap() {
         let bytes = std::fs::read(entry.unwrap().path()).unwrap();
         assert!(matches!(Reader::default().read(&bytes), Answer::Done(_)));
     }

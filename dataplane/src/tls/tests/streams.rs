@@ -348,6 +348,32 @@ fn a_burst_begins_with_records_of_a_segment_and_goes_on_with_long_ones() {
 }
 
 #[test]
+fn a_long_record_leaves_in_the_frames_that_its_content_came_in() {
+    let mut talk = Cast::new().serve();
+    talk.pump();
+    let content = pattern(16_384);
+    for _ in 0..5 {
+        talk.send(&content.chunks(1_448).collect::<Vec<_>>());
+    }
+    talk.peer_received.clear();
+    let mut plain: VecDeque<Frame> = content.chunks(1_448).map(|bytes| talk.plain(bytes)).collect();
+    let (frames, mut sealed) = (plain.len(), VecDeque::new());
+    talk.ours.seal(talk.now, &mut plain, &mut sealed, &mut talk.room, &mut talk.out);
+    assert_eq!((sealed.len(), talk.wire.in_use(), talk.out.pool.in_use()), (frames, frames, 0));
+    let (last, full) = sealed.iter().collect::<Vec<_>>().split_last().map(|(l, f)| (l.len(), f.to_vec())).unwrap();
+    assert!(last < 1_448 && full.iter().all(|frame| frame.len() == 1_448), "cut into segments");
+    // One of them is somebody else's, too: it is copied, and a fresh one takes its place.
+    let mut plain: VecDeque<Frame> = content.chunks(1_448).map(|bytes| talk.plain(bytes)).collect();
+    let other = plain[3].share(&talk.wire).unwrap();
+    talk.ours.seal(talk.now, &mut plain, &mut sealed, &mut talk.room, &mut talk.out);
+    assert_eq!((talk.out.pool.in_use(), other.to_vec()), (1, content[3 * 1_448..4 * 1_448].to_vec()));
+    drop(other);
+    sealed.drain(..).collect::<Vec<_>>().into_iter().for_each(|frame| talk.tell(frame));
+    assert_eq!(talk.peer_received, [&content[..], &content[..]].concat());
+    talk.settle();
+}
+
+#[test]
 fn a_small_frame_of_its_own_is_sealed_where_it_is() {
     let mut talk = Cast::new().serve();
     talk.pump();
@@ -420,6 +446,66 @@ fn a_session_that_is_dropped_gives_everything_back() {
     let cast = Cast::new();
     f.talk.ours = crate::tls::Session::server(&cast.server_context());
     assert_eq!((f.talk.room.used(), f.talk.wire.in_use(), f.talk.out.pool.in_use()), (0, 0, 0));
+}
+
+#[test]
+fn a_spent_key_is_replaced_or_ends_the_connection() {
+    let limit = crate::limits::TLS_RECORDS_MAX;
+    for version in [Version::Tls12, Version::Tls13] {
+        let cast = Cast::new().only(version);
+        let mut talk = cast.serve();
+        let mut server = crate::tls::Session::server(&cast.server_context());
+        let mut client = crate::tls::Session::client(&cast.client_context());
+        let (room, out) = (&mut talk.room, &mut talk.out);
+        for _ in 0..3 {
+            while let Some(frame) = client.poll_output(out) {
+                server.handle_frame(frame, room, out);
+            }
+            while let Some(frame) = server.poll_output(out) {
+                client.handle_frame(frame, room, out);
+            }
+        }
+        // 64 records are spared for the end, so one more may be sent.
+        server.skip_to(limit - 65, 1);
+        client.skip_to(1, limit - 65);
+        let mut heard = 0;
+        for _ in 0..3 {
+            let mut frame = out.make().unwrap();
+            frame.append_slice(b"word").unwrap();
+            let (mut plain, mut sealed) = (VecDeque::from([frame]), VecDeque::new());
+            server.seal(talk.now, &mut plain, &mut sealed, room, out);
+            sealed.into_iter().for_each(|frame| client.handle_frame(frame, room, out));
+            while let Some(frame) = client.poll_plaintext(room, out) {
+                heard += frame.len();
+            }
+        }
+        match version {
+            Version::Tls13 => assert_eq!((heard, server.refusal(), client.refusal()), (12, None, None)),
+            Version::Tls12 => {
+                assert_eq!((heard, server.refusal()), (4, Some(TlsRefusal::KeysSpent)));
+                assert_eq!(client.refusal(), Some(TlsRefusal::PeerAlert(80)));
+            }
+        }
+    }
+}
+
+#[test]
+fn established_comes_before_plaintext_even_when_the_end_comes_with_it() {
+    let mut talk = Cast::new().only(Version::Tls13).serve();
+    let hello = talk.peer_says();
+    talk.hear(&hello);
+    talk.say();
+    std::io::Write::write_all(&mut talk.peer.writer(), b"hello").unwrap();
+    let mut theirs = talk.peer_says();
+    theirs.extend([0; 40]);
+    talk.cut = Cut::Segments;
+    let frame = talk.plain(&theirs);
+    talk.ours.handle_frame(frame, &mut talk.room, &mut talk.out);
+    assert_eq!(talk.ours.poll_event(), Some(Event::Established));
+    assert_eq!(talk.ours.poll_event(), None, "the plaintext comes first");
+    let frame = talk.ours.poll_plaintext(&mut talk.room, &mut talk.out).unwrap();
+    assert_eq!(frame.to_vec(), b"hello");
+    assert_eq!(talk.ours.poll_event(), Some(Event::Refused(TlsRefusal::RecordInvalid)));
 }
 
 proptest! {

@@ -7,13 +7,14 @@ use super::{
 };
 use rustls::NamedGroup;
 use weirgate_bench::Figure;
+use weirgate_dataplane::port::Pool;
 
-pub(super) fn measure(options: &Options) -> Vec<Figure> {
+pub(super) fn measure(options: &Options, pool: &Pool) -> Vec<Figure> {
     let mut figures = Vec::new();
     for (name, group) in [("x25519", NamedGroup::X25519), ("mlkem", NamedGroup::X25519MLKEM768)] {
         let (full, resumed) = (Contexts::new(false, group), Contexts::new(true, group));
         let operations = Operations::new(group);
-        let mut places = [Place::new(), Place::new()];
+        let mut places = [Place::new(pool), Place::new(pool)];
         let [place, resumed_place] = &mut places;
         resumed_place.shake_hands(&resumed);
         // The client verifies the chain's signature and the server's.

@@ -4,13 +4,14 @@ use super::pair::{Contexts, Place};
 use crate::tcp::idle::resident;
 use rustls::NamedGroup;
 use weirgate_bench::Figure;
+use weirgate_dataplane::port::Pool;
 
 const SESSIONS: usize = 5_000;
 
 /// Of a server's sessions, each with its share of the vector that they are in. Both sides are made together; the clients' are let go of.
-pub(super) fn measure() -> Figure {
+pub(super) fn measure(pool: &Pool) -> Figure {
     let contexts = Contexts::new(true, NamedGroup::X25519);
-    let mut place = Place::new();
+    let mut place = Place::new(pool);
     // What is made once is made before.
     (0..100).for_each(|_| drop(place.shake_hands(&contexts)));
     let mut sessions = Vec::with_capacity(SESSIONS);

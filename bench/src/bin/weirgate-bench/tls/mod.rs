@@ -6,7 +6,7 @@
 //!   small       records of 100 and 300 bytes beside the cipher
 //!   idle        resident bytes of a session that is silent                            memory
 //! ```
-//! Frames are ordinary memory here: what is measured touches no device.
+//! Frames are DPDK's, as in production: those of ordinary memory cost more than what is measured.
 
 mod crypto;
 mod handshake;
@@ -19,6 +19,10 @@ use clap::Args;
 use rustix::thread::{CpuSet, sched_setaffinity};
 use std::{path::PathBuf, time::Instant as StdInstant};
 use weirgate_bench::median;
+use weirgate_dataplane::limits::FRAME_ROOM;
+
+/// Frames of the pool, and the room of each.
+const FRAMES: u32 = 16_384;
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -40,9 +44,10 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let mut cores = CpuSet::new();
     cores.set(options.core);
     sched_setaffinity(None, &cores).with_context(|| format!("core {}", options.core))?;
-    let mut figures = vec![memory::measure()];
-    figures.extend(handshake::measure(options));
-    figures.extend(records::measure(options));
+    let frames = super::tcp::Frames::start(options.core, FRAMES, FRAME_ROOM)?;
+    let mut figures = vec![memory::measure(&frames.pool)];
+    figures.extend(handshake::measure(options, &frames.pool));
+    figures.extend(records::measure(options, &frames.pool));
     super::figures::report(&figures, options.json.as_deref())
 }
 

@@ -64,8 +64,8 @@ pub(super) struct Place {
 }
 
 impl Place {
-    pub(super) fn new() -> Self {
-        Self { room: Room::default(), out: Outbox::new(Pool::heap(4_096), 1, true) }
+    pub(super) fn new(pool: &Pool) -> Self {
+        Self { room: Room::default(), out: Outbox::new(pool.clone(), 1, true) }
     }
 
     /// A whole handshake.

@@ -8,12 +8,17 @@ use super::{
 use rustls::NamedGroup;
 use std::collections::VecDeque;
 use weirgate_bench::Figure;
-use weirgate_dataplane::{limits::TLS_PLAINTEXT_MAX, port::Frame, time::Instant, tls::Session};
+use weirgate_dataplane::{
+    limits::TLS_PLAINTEXT_MAX,
+    port::{Frame, Pool},
+    time::Instant,
+    tls::Session,
+};
 
-pub(super) fn measure(options: &Options) -> Vec<Figure> {
-    let mut figures = bulk(options);
+pub(super) fn measure(options: &Options, pool: &Pool) -> Vec<Figure> {
+    let mut figures = bulk(options, pool);
     for len in [100, 300] {
-        figures.extend(small(options, len));
+        figures.extend(small(options, pool, len));
     }
     figures
 }
@@ -29,8 +34,8 @@ struct Stream {
 }
 
 impl Stream {
-    fn new() -> Self {
-        let mut place = Place::new();
+    fn new(pool: &Pool) -> Self {
+        let mut place = Place::new(pool);
         let (server, client) = place.shake_hands(&Contexts::new(false, NamedGroup::X25519));
         Self { place, server, client, plain: VecDeque::new(), sealed: VecDeque::new(), content: vec![5; 2_048] }
     }
@@ -67,9 +72,9 @@ impl Stream {
 }
 
 /// The cost of sealing and of opening together, the frames' own cost (from the pool, filled, given back) taken off.
-fn bulk(options: &Options) -> Vec<Figure> {
-    let mut stream = Stream::new();
-    let mut warm = Stream::new();
+fn bulk(options: &Options, pool: &Pool) -> Vec<Figure> {
+    let mut stream = Stream::new(pool);
+    let mut warm = Stream::new(pool);
     // Past the burst's small records.
     stream.fill(200_000);
     stream.seal();
@@ -105,9 +110,9 @@ fn bulk(options: &Options) -> Vec<Figure> {
 }
 
 /// One record in one frame, sealed and opened where it is.
-fn small(options: &Options, len: usize) -> Vec<Figure> {
-    let mut stream = Stream::new();
-    let mut warm = Stream::new();
+fn small(options: &Options, pool: &Pool, len: usize) -> Vec<Figure> {
+    let mut stream = Stream::new(pool);
+    let mut warm = Stream::new(pool);
     let cipher = Cipher::new();
     let mut text = vec![3; len + 1];
     let sealed = cipher.sealed(len + 1);
