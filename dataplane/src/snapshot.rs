@@ -11,8 +11,8 @@ mod tls;
 pub use delta::{Delta, Edit, EndpointsEdit, RouteEdit};
 pub use device::{Device, DeviceKind};
 pub use gateway::{
-    Backend, BackendNames, Endpoint, HashOn, HealthCheck, HttpListener, HttpOptions, HttpTimeouts, PoolConfig, Probe,
-    ProxyProtocol, ProxyVersion, TcpListener,
+    Backend, BackendNames, Endpoint, HashOn, HealthCheck, HttpListener, HttpOptions, HttpTimeouts, NameRoute,
+    PoolConfig, Probe, ProxyProtocol, ProxyVersion, TcpListener,
 };
 
 pub(crate) use tls::Secrets;

@@ -16,11 +16,14 @@ use std::{
 use weirgate_dataplane::{
     counters::Counter,
     exchange::Ended,
-    snapshot::{Authorities, BackendTls, Certificate, ClientValidation, Key, ListenerTls, Snapshot, TlsPolicy},
+    snapshot::{
+        Authorities, Backend, BackendTls, Certificate, ClientValidation, Key, ListenerTls, NameRoute, Snapshot,
+        TlsPolicy,
+    },
     time::Duration,
     tls::TlsRefused,
 };
-use weirgate_tests::exchange::{Conn, TIME_OF_DAY, Talk, over};
+use weirgate_tests::exchange::{Conn, TIME_OF_DAY, Talk, endpoint, over};
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
@@ -390,6 +393,64 @@ fn who_does_not_go_on_with_a_handshake_is_let_go() {
     assert_eq!(plain.legs.gateway().counters().tls_refusals(TlsRefused::RecordInvalid), 1);
     talk.legs.ends_clean();
     plain.legs.ends_clean();
+}
+
+#[test]
+fn what_is_passed_through_goes_where_its_name_says() {
+    let pki = Pki::new();
+    let mut snapshot = over(1);
+    snapshot.backends.push(Backend::new("other", &[endpoint(1)]));
+    let to = |backend: &str| serde_json::from_str(&format!(r#"[{{"backend": "{backend}", "weight": 1}}]"#)).unwrap();
+    let route = |hostnames: &[&str], backend| NameRoute {
+        hostnames: hostnames.iter().map(ToString::to_string).collect(),
+        backends: to(backend),
+    };
+    snapshot.tcp[0].names =
+        vec![route(&["a.example", "*.wild.example"], "b"), route(&["*.deep.wild.example"], "other")];
+    snapshot.tcp[0].backends = Vec::new();
+    let config = client_config(&pki, rustls::ALL_VERSIONS, None);
+    let cases = [
+        ("a.example", Some(endpoint(0))),
+        ("x.y.wild.example", Some(endpoint(0))),
+        ("X.deep.wild.example", Some(endpoint(1))),
+        ("deep.wild.example", Some(endpoint(0))),
+        ("wild.example", None),
+        ("192.0.2.1", None),
+    ];
+    for (name, goes_to) in cases {
+        let mut talk = Talk::new(&snapshot);
+        let conn = talk.legs.client(9_000);
+        talk.legs.runs();
+        let mut client = Peer::client(conn, &config, name);
+        // Byte by byte: nothing goes on before the name is known.
+        let mut hello = Vec::new();
+        client.session.write_tls(&mut hello).unwrap();
+        for byte in hello.chunks(97) {
+            assert!(talk.legs.ends().accepted(0).next().is_none());
+            talk.legs.says(conn, byte);
+            talk.legs.runs();
+        }
+        client.runs(&mut talk);
+        match goes_to {
+            Some(address) => {
+                let mut endpoint = Peer::server(talk.endpoint(), server_config(&pki, &[name]));
+                assert_eq!(talk.legs.ends().known(endpoint.conn).local, Some(address), "{name}");
+                for _ in 0..3 {
+                    endpoint.runs(&mut talk);
+                    client.runs(&mut talk);
+                }
+                client.says(&mut talk, b"hello");
+                assert_eq!(endpoint.heard(&mut talk), "hello");
+            }
+            None => {
+                let alert = rustls::AlertDescription::UnrecognisedName;
+                assert_eq!(client.fault, Some(rustls::Error::AlertReceived(alert)), "{name}");
+                let counters = talk.legs.gateway().counters();
+                assert_eq!(counters.tls_refusals(TlsRefused::NoCertificateForName), 1);
+            }
+        }
+        talk.legs.ends_clean();
+    }
 }
 
 #[test]

@@ -10,6 +10,7 @@ use crate::{
     time::{Duration, Instant},
 };
 use std::{
+    collections::HashMap,
     hash::Hasher,
     net::{IpAddr, SocketAddr},
     sync::Arc,
@@ -164,8 +165,13 @@ impl Rule {
 pub(super) struct Raw {
     pub(super) proxy: Option<ProxyProtocol>,
     pub(super) idle: Duration,
-    shares: Vec<(BackendIndex, u32)>,
+    shares: Shares,
+    /// By a client's name for the server; `None`: nobody looks at what is passed on.
+    names: Option<Arc<HashMap<Box<str>, Shares>>>,
 }
+
+/// Backends by weight.
+type Shares = Vec<(BackendIndex, u32)>;
 
 impl Raw {
     /// # Errors
@@ -174,24 +180,44 @@ impl Raw {
         let missing = |name: &String| format!("there is no backend {name:?}");
         let share =
             |Share { backend, weight }: &Share| Ok((numbers(backend).ok_or_else(|| missing(backend))?, *weight));
+        let shares = |list: &[Share]| list.iter().map(share).collect::<Result<Shares, String>>();
+        let mut names = HashMap::new();
+        for route in &listener.names {
+            let shares = shares(&route.backends)?;
+            names.extend(route.hostnames.iter().map(|name| (name.to_ascii_lowercase().into(), shares.clone())));
+        }
         Ok(Self {
             proxy: listener.proxy_protocol.clone(),
             idle: Duration::from_ms(listener.idle_ms),
-            shares: listener.backends.iter().map(share).collect::<Result<_, String>>()?,
+            shares: shares(&listener.backends)?,
+            names: (!names.is_empty()).then(|| Arc::new(names)),
         })
     }
 
-    /// A backend by weight.
-    pub(super) fn backend(&self, random: u64) -> Option<BackendIndex> {
-        let sum: u64 = self.shares.iter().map(|(_, weight)| u64::from(*weight)).sum();
+    /// Whether a client's name for the server says where its connection goes.
+    pub(super) fn is_by_name(&self) -> bool {
+        self.names.is_some()
+    }
+
+    /// A backend by weight, for a client that asks for this name, in lower case.
+    pub(super) fn backend(&self, name: Option<&str>, random: u64) -> Option<BackendIndex> {
+        let shares = name.and_then(|name| self.shares_of(name)).unwrap_or(&self.shares);
+        let sum: u64 = shares.iter().map(|(_, weight)| u64::from(*weight)).sum();
         let mut drawn = ((u128::from(random) * u128::from(sum)) >> 64) as u64;
-        self.shares.iter().find_map(|&(backend, weight)| match drawn.checked_sub(u64::from(weight)) {
+        shares.iter().find_map(|&(backend, weight)| match drawn.checked_sub(u64::from(weight)) {
             Some(rest) => {
                 drawn = rest;
                 None
             }
             None => Some(backend),
         })
+    }
+
+    /// The longest of its names that fits.
+    fn shares_of(&self, name: &str) -> Option<&Shares> {
+        let names = self.names.as_ref()?;
+        let exact = names.get(name);
+        exact.or_else(|| name.match_indices('.').find_map(|(at, _)| names.get(format!("*{}", &name[at..]).as_str())))
     }
 }
 

@@ -19,6 +19,7 @@ use crate::{
     proxy_protocol::Accept,
     tcp::{ConnectionId, Tcp},
     time::Instant,
+    tls::hello,
     upstream::pool::MemberId,
 };
 use std::collections::VecDeque;
@@ -75,6 +76,9 @@ impl Queue {
         }
         frame
     }
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Frame> {
+        self.first.iter().chain(&self.rest)
+    }
     pub(super) fn is_empty(&self) -> bool {
         self.first.is_none()
     }
@@ -106,8 +110,10 @@ pub(super) struct Leg {
     pub(super) awaits_proxy: Option<Accept>,
     /// Between it and its connection.
     pub(super) tls: Option<Box<Secure>>,
-    /// Its bytes are passed on as they are.
+    /// Its bytes are passed on as they are,
     pub(super) is_raw: bool,
+    /// where they say so themselves: by a hello that is not whole yet.
+    pub(super) awaits_hello: Option<Box<hello::Reader>>,
     /// What comes is not read any more: its connection was aborted, and its end is still to be told.
     pub(super) is_cut: bool,
     pub(super) exchange: Option<u32>,
@@ -152,6 +158,7 @@ impl Leg {
             awaits_proxy: None,
             tls: None,
             is_raw: false,
+            awaits_hello: None,
             is_cut: false,
             exchange: None,
             receiver: Receiver::new(Side::Server, Limits::default()),

@@ -15,6 +15,7 @@
 //! | events of TCP, to legs | here |
 //! | a connection: received and not used, written and not sent | `leg` |
 //! | TLS between the two | `secure`; what it is made with: `contexts` |
+//! | TLS that goes on as it is, by its name | `passthrough` |
 //! | what comes next on a leg, and content from one leg to the other | `read` |
 //! | a request's head: where it goes, and in which form | `request` |
 //! | connecting, sending, the answer's head | `response` |
@@ -42,6 +43,7 @@ mod health;
 mod leg;
 mod listeners;
 mod meters;
+mod passthrough;
 mod plan;
 mod read;
 mod record;
@@ -289,7 +291,7 @@ impl Gateway {
         }
         self.arm(i);
         if !is_proxy && self.legs[i].is_raw && secures.is_none() {
-            self.begin_raw(io, i);
+            self.admit_raw(io, i);
         }
     }
 

@@ -268,6 +268,7 @@ impl Gateway {
         let Some(x) = leg.exchange else {
             return match (leg.awaits_proxy, leg.is_raw) {
                 (Some(accept), _) => self.read_proxy(io, i, accept),
+                (None, true) if leg.awaits_hello.is_some() => self.read_hello(io, i),
                 // What would be answered here needs room as much as what comes from an endpoint.
                 (None, false) if leg.may_write(io) => self.read_request(io, i),
                 (None, _) => Next::Wait,
@@ -506,7 +507,7 @@ impl Gateway {
                 if self.legs[i].tls.is_some() {
                     self.open_input(io, i);
                 } else if is_raw {
-                    self.begin_raw(io, i);
+                    self.admit_raw(io, i);
                 }
                 Next::Again
             }

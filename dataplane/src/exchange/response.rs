@@ -36,8 +36,8 @@ pub(super) enum Gone {
 }
 
 impl Gateway {
-    /// A connection that is passed on as it is.
-    pub(super) fn begin_raw(&mut self, io: &mut Io<'_>, i: usize) {
+    /// A connection that is passed on as it is, to whom its name for the server says.
+    pub(super) fn begin_raw(&mut self, io: &mut Io<'_>, i: usize, name: Option<&str>) {
         io.out.counters.count(Counter::TcpProxied);
         let (listener, address) = (self.legs[i].listener, self.legs[i].address);
         let exchange = Exchange {
@@ -50,7 +50,7 @@ impl Gateway {
         let x = self.new_exchange(exchange);
         self.legs[i].exchange = Some(x);
         let random = self.upstreams.random();
-        let backend = self.listeners.raw(listener).backend(random);
+        let backend = self.listeners.raw(listener).backend(name, random);
         match backend.and_then(|backend| self.upstreams.group_of(backend)) {
             Some(group) => {
                 let hash = self.upstreams.hash_on(group).map(|_| super::config::hash_address(address));

@@ -259,7 +259,7 @@ impl Gateway {
             leg.client = leg.client.clone().with_certificate(&identity(peer));
         }
         if leg.is_raw {
-            return self.begin_raw(io, i);
+            return self.begin_raw(io, i, None);
         }
         leg.deadline = io.now + self.listeners.http(leg.listener).timeouts.request_headers;
         self.arm(i);

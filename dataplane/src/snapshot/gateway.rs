@@ -19,6 +19,7 @@ use crate::{
         pool::PoolOptions,
     },
 };
+use rustls::pki_types::DnsName;
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{HashMap, HashSet},
@@ -70,7 +71,21 @@ pub struct TcpListener {
     /// A connection over which nothing goes for so long ends.
     #[serde(default = "stream_idle")]
     pub idle_ms: u64,
-    /// Where connections go, each by its weight.
+    /// TLS that is not terminated here goes where the client's name for the server (SNI) says.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<NameRoute>,
+    /// Where connections go, each by its weight; with `names`, those of no name or an unknown one.
+    #[serde(default)]
+    pub backends: Vec<Share>,
+}
+
+/// Where connections go that ask for one of these names.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct NameRoute {
+    /// DNS names, or `*.` and a domain: any number of labels before it. The longest one counts.
+    pub hostnames: Vec<String>,
+    /// Where they go, each by its weight.
     pub backends: Vec<Share>,
 }
 
@@ -403,6 +418,19 @@ impl HealthCheck {
     }
 }
 
+impl NameRoute {
+    fn check(&self, backends: &BackendNames<'_>) -> Result<(), String> {
+        if self.hostnames.is_empty() || self.backends.iter().all(|share| share.weight == 0) {
+            return Err("a route by name without a name, or without a backend with a weight".into());
+        }
+        let is_name = |name: &str| DnsName::try_from(name.strip_prefix("*.").unwrap_or(name)).is_ok();
+        if let Some(name) = self.hostnames.iter().find(|name| !is_name(name)) {
+            return Err(format!("{name:?} is neither a DNS name nor `*.` and a domain"));
+        }
+        check_shares(&self.backends, backends)
+    }
+}
+
 impl HttpListener {
     /// A listener at every address, everything else by default.
     pub fn new(name: &str, port: u16, rules: Rules) -> Self {
@@ -488,10 +516,22 @@ pub(super) fn check_frame(tcp: &[TcpListener], backends: &[Backend]) -> Result<(
         }
     }
     for listener in tcp {
-        if listener.idle_ms == 0 || listener.backends.iter().all(|share| share.weight == 0) {
-            return Err(format!("listener {:?}: no idle time, or no backend with a weight", listener.name));
+        let fault = |e: String| format!("listener {:?}: {e}", listener.name);
+        let has_none = |shares: &[Share]| shares.iter().all(|share| share.weight == 0);
+        let needs = listener.names.is_empty() || !listener.backends.is_empty();
+        if listener.idle_ms == 0 || needs && has_none(&listener.backends) {
+            return Err(fault("no idle time, or no backend with a weight".into()));
         }
-        check_shares(&listener.backends, &names).map_err(|e| format!("listener {:?}: {e}", listener.name))?;
+        if listener.tls.is_some() && !listener.names.is_empty() {
+            return Err(fault("TLS is terminated there, or passed on by name, but not both".into()));
+        }
+        check_shares(&listener.backends, &names).map_err(fault)?;
+        listener.names.iter().try_for_each(|it| it.check(&names)).map_err(fault)?;
+        let mut seen = HashSet::new();
+        let all = listener.names.iter().flat_map(|it| &it.hostnames);
+        if let Some(twice) = { all }.find(|it| !seen.insert(it.to_ascii_lowercase())) {
+            return Err(fault(format!("two routes are for {twice:?}")));
+        }
     }
     Ok(())
 }

@@ -373,6 +373,7 @@ pub fn gateway(rules: Vec<Rule>, backend: Backend) -> Snapshot {
         port: 9_000,
         proxy_protocol: None,
         tls: None,
+        names: Vec::new(),
         idle_ms: 60_000,
         backends: to_backend().backends,
     };
