@@ -6,7 +6,7 @@ use crate::{
     time::Duration,
     tls::{self, ClientContext, Clock, ServerContext, TicketKey, TicketKeys},
 };
-use rustls::crypto::CryptoProvider;
+use rustls::{KeyLog, crypto::CryptoProvider};
 use std::sync::Arc;
 
 /// What contexts are made with.
@@ -14,6 +14,7 @@ pub(super) struct Contexts {
     provider: Arc<CryptoProvider>,
     clock: Clock,
     tickets: Tickets,
+    key_log: Option<Arc<dyn KeyLog>>,
 }
 
 /// Keys of tickets, made here: a session goes on at any worker of this data plane, as long as it lives.
@@ -39,7 +40,11 @@ impl Default for Contexts {
 
 impl Contexts {
     pub(super) fn new(provider: Arc<CryptoProvider>) -> Self {
-        Self { provider, clock: Clock::default(), tickets: Tickets { keys: None, since: 0 } }
+        Self { provider, clock: Clock::default(), tickets: Tickets { keys: None, since: 0 }, key_log: None }
+    }
+
+    pub(super) fn set_key_log(&mut self, log: Arc<dyn KeyLog>) {
+        self.key_log = Some(log);
     }
 
     /// Sees to a current key; `true`: it is another one than before.
@@ -81,6 +86,7 @@ impl Contexts {
             e => e.to_string(),
         };
         let context = ServerContext::new(&tls.policy(secrets)?, &self.provider, &self.clock).map_err(named)?;
+        let context = self.key_log.iter().fold(context, |it, log| it.with_key_log(Arc::clone(log)));
         Ok(self.with_tickets(&Terminates { context, patience: Duration::from_ms(tls.handshake_ms) }))
     }
 
@@ -93,6 +99,7 @@ impl Contexts {
             (tls::ContextError::Certificate(_, why), Some(name)) => format!("certificate {name:?}: {why}"),
             (e, _) => e.to_string(),
         };
-        ClientContext::new(&tls.policy(secrets)?, &self.provider, &self.clock).map_err(named)
+        let context = ClientContext::new(&tls.policy(secrets)?, &self.provider, &self.clock).map_err(named)?;
+        Ok(self.key_log.iter().fold(context, |it, log| it.with_key_log(Arc::clone(log))))
     }
 }

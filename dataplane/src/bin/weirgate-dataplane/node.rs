@@ -80,6 +80,13 @@ pub(crate) fn run(snapshot: &Snapshot, options: &Options) -> anyhow::Result<()> 
 
     let mut planner = Planner::default();
     planner.set_time_of_day(unix_time().as_secs());
+    if let Some(file) = std::env::var_os("SSLKEYLOGFILE").filter(|file| !file.is_empty()) {
+        tracing::warn!(
+            "SSLKEYLOGFILE is set: the secrets of every TLS connection are written to {}, and whoever reads that reads all traffic",
+            file.display()
+        );
+        planner.set_key_log(Arc::new(rustls::KeyLogFile::new()));
+    }
     let first = planner.plan(snapshot.clone()).map_err(|refusal| anyhow::anyhow!("the snapshot: {refusal}"))?;
     let bells = (0..workers_of(snapshot)).map(|_| Ok(Peer::new(Bell::new()?))).collect::<anyhow::Result<_>>()?;
     let desks: Arc<[Desk]> = (0..workers_of(snapshot)).map(|_| Desk::default()).collect();
