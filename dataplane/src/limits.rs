@@ -252,6 +252,8 @@ pub const TLS_LATE_MESSAGE_MAX: usize = 16 << 10;
 pub const TLS_SPEC_CHANGES_MAX: u8 = 2;
 /// Bytes of a worker that hold records and handshakes that are not whole yet. Whoever would need more is refused.
 pub const TLS_GATHERED_BYTES_MAX: usize = 64 << 20;
+/// This part of them, at most, is handshakes'.
+pub const TLS_HANDSHAKES_PART: usize = 4;
 /// A record that has so few bytes yet is held in as many; then in a buffer for the longest.
 pub const TLS_GATHERED_SMALL: usize = 2 << 10;
 /// Buffers for the longest record that a worker keeps for the next one.
@@ -260,8 +262,10 @@ pub const TLS_SPARE_BUFFERS: usize = 16;
 pub const TLS_RESUMPTIONS_MAX: usize = 256;
 /// Steps of handshakes that a worker makes in one turn: each takes some 100 us, in which nobody else is served.
 pub const TLS_STEPS_PER_TURN: usize = 1;
-/// Steps that wait for that, or for a thread; whoever would be one more is cut off.
+/// Clients' steps that wait for that, and as many for a thread; whoever would be one more is cut off.
 pub const TLS_STEPS_WAITING_MAX: usize = 4_096;
+/// Steps that are passed over in one turn: of connections that are gone, or that a thread makes.
+pub const TLS_STEPS_PASSED_MAX: usize = 64;
 /// Seconds that a key seals tickets, and that a ticket is good for; after that the key opens them for as long again.
 pub const TLS_TICKET_SECONDS: u32 = 12 * 3_600;
 /// Bytes of what backends are told of a client's certificate.

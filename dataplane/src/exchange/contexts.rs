@@ -47,6 +47,13 @@ impl Contexts {
         self.key_log = Some(log);
     }
 
+    /// Sees to a first key.
+    pub(super) fn have_tickets(&mut self) {
+        if self.tickets.keys.is_none() {
+            self.rotate_tickets();
+        }
+    }
+
     /// Sees to a current key; `true`: it is another one than before.
     pub(super) fn rotate_tickets(&mut self) -> bool {
         let now = self.clock.unix_seconds();

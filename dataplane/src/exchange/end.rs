@@ -67,8 +67,7 @@ impl Gateway {
         leg.exchange = None;
         leg.content = None;
         let is_clean = done
-            && leg.input.is_empty()
-            && leg.output.is_empty()
+            && leg.held() == 0
             && leg.partial.is_empty()
             && !leg.peer_closed
             && leg.receiver.persists()
@@ -187,6 +186,7 @@ impl Gateway {
             io.tcp.consume(id, frame.len() as u32);
             io.out.consume(frame);
         }
+        self.hear_no_more(io, i, id);
         self.close(io, i);
         self.lingers(io, i);
     }
@@ -200,13 +200,13 @@ impl Gateway {
         } else {
             listeners.http(leg.listener).timeouts.stream_idle
         };
-        leg.deadline = io.now + if leg.output.is_empty() { LINGER } else { idle };
+        leg.deadline = io.now + if leg.is_flushed() { LINGER } else { idle };
         self.arm(i);
     }
 
     /// It did not close in time.
     fn linger_over(&mut self, io: &mut Io<'_>, i: usize, id: ConnectionId) {
-        if !self.legs[i].output.is_empty() || io.tcp.is_acknowledged(id) {
+        if !self.legs[i].is_flushed() || io.tcp.is_acknowledged(id) {
             return io.tcp.abort(io.now, id, io.out);
         }
         // It is still on its way, or the client reads slowly: a reset would take it away. TCP has bounds of its own.

@@ -313,7 +313,8 @@ impl Gateway {
             Ok(id) => {
                 let i = self.place(id);
                 let receiver = Receiver::new(Side::Client, Limits::default());
-                self.legs[i] = Leg { id: Some(id), role: Role::Probe(place), receiver, ..Leg::vacant() };
+                let secures = self.probed_group(place).and_then(|group| self.upstreams.tls(group));
+                self.legs[i] = Leg { id: Some(id), role: Role::Probe(place), receiver, secures, ..Leg::vacant() };
                 self.health.probes[place as usize].as_mut().expect("just looked").leg = Some(i as u32);
                 self.health.arm(place, io.now + timeout);
             }
@@ -347,7 +348,7 @@ impl Gateway {
     }
 
     /// The group whose endpoint is probed.
-    pub(super) fn probed_group(&self, place: u32) -> Option<u32> {
+    fn probed_group(&self, place: u32) -> Option<u32> {
         let probe = self.health.probes[place as usize].as_ref()?;
         self.upstreams.group_of(probe.backend)
     }

@@ -17,13 +17,17 @@ use crate::{
     outbox::Outbox,
     port::Frame,
     proxy_protocol::Accept,
+    snapshot::ProxyVersion,
     tcp::{ConnectionId, Tcp},
     time::Instant,
-    tls::hello,
+    tls::{ClientContext, hello},
     upstream::pool::MemberId,
 };
 use std::collections::VecDeque;
-use std::net::{IpAddr, Ipv4Addr};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+};
 
 /// TCP, and where frames end.
 pub(super) struct Io<'a> {
@@ -148,6 +152,9 @@ pub(super) struct Leg {
 
     // Endpoints.
     pub(super) connected: bool,
+    /// What comes before anything else: a PROXY header of this version, then TLS.
+    pub(super) introduces: Option<ProxyVersion>,
+    pub(super) secures: Option<Arc<ClientContext>>,
 }
 
 impl Leg {
@@ -177,6 +184,8 @@ impl Leg {
             began: Instant::ZERO,
             deadline: Instant::NEVER,
             connected: false,
+            introduces: None,
+            secures: None,
         }
     }
 
@@ -225,6 +234,10 @@ impl Leg {
     /// Frames that wait here.
     pub(super) fn held(&self) -> usize {
         self.input.len() + self.output.len() + self.tls.as_ref().map_or(0, |it| it.held())
+    }
+    /// Whether everything that was written is TCP's, and its end if that was wanted.
+    pub(super) fn is_flushed(&self) -> bool {
+        self.output.is_empty() && self.tls.as_ref().is_none_or(|it| it.is_flushed()) && !self.closes
     }
     /// What its peer speaks.
     pub(super) fn scheme(&self) -> Scheme {

@@ -224,7 +224,7 @@ impl Planner {
     pub fn plan(&mut self, mut to: Snapshot) -> Result<Update, Refusal> {
         let unsound = |reason| Refusal::Unsound { reason };
         if to.http.iter().any(|it| it.tls.is_some()) || to.tcp.iter().any(|it| it.tls.is_some()) {
-            self.contexts.rotate_tickets();
+            self.contexts.have_tickets();
         }
         let from = self.snapshot.take();
         let mut routes = std::mem::take(&mut self.routes);

@@ -35,6 +35,11 @@ pub(super) enum Gone {
     Lost,
 }
 
+/// Whether something came on a kept connection.
+fn has_unread(leg: &Leg, io: &Io<'_>) -> bool {
+    leg.held() > 0 || leg.id.is_none_or(|id| io.tcp.unconsumed(id) > 0)
+}
+
 impl Gateway {
     /// A connection that is passed on as it is, to whom its name for the server says.
     pub(super) fn begin_raw(&mut self, io: &mut Io<'_>, i: usize, name: Option<&str>) {
@@ -84,6 +89,15 @@ impl Gateway {
         let fresh = fresh || exchange.is_raw;
         let lease = if fresh { self.upstreams.lease_new(io.now, at) } else { self.upstreams.lease(io.now, at) };
         match lease {
+            // It has begun to say something that nobody asked for: what follows would be taken for the answer.
+            Lease::Reused(member) if has_unread(&self.legs[self.upstreams.leg(member) as usize], io) => {
+                exchange.attempts -= 1;
+                exchange.at = None;
+                self.upstreams.end(at);
+                let j = self.upstreams.leg(member) as usize;
+                self.end_idle(io, j);
+                self.dispatch(io, x, group, false);
+            }
             Lease::Reused(member) => {
                 io.out.counters.count(Counter::UpstreamReused);
                 let j = self.upstreams.leg(member) as usize;
@@ -103,6 +117,8 @@ impl Gateway {
                         role: Role::Upstream(member),
                         is_raw,
                         exchange: Some(x),
+                        secures: self.upstreams.tls(group),
+                        introduces: self.upstreams.proxy(group),
                         receiver: Receiver::new(Side::Client, Limits::default()),
                         ..Leg::vacant()
                     };
@@ -122,38 +138,17 @@ impl Gateway {
         }
     }
 
-    /// A connection to an endpoint is there.
+    /// A connection to an endpoint is there. It is secured, and says who it is for, as was meant when it was begun.
     pub(super) fn connected(&mut self, io: &mut Io<'_>, j: usize) {
-        let group = match self.legs[j].role {
-            Role::Probe(place) => self.probed_group(place),
-            _ => self.legs[j].exchange.and_then(|x| self.exchanges[x as usize].at).map(|at| at.group),
+        let Some(context) = self.legs[j].secures.take() else { return self.ready(io, j) };
+        let header = match (self.legs[j].introduces.take(), self.legs[j].exchange) {
+            (Some(version), Some(x)) => {
+                let client = self.exchanges[x as usize].client as usize;
+                self.proxy_header(io.tcp, client, j, version)
+            }
+            _ => None,
         };
-        let Some(context) = group.and_then(|group| self.upstreams.tls(group)) else { return self.ready(io, j) };
-        if let Some(x) = self.legs[j].exchange
-            && !self.introduce(io, x, j)
-        {
-            return self.fail(io, x, 503, Ended::NoFrame);
-        }
-        self.say_hello(io, j, &context);
-    }
-
-    /// The PROXY header goes first, where TLS follows. `false`: there was no frame for it.
-    fn introduce(&mut self, io: &mut Io<'_>, x: u32, j: usize) -> bool {
-        let exchange = &self.exchanges[x as usize];
-        let client = exchange.client as usize;
-        let version = exchange.at.and_then(|at| self.upstreams.proxy(at.group));
-        let Some(header) = version.and_then(|version| self.proxy_header(io.tcp, client, j, version)) else {
-            return true;
-        };
-        let mut staged = std::mem::take(&mut self.staged);
-        let written = staged.sink(io.out).put(&header).is_ok();
-        if written {
-            self.send_staged(io, j, &mut staged);
-        } else {
-            staged.clear(io.out);
-        }
-        self.staged = staged;
-        written
+        self.say_hello(io, j, &context, header.as_deref());
     }
 
     /// Content may go to an endpoint from now on.
@@ -174,8 +169,7 @@ impl Gateway {
         let mut staged = std::mem::take(&mut self.staged);
         let exchange = &self.exchanges[x as usize];
         let (reused, is_raw, client) = (exchange.reused, exchange.is_raw, exchange.client as usize);
-        let version =
-            exchange.at.and_then(|at| self.upstreams.proxy(at.group)).filter(|_| !reused && self.legs[j].tls.is_none());
+        let version = self.legs[j].introduces.take().filter(|_| !reused);
         let mut sink = staged.sink(io.out);
         let mut written = match version {
             Some(version) => self.proxy_header(io.tcp, client, j, version).map_or(Ok(()), |bytes| sink.put(&bytes)),
@@ -265,7 +259,10 @@ impl Gateway {
         let leg = &self.legs[j];
         if exchange.is_tunnel && !exchange.response_done && leg.is_read_out() {
             // An end takes no room, and must not wait for any: what comes next is that the connection is over.
-            self.response_ended(io, x, client);
+            match self.legs[j].peer_ended() {
+                Ok(_) => self.response_ended(io, x, client),
+                Err(_) => self.upstream_truncated(io, x, j),
+            }
             return Next::Wait;
         }
         if exchange.response_done || !leg.connected || leg.is_cut || !self.legs[client].may_write(io) {

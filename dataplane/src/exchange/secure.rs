@@ -19,20 +19,22 @@ use crate::{
     counters::Counter,
     drops::Drop,
     http::{forward::Client, head::Scheme},
-    limits::{TLS_IDENTITY_BYTES_MAX, TLS_STEPS_PER_TURN, TLS_STEPS_WAITING_MAX},
+    limits::{TLS_IDENTITY_BYTES_MAX, TLS_STEPS_PASSED_MAX, TLS_STEPS_PER_TURN, TLS_STEPS_WAITING_MAX},
     outbox::Outbox,
     port::Frame,
     tcp::{ConnectionId, Tcp},
     time::Instant,
     tls::{ClientContext, Done, Event, Peer, Room, ServerContext, Session, TlsRefusal, Work},
 };
-use std::{collections::VecDeque, fmt::Write, sync::Arc};
+use std::{collections::VecDeque, fmt::Write, net::IpAddr, sync::Arc};
 
 /// A leg's session.
 pub(super) struct Secure {
     pub(super) session: Session,
     /// Sealed, and to be sent before anything else.
     wire: VecDeque<Frame>,
+    /// That the handshake is over was told.
+    is_told: bool,
     /// Of a server's: what it was made with.
     context: Option<Arc<ServerContext>>,
 }
@@ -40,6 +42,10 @@ pub(super) struct Secure {
 impl Secure {
     pub(super) fn held(&self) -> usize {
         self.session.held() + self.wire.len()
+    }
+    /// Whether everything that it was given is TCP's.
+    pub(super) fn is_flushed(&self) -> bool {
+        self.wire.is_empty() && !self.session.waits_to_send()
     }
     /// Whether content may be sealed and sent.
     pub(super) fn may_write(&self) -> bool {
@@ -49,7 +55,9 @@ impl Secure {
     pub(super) fn covers(&self, host: &[u8]) -> bool {
         let sni = self.session.info().and_then(|info| info.sni.as_deref());
         let host = std::str::from_utf8(host).ok();
-        self.context.as_ref().zip(host).is_none_or(|(context, host)| context.covers(sni, host))
+        // Nobody can ask for an address by name, and HTTP/1.0 may say none.
+        let is_name = |host: &&str| !host.is_empty() && !host.starts_with('[') && host.parse::<IpAddr>().is_err();
+        self.context.as_ref().zip(host.filter(is_name)).is_none_or(|(context, host)| context.covers(sni, host))
     }
     /// Ends what waits.
     pub(super) fn clear(&mut self, out: &mut Outbox) {
@@ -58,10 +66,12 @@ impl Secure {
     }
 }
 
-/// Steps of handshakes that wait to be made.
+/// Steps of handshakes that wait to be made. Ours towards endpoints come first and are never shed: what strangers ask for must not keep us from those
+/// whom we ask.
 #[derive(Default)]
 pub(super) struct Steps {
-    waiting: VecDeque<(ConnectionId, Work)>,
+    ours: VecDeque<(ConnectionId, Work)>,
+    clients: VecDeque<(ConnectionId, Work)>,
     /// For somebody else.
     heavy: VecDeque<(ConnectionId, Work)>,
     /// There is somebody.
@@ -74,11 +84,24 @@ impl Steps {
     }
     /// When the next one is made: at once.
     pub(super) fn next_deadline(&self) -> Instant {
-        if self.waiting.is_empty() { Instant::NEVER } else { Instant::from_ns(1) }
+        if self.ours.is_empty() && self.clients.is_empty() { Instant::NEVER } else { Instant::from_ns(1) }
     }
     pub(super) fn clear(&mut self) {
-        self.waiting.clear();
-        self.heavy.clear();
+        (self.ours.clear(), self.clients.clear(), self.heavy.clear());
+    }
+    /// Takes a step, unless there are too many of its kind.
+    fn push(&mut self, id: ConnectionId, work: Work, is_ours: bool) -> bool {
+        let is_heavy = work.is_heavy() && self.gives;
+        let line = match (is_ours, is_heavy) {
+            (_, true) => &mut self.heavy,
+            (true, false) => &mut self.ours,
+            (false, false) => &mut self.clients,
+        };
+        if !is_ours && line.len() >= TLS_STEPS_WAITING_MAX {
+            return false;
+        }
+        line.push_back((id, work));
+        true
     }
 }
 
@@ -87,15 +110,26 @@ impl Gateway {
     pub(super) fn await_hello(&mut self, io: &Io<'_>, i: usize, context: &Terminates) {
         let session = Session::server(&context.context);
         let leg = &mut self.legs[i];
-        leg.tls =
-            Some(Box::new(Secure { session, wire: VecDeque::new(), context: Some(Arc::clone(&context.context)) }));
+        leg.tls = Some(Box::new(Secure {
+            session,
+            wire: VecDeque::new(),
+            is_told: false,
+            context: Some(Arc::clone(&context.context)),
+        }));
         leg.deadline = io.now + context.patience;
     }
 
-    /// Begins a handshake with an endpoint.
-    pub(super) fn say_hello(&mut self, io: &mut Io<'_>, j: usize, context: &Arc<ClientContext>) {
-        let session = Session::client(context);
-        self.legs[j].tls = Some(Box::new(Secure { session, wire: VecDeque::new(), context: None }));
+    /// Begins a handshake with an endpoint, behind what goes before it in the clear.
+    pub(super) fn say_hello(&mut self, io: &mut Io<'_>, j: usize, context: &Arc<ClientContext>, before: Option<&[u8]>) {
+        let mut wire = VecDeque::new();
+        if let Some(bytes) = before {
+            let Some(mut frame) = io.out.make() else { return self.cut(io, j) };
+            frame.append_slice(bytes).expect("a PROXY header fits a frame");
+            wire.push_back(frame);
+            self.held += 1;
+        }
+        self.legs[j].tls =
+            Some(Box::new(Secure { session: Session::client(context), wire, is_told: false, context: None }));
         self.run_session(io, j);
     }
 
@@ -127,18 +161,19 @@ impl Gateway {
         self.run_session(io, i);
     }
 
-    /// Makes some steps of handshakes: so few in each turn that a flood of them does not stop the rest. Heavy ones are somebody else's, if there is
-    /// anybody.
+    /// Makes some steps of handshakes: so few in each turn that a flood of them does not stop the rest.
     pub(super) fn make_steps(&mut self, io: &mut Io<'_>) {
-        for _ in 0..TLS_STEPS_PER_TURN {
-            let Some((id, work)) = self.steps.waiting.pop_front() else { return };
+        let mut left = TLS_STEPS_PER_TURN;
+        for _ in 0..TLS_STEPS_PASSED_MAX {
+            let next = self.steps.ours.pop_front().or_else(|| self.steps.clients.pop_front());
+            let Some((id, work)) = next else { return };
             if self.leg(id).is_none() {
                 continue;
             }
-            if work.is_heavy() && self.steps.gives {
-                self.steps.heavy.push_back((id, work));
-            } else {
-                self.step_made(io, id, work.run());
+            self.step_made(io, id, work.run());
+            left -= 1;
+            if left == 0 {
+                return;
             }
         }
     }
@@ -175,12 +210,11 @@ impl Gateway {
     pub(super) fn run_session(&mut self, io: &mut Io<'_>, i: usize) {
         let Some(id) = self.legs[i].id else { return };
         if let Some(work) = self.legs[i].tls.as_mut().and_then(|it| it.session.poll_work()) {
-            let steps = &mut self.steps;
-            if steps.waiting.len() + steps.heavy.len() >= TLS_STEPS_WAITING_MAX {
+            let is_ours = self.legs[i].role != Role::Client;
+            if !self.steps.push(id, work, is_ours) {
                 io.out.counters.count(Counter::TlsHandshakesShed);
                 return self.cut(io, i);
             }
-            steps.waiting.push_back((id, work));
         }
         let came = self.poll_session(io, i, id);
         self.flush(io, i);
@@ -192,17 +226,10 @@ impl Gateway {
         let leg = &mut self.legs[i];
         let before = leg.held();
         let Some(secure) = &mut leg.tls else { return false };
-        while let Some(frame) = secure.session.poll_output(io.out) {
-            secure.wire.push_back(frame);
-        }
         let mut came = false;
         while let Some(frame) = secure.session.poll_plaintext(&mut self.tls_room, io.out) {
             came = true;
             leg.input.push_or_append(frame, io.out);
-        }
-        if secure.session.held() > 0 {
-            // There was no frame for what it has.
-            io.tcp.wants_room(id);
         }
         io.tcp.consume(id, secure.session.take_overhead());
         self.held = self.held - before + self.legs[i].held();
@@ -211,19 +238,10 @@ impl Gateway {
 
     fn tell_session(&mut self, io: &mut Io<'_>, i: usize, came: bool) {
         let id = self.legs[i].id;
-        let mut came = came;
-        while let Some(event) = self.next_event(i).filter(|_| self.legs[i].id == id) {
-            match event {
-                Event::Established => self.secured(io, i),
-                Event::PeerClosed { clean } => {
-                    let leg = &mut self.legs[i];
-                    leg.is_truncated = !clean;
-                    came = false;
-                    self.peer_closed(io, i);
-                }
-                Event::Refused(refusal) => return self.insecure(io, i, refusal),
-            }
+        if self.next_is_established(i) {
+            self.secured(io, i);
         }
+        // What came is told before how it ended.
         if came && self.legs[i].id == id {
             match (self.legs[i].role, self.legs[i].exchange) {
                 (Role::Client, _) => self.advance_client(io, i),
@@ -233,10 +251,26 @@ impl Gateway {
                 (Role::Leaving | Role::Vacant, _) => {}
             }
         }
+        if self.legs[i].id != id || self.legs[i].is_cut {
+            return;
+        }
+        match self.legs[i].tls.as_mut().and_then(|it| it.session.poll_event()) {
+            Some(Event::PeerClosed { clean }) => {
+                self.legs[i].is_truncated = !clean;
+                self.peer_closed(io, i);
+            }
+            Some(Event::Refused(refusal)) => self.insecure(io, i, refusal),
+            Some(Event::Established) | None => {}
+        }
     }
 
-    fn next_event(&mut self, i: usize) -> Option<Event> {
-        self.legs[i].tls.as_mut()?.session.poll_event()
+    /// Whether the handshake is over and nobody has been told.
+    fn next_is_established(&mut self, i: usize) -> bool {
+        let Some(secure) = self.legs[i].tls.as_mut().filter(|it| !it.is_told && it.session.is_established()) else {
+            return false;
+        };
+        secure.is_told = true;
+        matches!(secure.session.poll_event(), Some(Event::Established))
     }
 
     /// A handshake is over.
@@ -275,6 +309,11 @@ impl Gateway {
                     self.abandon(io, x, Ended::ClientInsecure);
                 }
                 if self.legs[i].role == Role::Client {
+                    // Nothing can be sealed any more.
+                    while let Some(frame) = self.legs[i].output.pop() {
+                        self.held -= 1;
+                        io.out.drop(frame, Drop::ExchangeOver);
+                    }
                     self.leave(io, i);
                 }
             }
@@ -305,17 +344,32 @@ impl Gateway {
     }
 }
 
+impl Gateway {
+    /// What came of a session and was not read is of no interest any more, nor is what still comes.
+    pub(super) fn hear_no_more(&mut self, io: &mut Io<'_>, i: usize, id: ConnectionId) {
+        let before = self.legs[i].held();
+        let Some(secure) = &mut self.legs[i].tls else { return };
+        secure.session.hear_no_more(io.out);
+        io.tcp.consume(id, secure.session.take_overhead());
+        self.held = self.held - before + self.legs[i].held();
+    }
+}
+
 impl Leg {
     fn flush_secure(&mut self, io: &mut Io<'_>, plain: &mut VecDeque<Frame>, room: &mut Room) -> bool {
-        let (Some(id), Some(secure)) = (self.id, &mut self.tls) else { return true };
+        let Some(id) = self.id else { return true };
         loop {
-            while let Some(frame) = secure.wire.pop_front() {
-                if let Err(frame) = io.tcp.send(id, frame, io.out) {
-                    secure.wire.push_front(frame);
-                    return false;
-                }
+            if !self.flush_wire(io, id) {
+                return false;
             }
+            let Some(secure) = &mut self.tls else { return true };
             if self.output.is_empty() {
+                break;
+            }
+            if secure.session.refusal().is_some() {
+                while let Some(frame) = self.output.pop() {
+                    io.out.drop(frame, Drop::ExchangeOver);
+                }
                 break;
             }
             if io.tcp.send_room(id) == 0 || !secure.session.is_established() {
@@ -336,17 +390,42 @@ impl Leg {
             }
         }
         if self.closes {
-            secure.session.close();
-            while let Some(frame) = secure.session.poll_output(io.out) {
-                if let Err(frame) = io.tcp.send(id, frame, io.out) {
-                    secure.wire.push_back(frame);
-                    return false;
-                }
+            if let Some(secure) = &mut self.tls {
+                secure.session.close();
+            }
+            if !self.flush_wire(io, id) {
+                return false;
             }
             self.closes = false;
             io.tcp.close(id, io.out);
         }
         true
+    }
+
+    /// Sends what was sealed, and then what the session has to say: no sooner, for a peer that makes it say much and reads nothing would have all
+    /// frames.
+    fn flush_wire(&mut self, io: &mut Io<'_>, id: ConnectionId) -> bool {
+        let Some(secure) = &mut self.tls else { return true };
+        loop {
+            while let Some(frame) = secure.wire.pop_front() {
+                if let Err(frame) = io.tcp.send(id, frame, io.out) {
+                    secure.wire.push_front(frame);
+                    return false;
+                }
+            }
+            if !secure.session.waits_to_send() && !secure.session.waits_for_frames() {
+                return true;
+            }
+            if secure.session.waits_to_send() && io.tcp.send_room(id) > 0 {
+                if let Some(frame) = secure.session.poll_output(io.out) {
+                    secure.wire.push_back(frame);
+                    continue;
+                }
+            }
+            // There is no room, or no frame: for what it has to say, or for what it has to tell us.
+            io.tcp.wants_room(id);
+            return !secure.session.waits_to_send();
+        }
     }
 }
 
@@ -367,7 +446,7 @@ fn identity(peer: &Peer) -> Vec<u8> {
         let _ = write!(text, ";{key}=");
         for byte in value.bytes() {
             match byte {
-                b';' | b',' | b'"' | b'=' | b'\\' | ..=b' ' | 0x7f.. => _ = write!(text, "%{byte:02X}"),
+                b';' | b',' | b'"' | b'=' | b'%' | b'\\' | ..=b' ' | 0x7f.. => _ = write!(text, "%{byte:02X}"),
                 byte => text.push(char::from(byte)),
             }
         }

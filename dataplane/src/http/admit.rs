@@ -3,7 +3,6 @@
 use super::{
     Refusal, Spans,
     forward::{self, Client},
-    head::Scheme,
     normalize::{self, Normalizer, Path},
 };
 
@@ -32,7 +31,7 @@ pub fn admit<'n>(
     let hops = forward::max_forwards(spans, bytes)?;
     let request = spans.request(bytes);
     // rfc9110 7.4 (MUST): another scheme than the connection's is refused, unless a trusted gateway says so.
-    if request.scheme() == Some(Scheme::Https) && !client.is_trusted() {
+    if request.scheme().is_some_and(|scheme| scheme != client.scheme()) && !client.is_trusted() {
         return Err(Refusal::SchemeMismatch);
     }
     Ok(Admitted { path: normalizer.request(options, request)?, hops })

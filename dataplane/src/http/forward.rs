@@ -63,6 +63,10 @@ impl Client {
     pub fn with_certificate(self, value: &[u8]) -> Self {
         Self { certificate: Some(value.into()), ..self }
     }
+    /// What its connection speaks.
+    pub fn scheme(&self) -> Scheme {
+        self.scheme
+    }
     /// Whether it is believed.
     pub fn is_trusted(&self) -> bool {
         self.is_trusted

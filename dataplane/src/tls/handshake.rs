@@ -126,7 +126,7 @@ impl Handshake {
         if self.received > TLS_HANDSHAKE_MAX {
             return Err(TlsRefusal::HandshakeTooLong);
         }
-        if !room.reserve(&mut self.input, bytes.len(), usize::MAX) {
+        if !room.reserve_for_handshake(&mut self.input, bytes.len()) {
             return Err(TlsRefusal::OutOfMemory);
         }
         self.input.bytes.extend_from_slice(bytes);

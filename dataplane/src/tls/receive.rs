@@ -87,6 +87,10 @@ impl Receiver {
     pub(super) fn held(&self) -> usize {
         self.held.len()
     }
+    /// Whether there is content for which there was no frame.
+    pub(super) fn has_waiting(&self) -> bool {
+        !self.plain.is_empty() || !self.held.is_empty()
+    }
     pub(super) fn push(&mut self, frame: Frame) {
         self.held.push_back(frame);
     }

@@ -1,7 +1,8 @@
 //! Memory that the sessions of a worker share: buffers for what is not whole yet, within a budget, and scratch space for one record.
 
 use crate::limits::{
-    TLS_GATHERED_BYTES_MAX, TLS_GATHERED_SMALL, TLS_PLAINTEXT_MAX, TLS_SPARE_BUFFERS, TLS12_EXPANSION_MAX,
+    TLS_GATHERED_BYTES_MAX, TLS_GATHERED_SMALL, TLS_HANDSHAKES_PART, TLS_PLAINTEXT_MAX, TLS_SPARE_BUFFERS,
+    TLS12_EXPANSION_MAX,
 };
 use std::sync::{
     Arc,
@@ -47,6 +48,16 @@ impl Room {
     /// Makes room in `buffer` for `more` bytes, or says that there is none. `whole` is what it will hold in the end, as far as is known.
     #[must_use]
     pub(super) fn reserve(&mut self, buffer: &mut Buffer, more: usize, whole: usize) -> bool {
+        self.reserve_of(self.budget.most, buffer, more, whole)
+    }
+
+    /// The same for a handshake: strangers have a part only, so that they take nothing from connections that there are.
+    #[must_use]
+    pub(super) fn reserve_for_handshake(&mut self, buffer: &mut Buffer, more: usize) -> bool {
+        self.reserve_of(self.budget.most / TLS_HANDSHAKES_PART, buffer, more, usize::MAX)
+    }
+
+    fn reserve_of(&mut self, most: usize, buffer: &mut Buffer, more: usize, whole: usize) -> bool {
         let need = buffer.bytes.len() + more;
         if need <= buffer.bytes.capacity() {
             return true;
@@ -58,7 +69,7 @@ impl Room {
             ..=RECORD_MAX if whole <= RECORD_MAX => RECORD_MAX,
             _ => need.max(2 * buffer.bytes.capacity()),
         };
-        let claim = Claim::new(&self.budget, capacity);
+        let claim = Claim::new(&self.budget, capacity, most);
         let Some(claim) = claim else { return false };
         let spare = if capacity == RECORD_MAX { self.spares.pop() } else { None };
         let mut bytes = spare.unwrap_or_else(|| Vec::with_capacity(capacity));
@@ -91,9 +102,9 @@ struct Claim {
 }
 
 impl Claim {
-    fn new(budget: &Arc<Budget>, bytes: usize) -> Option<Self> {
+    fn new(budget: &Arc<Budget>, bytes: usize, most: usize) -> Option<Self> {
         // What is handed to another thread comes back with its claim, so others may count, too.
-        let fits = |used: usize| used.checked_add(bytes).filter(|&used| used <= budget.most);
+        let fits = |used: usize| used.checked_add(bytes).filter(|&used| used <= most);
         budget.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).ok()?;
         Some(Self { budget: Arc::clone(budget), bytes })
     }

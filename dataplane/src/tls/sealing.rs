@@ -71,6 +71,12 @@ impl Sealer {
         self.is_over && self.owed.last.is_none_or(|alert| alert != CLOSE_NOTIFY)
     }
 
+    /// Whether a record is owed that was not polled.
+    pub(super) fn owes(&self) -> bool {
+        let Owed { no_renegotiation, key_update, last } = &self.owed;
+        !self.is_over && (*no_renegotiation || *key_update || last.is_some())
+    }
+
     #[cfg(test)]
     pub(super) fn skip_to(&mut self, seq: u64) {
         self.seal.skip_to(seq);

@@ -211,7 +211,11 @@ impl Session {
             Err(_) => {}
         }
         if is_ended {
-            self.handle_end(room, out);
+            match &mut self.state {
+                // The rest of the handshake is there, and its next step goes away, too.
+                State::Handshaking(handshaking) if handshaking.is_work => handshaking.is_ended = true,
+                _ => self.handle_end(room, out),
+            }
         }
     }
 
@@ -317,6 +321,28 @@ impl Session {
             State::Open(opened) => opened.sealer.close(),
             State::Handshaking(_) => self.end_handshake(),
             State::Closed => {}
+        }
+    }
+
+    /// Whether it has received content for which it found no frame. Who gives it more polls it again.
+    pub fn waits_for_frames(&self) -> bool {
+        matches!(&self.state, State::Open(opened) if opened.receiver.has_waiting())
+    }
+
+    /// Whether [`Self::poll_output`] has something to say.
+    pub fn waits_to_send(&self) -> bool {
+        self.sent < self.written.len() || matches!(&self.state, State::Open(opened) if opened.sealer.owes())
+    }
+
+    /// What the peer still sends is of no interest: what has come of it is overhead now.
+    pub fn hear_no_more(&mut self, out: &mut Outbox) {
+        while let Some(frame) = self.ready.pop_front() {
+            self.overhead += frame.len() as u32;
+            out.consume(frame);
+        }
+        if let State::Open(opened) = &mut self.state {
+            opened.receiver.drain(out);
+            self.overhead += opened.receiver.take_overhead();
         }
     }
 
@@ -468,7 +494,7 @@ impl Handshaking {
                     if self.gathered.bytes.len() + bytes.len() > TLS_HANDSHAKE_MAX {
                         return Err(TlsRefusal::HandshakeTooLong);
                     }
-                    if !room.reserve(&mut self.gathered, bytes.len(), usize::MAX) {
+                    if !room.reserve_for_handshake(&mut self.gathered, bytes.len()) {
                         return Err(TlsRefusal::OutOfMemory);
                     }
                     self.gathered.bytes.extend_from_slice(bytes);

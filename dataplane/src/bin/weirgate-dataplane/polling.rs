@@ -148,7 +148,8 @@ impl Loop<'_> {
         let longest = longest(worker, now);
         let is_wanted = worker.has_notices()
             || self.shared.desks[self.index].has_commands()
-            || self.shared.crypto.has_done(self.index);
+            || self.shared.crypto.has_done(self.index)
+            || worker.application().has_work();
         if !turn.moved && !is_wanted && longest > Duration::ZERO {
             if armed {
                 sleeper.wait(std::time::Duration::from_nanos(longest.as_ns()));
