@@ -396,6 +396,70 @@ fn who_does_not_go_on_with_a_handshake_is_let_go() {
 }
 
 #[test]
+fn a_target_may_say_the_scheme_and_no_other() {
+    let pki = Pki::new();
+    let mut snapshot = over(1);
+    listens(&mut snapshot, vec![pki.certificate("c", &["a"])]);
+    let mut talk = Talk::new(&snapshot);
+    let config = client_config(&pki, rustls::ALL_VERSIONS, None);
+    let mut client = Peer::client(talk.client, &config, "a");
+    client.says(&mut talk, b"GET https://a/x HTTP/1.1\r\nhost: a\r\n\r\n");
+    let conn = talk.endpoint();
+    talk.answers(conn, OK);
+    assert!(client.heard(&mut talk).starts_with("HTTP/1.1 200 "));
+    client.says(&mut talk, b"GET http://a/x HTTP/1.1\r\nhost: a\r\n\r\n");
+    assert!(client.heard(&mut talk).starts_with("HTTP/1.1 421 "));
+    talk.legs.ends_clean();
+}
+
+#[test]
+fn a_tunnel_that_is_cut_off_is_not_told_as_whole() {
+    let pki = Pki::new();
+    for clean in [true, false] {
+        let mut snapshot = over(1);
+        to_endpoints(&mut snapshot, &pki, &[]);
+        let mut talk = Talk::new(&snapshot);
+        let client = talk.legs.client(9_000);
+        talk.legs.runs();
+        let mut endpoint = Peer::server(talk.endpoint(), server_config(&pki, &["upstream"]));
+        endpoint.says(&mut talk, b"some of it");
+        if clean {
+            endpoint.session.send_close_notify();
+            endpoint.runs(&mut talk);
+        }
+        talk.legs.closes(endpoint.conn);
+        talk.legs.runs();
+        let known = talk.legs.ends().known(client);
+        assert_eq!(known.heard, b"some of it");
+        assert_eq!((known.peer_closed, known.ended.is_some()), (clean, !clean));
+        talk.legs.ends_clean();
+    }
+}
+
+#[test]
+fn a_connection_is_secured_as_was_meant_when_it_was_begun() {
+    let pki = Pki::new();
+    let mut snapshot = over(1);
+    to_endpoints(&mut snapshot, &pki, &[]);
+    let mut talk = Talk::new(&snapshot);
+    talk.legs.says(talk.client, &get("a"));
+    while talk.legs.exchanges() == 0 {
+        let until = talk.legs.now() + Duration::from_ms(1);
+        talk.legs.step(until);
+    }
+    // Its SYN is under way.
+    snapshot.backends[0].tls = None;
+    snapshot.backends[0].endpoints[0].address = endpoint(1);
+    talk.legs.serves(&snapshot).unwrap();
+    talk.legs.runs();
+    let mut endpoint = Peer::server(talk.endpoint(), server_config(&pki, &["upstream"]));
+    assert!(endpoint.heard(&mut talk).starts_with("GET / HTTP/1.1|"));
+    endpoint.says(&mut talk, OK.as_bytes());
+    assert!(talk.heard(talk.client).ends_with("|ok"));
+    talk.legs.ends_clean();
+}
+
+#[test]
 fn what_is_passed_through_goes_where_its_name_says() {
     let pki = Pki::new();
     let mut snapshot = over(1);

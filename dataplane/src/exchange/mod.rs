@@ -381,9 +381,12 @@ impl Gateway {
                 return;
             }
         }
+        let before = self.legs[i].held();
         let flushed = self.flush(io, i);
         match self.legs[i].role {
-            Role::Leaving => return self.lingers(io, i),
+            // It gets more time for what it reads, not for being told that it may be written to.
+            Role::Leaving if flushed || self.legs[i].held() < before => return self.lingers(io, i),
+            Role::Leaving => return,
             // What was answered here went before what comes next.
             Role::Client if flushed && self.legs[i].exchange.is_none() => return self.advance_client(io, i),
             _ => {}
