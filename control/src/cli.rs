@@ -9,6 +9,7 @@
 //! ```
 //! Data goes to standard output, everything else to standard error; `-o json` and `-o yaml` are the same data, with numbers as they are.
 
+mod cert;
 mod change;
 mod check;
 mod config;
@@ -25,7 +26,6 @@ mod history;
 mod human;
 mod log;
 mod pcap;
-mod refused;
 mod stat;
 mod style;
 mod table;
@@ -80,7 +80,7 @@ enum Command {
     Drain(drain::Drain),
     Undrain(drain::Undrain),
     Config(config::Config),
-    Cert(refused::Cert),
+    Cert(cert::Cert),
     Log(log::Log),
     Pcap(pcap::Pcap),
     Version(version::Version),
@@ -109,7 +109,7 @@ impl Command {
             Self::Drain(verb) => verb.run(console),
             Self::Undrain(verb) => verb.run(console),
             Self::Config(verb) => verb.run(console),
-            Self::Cert(verb) => verb.run(),
+            Self::Cert(verb) => verb.run(console),
             Self::Log(verb) => verb.run(console),
             Self::Pcap(verb) => verb.run(console),
             Self::Version(verb) => verb.run(console),

@@ -3,6 +3,7 @@
 //!
 //! ```text
 //!   files ---> text ---> tree ---> raw ---> dataplane, control
+//!                                      ---> secrets, which backends and listeners name
 //!                                      ---> backends ---> listeners ---> routes, which name both ---> model, checked as a whole
 //!                                      ---> kube ------------^-------------^
 //! ```
@@ -27,7 +28,9 @@ mod raw;
 mod read;
 mod routes;
 mod schema;
+mod secrets;
 mod size;
+mod tls;
 mod tree;
 
 pub use defaults::defaults;
@@ -35,17 +38,18 @@ pub use environment::Environment;
 pub use files::read;
 pub use findings::Finding;
 pub use fuzz::fuzz;
-pub use model::{Admin, Control, Discovery, DnsKind, Label, Metrics, Model};
+pub use model::{Admin, Control, Discovery, DnsKind, Label, Material, Metrics, Model, Secret, SecretSource};
 pub use print::print;
 pub use schema::schema;
+pub use secrets::without_keys;
 
 use findings::Findings;
 use kube::{Converted, Document, Kube};
-use raw::{RawFile, RawGateway, RawHttpRoute, RawReferenceGrant};
+use raw::{RawFile, RawGateway, RawHttpRoute, RawKubeSecret, RawReferenceGrant};
 use read::{Path, Read, Reader, Spanned, place_of};
 use std::collections::{BTreeMap, BTreeSet};
 use tree::{Node, Value};
-use weirgate_dataplane::snapshot::{Dataplane, FORMAT, Snapshot};
+use weirgate_dataplane::snapshot::{Authorities, Certificate, Dataplane, FORMAT, Snapshot};
 
 /// Line and column, from 1, where they are known.
 type Place = Option<(u64, u64)>;
@@ -136,16 +140,17 @@ fn compile_all(files: &[(String, String)], environment: &Environment, found: &mu
     }
     let dataplane = dataplane_block(sources, lost, files, found);
     let control = control::compile(sources, found);
-    let mut backends = backends::compile(sources, lost, found);
+    let mut secrets = secrets::compile(sources, kube, lost, environment.is_local, found);
+    let mut backends = backends::compile(sources, &secrets, lost, found);
     let classes: Vec<_> = sources.iter().flat_map(|it| it.raw.gateway_class_names.iter().flatten()).collect();
     let classes: Vec<_> = classes.into_iter().map(String::as_str).collect();
     let classes = if classes.is_empty() { vec![kube::CLASS] } else { classes };
-    let theirs = kube::listeners(kube, &classes, found);
+    let theirs = kube::listeners(kube, &classes, &secrets, lost, found);
     let ours = sources.iter().flat_map(|it| {
         it.raw.listeners.iter().map(|raw| (it.file, format!("listeners[{}]", raw.value.name.value), raw))
     });
     let all = declared(ours, &theirs);
-    let mut listeners = listeners::compile(&all, lost, found);
+    let mut listeners = listeners::compile(&all, &secrets, lost, found);
     let theirs = kube::routes(kube, lost, &backends, found);
     let ours = sources
         .iter()
@@ -165,6 +170,8 @@ fn compile_all(files: &[(String, String)], environment: &Environment, found: &mu
         http: listeners.http,
         tcp: listeners.tcp,
         backends: backends.list,
+        certificates: named(&secrets.list, |(certificate, _)| certificate, Certificate::named),
+        authorities: named(&secrets.list, |(_, authorities)| authorities, Authorities::named),
     };
     if let Err(error) = snapshot.check() {
         // Most of what is left concerns where listeners are, and then the last of those that it names has a place.
@@ -175,7 +182,13 @@ fn compile_all(files: &[(String, String)], environment: &Environment, found: &mu
         Findings { file, found }.add(place, error);
     }
     let discoveries = std::mem::take(&mut backends.discoveries);
-    Some(Model { snapshot, control: Control { discoveries, ..control } })
+    let (secrets, brought) = (std::mem::take(&mut secrets.list), std::mem::take(&mut secrets.brought));
+    Some(Model { snapshot, control: Control { discoveries, secrets, ..control }, brought })
+}
+
+/// What secrets of a kind stand for, by their names only.
+fn named<T>(secrets: &[Secret], is_its: impl Fn((bool, bool)) -> bool, named: impl Fn(&str) -> T) -> Vec<T> {
+    secrets.iter().filter(|it| is_its(it.source.has())).map(|it| named(&it.name)).collect()
 }
 
 impl<'a> Documents<'a> {
@@ -203,6 +216,7 @@ impl<'a> Documents<'a> {
             Kind::HttpRoute => {
                 self.kube.routes.push(Document { file, raw: RawHttpRoute::read(root, at, reader)? });
             }
+            Kind::Secret => self.kube.secrets.push(Document { file, raw: RawKubeSecret::read(root, at, reader)? }),
             Kind::ReferenceGrant => self.kube.grants.push(RawReferenceGrant::read(root, at, reader)?),
         }
         Some(())
@@ -216,6 +230,7 @@ enum Kind {
     Gateway,
     HttpRoute,
     ReferenceGrant,
+    Secret,
 }
 
 /// Kinds of the Gateway API, with the versions in which they are read.
@@ -235,7 +250,9 @@ fn kind_of(root: &Node, reader: &mut Reader<'_>) -> Option<Kind> {
     let (kind, wants) = match version {
         None => {
             let is_ours = said("apiVersion") == Some("weirgate/v1") && said("kind") == Some("GatewayConfig");
-            (is_ours.then_some(Kind::Config), ["weirgate/v1".to_owned(), "GatewayConfig".to_owned()])
+            let is_secret = said("apiVersion") == Some("v1") && said("kind") == Some("Secret");
+            let kind = is_ours.then_some(Kind::Config).or(is_secret.then_some(Kind::Secret));
+            (kind, ["weirgate/v1".to_owned(), "GatewayConfig".to_owned()])
         }
         Some(version) => {
             let of_kind = KUBE_KINDS.iter().find(|(name, ..)| said("kind") == Some(name));

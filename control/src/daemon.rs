@@ -13,9 +13,11 @@
 //! * [`store`]: the state directory. [`overlay`]: what lies over a revision. [`difference`]: what differs between two.
 //! * [`engine`]: what is in force, and how that changes.
 //! * [`link`]: the socket to the data plane. [`supervise`]: its process.
+//! * [`certificates`]: how certificates are.
 //! * [`files`]: the configuration's files, watched. [`view`], [`gather`]: what is in force, for those who look and for Prometheus.
 
 pub mod audit;
+pub mod certificates;
 pub mod clock;
 pub mod difference;
 pub mod engine;
@@ -102,6 +104,9 @@ async fn serve(options: Options, logs: Logs) -> Result<(), String> {
         time: TimeOfDay::default(),
     };
     let engine = Arc::new(Engine::new(settings, logs, store));
+    engine.load_secrets().await;
+    // What is not known any more stands in the files, if anywhere.
+    let seen = seen.filter(|_| !engine.lacks_secrets());
     tokio::spawn(Arc::clone(&engine).mind_audit());
     let (updates, taken) = mpsc::channel(UPDATES);
     tokio::spawn(Arc::clone(&engine).take_endpoints(taken));
@@ -127,6 +132,7 @@ async fn serve(options: Options, logs: Logs) -> Result<(), String> {
     ask_systemd_for_time(&engine.settings);
     tokio::spawn(async move {
         begin(&beginning, &mut files).await;
+        tokio::spawn(Arc::clone(&beginning).mind_secrets());
         tokio::spawn(tell_ready(beginning));
         files.run(wishes).await;
     });

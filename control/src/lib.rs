@@ -7,6 +7,7 @@
 //! * [`discovery`]: endpoints from the DNS and from watched files.
 //! * [`explain`]: what becomes of a request, with each rule's reason.
 //! * [`metrics`]: what Prometheus reads.
+//! * [`secrets`]: certificates and authorities as they are on disk.
 //! * [`stat`]: the counters that a running data plane publishes, as a table or JSON.
 
 pub mod admin;
@@ -16,4 +17,5 @@ pub mod daemon;
 pub mod discovery;
 pub mod explain;
 pub mod metrics;
+pub mod secrets;
 pub mod stat;

@@ -6,13 +6,15 @@
 //! | who asks | what is asked |
 //! | --- | --- |
 //! | a person at a desk | [`APPLY`], [`CONFIRM`], [`ROLLBACK`], [`DIFF`], [`REVISIONS`] |
-//! | a person who looks for something | [`STATUS`], [`LISTENERS`] and its like, [`EXPLAIN`], [`TAP`], [`PCAP`], [`CONNECTIONS`], [`COUNTERS`] |
+//! | a person who looks for something | [`STATUS`], [`LISTENERS`] and its like, [`CERTIFICATES`], [`EXPLAIN`], [`TAP`], [`PCAP`], [`CONNECTIONS`], [`COUNTERS`] |
 //! | machines | [`HEALTHZ`], [`READYZ`], [`METRICS`], [`OPENAPI`] |
 
+mod certificates;
 mod changes;
 mod objects;
 mod traffic;
 
+pub use certificates::*;
 pub use changes::*;
 pub use objects::*;
 pub use traffic::*;
@@ -57,6 +59,8 @@ pub const ROUTE: &str = "/v1/routes/{name}";
 pub const BACKENDS: &str = "/v1/backends";
 /// GET [`Described`].
 pub const BACKEND: &str = "/v1/backends/{name}";
+/// GET [`Certificates`].
+pub const CERTIFICATES: &str = "/v1/certificates";
 /// GET [`Endpoints`], with [`EndpointsQuery`].
 pub const ENDPOINTS: &str = "/v1/endpoints";
 /// POST [`DrainEndpointRequest`], get [`Done`].

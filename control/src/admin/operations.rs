@@ -6,7 +6,7 @@ use super::{
     openapi, pcap, tap,
 };
 use crate::daemon::{
-    difference,
+    certificates, difference,
     engine::{Engine, aside, compile, fail},
     view::{self, Kind},
 };
@@ -128,6 +128,7 @@ pub fn operations() -> Vec<Operation> {
         operation!(GET api::ROUTE, "A route", gives api::Described => route),
         operation!(GET api::BACKENDS, "All backends", gives api::Backends => backends),
         operation!(GET api::BACKEND, "A backend", gives api::Described => backend),
+        operation!(GET api::CERTIFICATES, "Certificates and authorities, and until when they hold", gives api::Certificates => certificates),
         operation!(GET api::ENDPOINTS, "Endpoints and how they are", query api::EndpointsQuery, gives api::Endpoints => endpoints),
         operation!(POST api::DRAIN_ENDPOINT, "Take an endpoint out, or put it back", body api::DrainEndpointRequest, gives api::Done => drain_endpoint),
         operation!(POST api::DRAIN, "Drain the gateway, or no longer", body api::DrainRequest, gives api::Done => drain),
@@ -371,6 +372,10 @@ async fn routes(app: App, _: Request) -> Outcome {
 
 async fn backends(app: App, _: Request) -> Outcome {
     json(view::backends(&app.engine.state()).await)
+}
+
+async fn certificates(app: App, _: Request) -> Outcome {
+    json(certificates::list(&app.engine).await)
 }
 
 async fn endpoints(app: App, request: Request) -> Outcome {

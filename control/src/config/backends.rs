@@ -7,6 +7,8 @@ use super::{
     names, place_of,
     raw::{RawBackend, RawDns, RawEndpoint, RawHashOn, RawHealthCheck, RawLoadBalancing, RawPool},
     read::{Read, Spanned},
+    secrets::Secrets,
+    tls,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use weirgate_dataplane::{
@@ -43,7 +45,12 @@ impl Backends<'_> {
 }
 
 /// Compiles those of all files.
-pub(super) fn compile<'a>(sources: &'a [Source<'a>], lost: &'a Lost, found: &mut Vec<Finding>) -> Backends<'a> {
+pub(super) fn compile<'a>(
+    sources: &'a [Source<'a>],
+    secrets: &Secrets<'_>,
+    lost: &'a Lost,
+    found: &mut Vec<Finding>,
+) -> Backends<'a> {
     let mut backends = Backends { lost: Some(lost), ..Backends::default() };
     for Source { file, raw } in sources {
         let findings = &mut Findings { file, found };
@@ -56,14 +63,14 @@ pub(super) fn compile<'a>(sources: &'a [Source<'a>], lost: &'a Lost, found: &mut
                 continue;
             }
             backends.numbers.insert(name, backends.list.len());
-            backends.list.push(backend_of(raw, &at, findings));
+            backends.list.push(backend_of(raw, secrets, &at, findings));
             backends.discoveries.extend(discovery_of(raw, &at, findings));
         }
     }
     backends
 }
 
-fn backend_of(raw: &RawBackend, at: &At, findings: &mut Findings<'_>) -> Backend {
+fn backend_of(raw: &RawBackend, secrets: &Secrets<'_>, at: &At, findings: &mut Findings<'_>) -> Backend {
     let before = findings.found.len();
     if let Some(said) = &raw.protocol {
         findings.choose(&at.said("protocol", said), &said.value, &[("http1", ())], &["h2c", "h2", "grpc"]);
@@ -80,6 +87,7 @@ fn backend_of(raw: &RawBackend, at: &At, findings: &mut Findings<'_>) -> Backend
         pool: pool_of(&raw.connection_pool, &at.field("connectionPool"), findings),
         proxy_protocol: findings.choice(at, "proxyProtocol", raw.proxy_protocol.as_ref(), &versions),
         health_checks: raw.health_checks.iter().filter_map(|said| health_check_of(said, at, findings)).collect(),
+        tls: raw.tls.as_ref().map(|said| tls::of_backend(said, secrets, at, findings)),
         ..default
     };
     // Its own part of the snapshot's check, while the place is known.
@@ -155,7 +163,7 @@ fn dns_of(raw: &RawDns, backend: &str, at: &At, findings: &mut Findings<'_>) -> 
 }
 
 /// rfc1035 2.3.4, rfc2782: labels of up to 63 bytes, 253 in all; services have underscores.
-fn is_domain(name: &str) -> bool {
+pub(super) fn is_domain(name: &str) -> bool {
     let is_label = |label: &str| {
         let inside = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
         (1..=63).contains(&label.len()) && label.bytes().all(inside) && !label.starts_with('-') && !label.ends_with('-')

@@ -28,7 +28,7 @@ pub(super) fn compile(sources: &[Source<'_>], found: &mut Vec<Finding>) -> Contr
         }
     }
     let (admin, metrics) = (admin.unwrap_or_default(), metrics.unwrap_or_default());
-    Control { labels, discoveries: Vec::new(), admin, metrics }
+    Control { labels, discoveries: Vec::new(), secrets: Vec::new(), admin, metrics }
 }
 
 fn add_labels(labels: &mut BTreeMap<String, String>, raw: &RawFile, findings: &mut Findings<'_>) {

@@ -4,12 +4,12 @@ use super::{
     Admin, Metrics,
     backends::HEALTH_CHECK,
     filters::{CONTENT_TYPE, REDIRECT_STATUS},
-    kube,
+    kube, tls,
 };
 use std::fmt::Write;
 use weirgate_dataplane::{
     limits::{FRAMES_PER_WORKER, TCP_CONNECTIONS_MAX},
-    snapshot::{Backend, HttpOptions, PoolConfig},
+    snapshot::{Backend, HttpOptions, ListenerTls, PoolConfig},
     upstream::balance::PolicyKind,
 };
 
@@ -95,6 +95,8 @@ fn listeners(out: &mut String) {
         timeouts,
         ..
     } = HttpOptions::default();
+    let ListenerTls { policy, handshake_ms, refuse_unknown_names, .. } = tls::listener_default();
+    let version = |version| serde_json::to_value(version).expect("a word").as_str().unwrap_or_default().to_owned();
     let _ = write!(
         out,
         "\
@@ -119,12 +121,37 @@ listeners:
       requestBody: {body}
       streamIdle: {stream}
       connectionIdle: {connection}
+- name: https
+  port: 443
+  protocol: HTTPS                   # the same fields, and
+  alpn: [{alpn}]
+  tls:
+    mode: Terminate
+    certificateRefs: [certificate]
+    frontendValidation: {{caRefs: [authorities], mode: Required}}
+    minVersion: \"{min}\"
+    maxVersion: \"{max}\"
+    cipherSuites: []                # all that are sound
+    groups: []                      # X25519MLKEM768, x25519, secp256r1
+    handshakeTimeout: {handshake}
+    unknownName: {unknown}
 - name: tcp
   port: 9000
   protocol: TCP                     # or with a service: echo, discard, chargen, quote
-  tcp: {{idle: {stream}}}
+  tcp: {{idle: {stream}}}           # with protocol TLS, alpn and tls too
+
+secrets:
+- name: certificate
+  file: {{cert: /etc/weirgate/tls/example.pem, key: /etc/weirgate/tls/example.key}} # ocsp
+  watch: true
+- {{name: authorities, file: {{ca: /etc/weirgate/tls/authorities.pem}}, watch: true}} # crl
 
 ",
+        alpn = tls::HTTP,
+        min = version(policy.version_min),
+        max = version(policy.version_max),
+        handshake = duration(handshake_ms),
+        unknown = if refuse_unknown_names { "Refuse" } else { "First" },
         expect = if forward_expect { "Forward" } else { "Answer" },
         headers = duration(timeouts.request_headers_ms),
         body = duration(timeouts.request_body_ms),
@@ -193,6 +220,16 @@ backends:
     maxConnections: {connections_max}
     idle: {idle}
   healthChecks: []                  # proxyProtocol: v1 or v2
+- name: secure
+  discovery: {{static: [\"192.0.2.22:8443\"]}}
+  tls:                              # clientCertRef
+    caRef: authorities
+    sni: backend.example
+    subjectAltNames: []             # sni
+    minVersion: \"1.2\"
+    maxVersion: \"1.3\"
+    cipherSuites: []
+    groups: []
 - name: checked
   discovery: {{dns: {{name: backend.example, port: 8080, type: Address}}}} # refresh: as the TTL says
   loadBalancing: {{policy: LeastRequest, choices: {choices}}}

@@ -3,6 +3,7 @@
 //! ```text
 //!   Gateway NS/GW, its listener L      ->  listener NS/GW/L
 //!   HTTPRoute NS/R                     ->  route NS/R, of the listeners that it names and that allow it
+//!   certificateRef to Secret S         ->  secret NS/S; or secret S, if NS is `default` or the Gateway's
 //!   backendRef to Service S, port P    ->  backend NS/S:P; or backend S, if NS is `default` or the Gateway's, and S has the port P
 //! ```
 
@@ -14,10 +15,11 @@ use super::{
     place_of,
     raw::{
         KubeMetadata, RawBackendRef, RawFilter, RawGateway, RawGatewaySpec, RawHttpRoute, RawKubeBackendRef,
-        RawKubeFilter, RawKubeListener, RawKubeParentRef, RawKubeRule, RawListener, RawParentRef, RawReferenceGrant,
-        RawRoute, RawRule, RouteKind,
+        RawKubeFilter, RawKubeListener, RawKubeParentRef, RawKubeRule, RawKubeSecret, RawKubeSecretRef, RawListener,
+        RawListenerTls, RawParentRef, RawReferenceGrant, RawRoute, RawRule, RouteKind,
     },
     read::Spanned,
+    secrets::Secrets,
     tree::Node,
 };
 
@@ -34,6 +36,7 @@ pub(super) struct Kube<'a> {
     pub(super) gateways: Vec<Document<'a, RawGateway>>,
     pub(super) routes: Vec<Document<'a, RawHttpRoute>>,
     pub(super) grants: Vec<RawReferenceGrant>,
+    pub(super) secrets: Vec<Document<'a, RawKubeSecret>>,
 }
 
 /// A document and where it is from.
@@ -63,6 +66,8 @@ pub(super) fn label(root: &Node) -> String {
 pub(super) fn listeners<'a>(
     kube: &Kube<'a>,
     classes: &[&str],
+    secrets: &Secrets<'_>,
+    lost: &Lost,
     found: &mut Vec<Finding>,
 ) -> Vec<Converted<'a, RawListener>> {
     let mut all = Vec::new();
@@ -82,9 +87,12 @@ pub(super) fn listeners<'a>(
         }
         let address = address_of(spec, &at, findings);
         for said in &spec.listeners {
-            let raw = listener_of(&said.value, metadata, address.clone());
             let path = format!("{}.spec.listeners[{}]", at.path, said.value.name.value);
-            check_allowed(&said.value, &At::new(&path, said.place), findings);
+            let at = At::new(&path, said.place);
+            let mut raw = listener_of(&said.value, metadata, address.clone());
+            let to = Named { kube, secrets, lost, of: metadata };
+            raw.tls = to.tls(&said.value, &at, findings);
+            check_allowed(&said.value, &at, findings);
             all.push(Converted { file, path, raw: said.with(raw) });
         }
     }
@@ -112,9 +120,72 @@ fn listener_of(raw: &RawKubeListener, of: &KubeMetadata, address: Option<Spanned
         hostname: raw.hostname.clone(),
         service: None,
         proxy_protocol: None,
+        tls: None,
+        alpn: None,
         http: None,
         tcp: None,
     }
+}
+
+/// Finds the secrets that a Gateway names.
+struct Named<'a> {
+    kube: &'a Kube<'a>,
+    secrets: &'a Secrets<'a>,
+    lost: &'a Lost,
+    of: &'a KubeMetadata,
+}
+
+impl Named<'_> {
+    fn tls(&self, raw: &RawKubeListener, at: &At, findings: &mut Findings<'_>) -> Option<Spanned<RawListenerTls>> {
+        let said = raw.tls.as_ref()?;
+        let at = at.said("tls", said);
+        let certificate_refs = said.value.certificate_refs.iter().map(|said| {
+            let at = at.said(&format!("certificateRefs[{}]", said.number), said);
+            said.with(self.secret(&said.value, &at, findings))
+        });
+        let certificate_refs = certificate_refs.collect();
+        Some(said.with(RawListenerTls {
+            mode: said.value.mode.clone(),
+            certificate_refs,
+            frontend_validation: None,
+            min_version: None,
+            max_version: None,
+            cipher_suites: Vec::new(),
+            groups: Vec::new(),
+            handshake_timeout: None,
+            unknown_name: None,
+        }))
+    }
+
+    /// The secret that stands for one of Kubernetes; whether it is there is looked at with those of other listeners.
+    fn secret(&self, raw: &RawKubeSecretRef, at: &At, findings: &mut Findings<'_>) -> String {
+        let kind = raw.kind.as_deref().unwrap_or("Secret");
+        if kind != "Secret" || !raw.group.is_empty() {
+            findings.say(at, format!("{kind} is not supported in this version: a Secret is"));
+        }
+        let namespace = raw.namespace.as_deref().unwrap_or(&self.of.namespace);
+        let is_own = namespace == self.of.namespace;
+        if !is_own
+            && !is_granted(self.kube, "Gateway", &self.of.namespace, "Secret", namespace, &raw.name)
+            && !self.lost.anything
+        {
+            let message = "no ReferenceGrant there lets Gateways of";
+            let (secret, own) = (&raw.name, &self.of.namespace);
+            findings.say(at, format!("Secret {namespace}/{secret}: {message} {own} refer to it"));
+        }
+        let full = format!("{namespace}/{}", raw.name);
+        let is_alone = !self.secrets.has(&full) && self.secrets.has(&raw.name) && (is_own || namespace == "default");
+        if is_alone { raw.name.clone() } else { full }
+    }
+}
+
+/// Whether a ReferenceGrant lets one kind of a namespace refer to an object of another.
+fn is_granted(kube: &Kube<'_>, from: &str, own: &str, to: &str, namespace: &str, name: &str) -> bool {
+    kube.grants.iter().filter(|grant| grant.metadata.namespace == namespace).any(|grant| {
+        let is_from = grant.spec.from.iter().any(|it| it.group == GROUP && it.kind == from && it.namespace == own);
+        let is_named = |it: &Option<String>| it.as_ref().is_none_or(|it| it == name);
+        is_from && grant.spec.to.iter().any(|it| it.group.is_empty() && it.kind == to && is_named(&it.name))
+    })
 }
 
 fn check_allowed(raw: &RawKubeListener, at: &At, findings: &mut Findings<'_>) {
@@ -244,7 +315,7 @@ impl Resolver<'_> {
         let is_one = raw.section_name.is_some();
         let fits = |it: &&&Spanned<RawKubeListener>| {
             let hostname = it.value.hostname.as_ref().map(|said| said.value.as_str());
-            is_one || &*it.value.protocol.value != "TCP" && is_within(hostname, hostnames)
+            is_one || !["TCP", "TLS"].contains(&&*it.value.protocol.value) && is_within(hostname, hostnames)
         };
         let fitting: Vec<_> = named.iter().filter(fits).collect();
         let allowed: Vec<_> = fitting.iter().filter(|it| self.is_allowed(&it.value, metadata)).collect();
@@ -328,15 +399,7 @@ impl Resolver<'_> {
     }
 
     fn is_granted(&self, namespace: &str, service: &str) -> bool {
-        let grants = self.kube.grants.iter().filter(|grant| grant.metadata.namespace == namespace);
-        grants.into_iter().any(|grant| {
-            let from = grant.spec.from.iter();
-            let to = grant.spec.to.iter();
-            from.clone().any(|it| it.group == GROUP && it.kind == "HTTPRoute" && it.namespace == self.of.namespace)
-                && to.clone().any(|it| {
-                    it.group.is_empty() && it.kind == "Service" && it.name.as_ref().is_none_or(|name| name == service)
-                })
-        })
+        is_granted(self.kube, "HTTPRoute", &self.of.namespace, "Service", namespace, service)
     }
 }
 

@@ -6,6 +6,8 @@ use super::{
     names, place_of,
     raw::{RawHttp, RawListener, RawProxyProtocol, RawTimeouts, ServiceName},
     read::{Read, Spanned},
+    secrets::Secrets,
+    tls,
 };
 use std::{collections::BTreeMap, net::IpAddr};
 use weirgate_dataplane::{
@@ -13,7 +15,7 @@ use weirgate_dataplane::{
     proxy_protocol::Accept,
     route::Rules,
     services::{Service, ServiceListener},
-    snapshot::{BackendNames, HttpListener, HttpOptions, HttpTimeouts, ProxyProtocol, TcpListener},
+    snapshot::{BackendNames, HttpListener, HttpOptions, HttpTimeouts, ListenerTls, ProxyProtocol, TcpListener},
 };
 
 /// All listeners, those of wrong ones too, so that routes can name them.
@@ -58,6 +60,7 @@ impl Listeners<'_> {
 /// Compiles all that are declared.
 pub(super) fn compile<'a>(
     declared: &'a [Declared<'a, RawListener>],
+    secrets: &Secrets<'_>,
     lost: &'a Lost,
     found: &mut Vec<Finding>,
 ) -> Listeners<'a> {
@@ -71,24 +74,41 @@ pub(super) fn compile<'a>(
             findings.say(&at.said("name", &raw.name), format!("another listener is named {name:?}"));
             continue;
         }
-        let kind = listeners.add(raw, &at, findings).unwrap_or(Kind::Refused);
+        let kind = listeners.add(raw, secrets, &at, findings).unwrap_or(Kind::Refused);
         listeners.kinds.insert(name, kind);
         listeners.places.push((name, file, path, place));
     }
     listeners
 }
 
+/// What is spoken on a listener.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Protocol {
+pub(super) enum Protocol {
+    /// HTTP.
     Http,
+    /// HTTP over TLS.
+    Https,
+    /// Bytes.
     Tcp,
+    /// Bytes over TLS.
+    Tls,
+}
+
+impl Protocol {
+    fn is_http(self) -> bool {
+        matches!(self, Self::Http | Self::Https)
+    }
+    /// Whether it is over TLS.
+    pub(super) fn is_secure(self) -> bool {
+        matches!(self, Self::Https | Self::Tls)
+    }
 }
 
 impl Listeners<'_> {
-    fn add(&mut self, raw: &RawListener, at: &At, findings: &mut Findings<'_>) -> Option<Kind> {
-        let works = [("HTTP", Protocol::Http), ("TCP", Protocol::Tcp)];
-        let later = ["HTTPS", "TLS", "UDP"];
-        let protocol = findings.choose(&at.said("protocol", &raw.protocol), &raw.protocol.value, &works, &later);
+    fn add(&mut self, raw: &RawListener, secrets: &Secrets<'_>, at: &At, findings: &mut Findings<'_>) -> Option<Kind> {
+        let works =
+            [("HTTP", Protocol::Http), ("TCP", Protocol::Tcp), ("HTTPS", Protocol::Https), ("TLS", Protocol::Tls)];
+        let protocol = findings.choose(&at.said("protocol", &raw.protocol), &raw.protocol.value, &works, &["UDP"]);
         let address = raw.address.as_ref().and_then(|said| {
             let parsed = said.value.parse().map_err(|_| format!("{:?} is not an address", &*said.value));
             findings.keep(&at.said("address", said), parsed)
@@ -98,9 +118,10 @@ impl Listeners<'_> {
         }
         let protocol = protocol?;
         refuse_others(raw, protocol, at, findings);
+        let tls = tls::of_listener(raw, protocol, secrets, at, findings);
         match (protocol, &raw.service) {
-            (Protocol::Http, _) => {
-                self.http.push(http_of(raw, address, at, findings));
+            (Protocol::Http | Protocol::Https, _) => {
+                self.http.push(http_of(raw, address, tls, at, findings));
                 Some(Kind::Http(self.http.len() - 1))
             }
             (Protocol::Tcp, Some(service)) => {
@@ -108,8 +129,8 @@ impl Listeners<'_> {
                 self.services.push(ServiceListener { name: raw.name.value.clone(), address, port: raw.port, service });
                 Some(Kind::Service)
             }
-            (Protocol::Tcp, None) => {
-                self.tcp.push(tcp_of(raw, address, at, findings));
+            (Protocol::Tcp | Protocol::Tls, _) => {
+                self.tcp.push(tcp_of(raw, address, tls, at, findings));
                 Some(Kind::Tcp(self.tcp.len() - 1))
             }
         }
@@ -118,9 +139,14 @@ impl Listeners<'_> {
 
 /// Fields of the other kinds of listener.
 fn refuse_others(raw: &RawListener, protocol: Protocol, at: &At, findings: &mut Findings<'_>) {
-    let (http, service) = (protocol == Protocol::Http, raw.service.is_some());
+    let (http, secure) = (protocol.is_http(), protocol.is_secure());
+    let service = raw.service.is_some() && !secure;
+    let no_tls = "for HTTPS and TLS listeners";
     let rows = [
         ("service", raw.service.as_ref().map(place_of), !http, "an HTTP listener has routes, not a service"),
+        ("service", raw.service.as_ref().map(place_of), http || !secure, "a service is served without TLS"),
+        ("tls", raw.tls.as_ref().map(place_of), secure, no_tls),
+        ("alpn", raw.alpn.as_ref().map(|_| at.place), secure, no_tls),
         ("tcp", raw.tcp.as_ref().map(place_of), !http && !service, "for TCP listeners without a service"),
         ("http", raw.http.as_ref().map(place_of), http, "for HTTP listeners"),
         ("hostname", raw.hostname.as_ref().map(place_of), http, "TCP says no hostname; it is for HTTP listeners"),
@@ -145,7 +171,13 @@ fn service_of(said: &Spanned<ServiceName>, at: &At, findings: &mut Findings<'_>)
     findings.choose(&at.said("service", said), &said.value, &works, &[])
 }
 
-fn http_of(raw: &RawListener, address: Option<IpAddr>, at: &At, findings: &mut Findings<'_>) -> HttpListener {
+fn http_of(
+    raw: &RawListener,
+    address: Option<IpAddr>,
+    tls: Option<ListenerTls>,
+    at: &At,
+    findings: &mut Findings<'_>,
+) -> HttpListener {
     let before = findings.found.len();
     let http_at = raw.http.as_ref().map_or(at.clone(), |http| at.said("http", http));
     let options =
@@ -155,6 +187,7 @@ fn http_of(raw: &RawListener, address: Option<IpAddr>, at: &At, findings: &mut F
         address,
         port: raw.port,
         proxy_protocol: proxy_protocol_of(raw.proxy_protocol.as_ref(), at, findings),
+        tls,
         options,
         rules: Rules::default(),
     };
@@ -169,13 +202,20 @@ fn http_of(raw: &RawListener, address: Option<IpAddr>, at: &At, findings: &mut F
     HttpListener { rules: Rules { hostname, routes: Vec::new() }, ..listener }
 }
 
-fn tcp_of(raw: &RawListener, address: Option<IpAddr>, at: &At, findings: &mut Findings<'_>) -> TcpListener {
+fn tcp_of(
+    raw: &RawListener,
+    address: Option<IpAddr>,
+    tls: Option<ListenerTls>,
+    at: &At,
+    findings: &mut Findings<'_>,
+) -> TcpListener {
     let idle = raw.tcp.as_ref().and_then(|tcp| findings.time(at, "tcp.idle", tcp.value.idle.as_ref()));
     TcpListener {
         name: raw.name.value.clone(),
         address,
         port: raw.port,
         proxy_protocol: proxy_protocol_of(raw.proxy_protocol.as_ref(), at, findings),
+        tls,
         // As long as an HTTP stream.
         idle_ms: idle.unwrap_or(HttpTimeouts::default().stream_idle_ms),
         backends: Vec::new(),

@@ -2,16 +2,20 @@
 
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
-use weirgate_dataplane::snapshot::Snapshot;
+use weirgate_dataplane::snapshot::{Authorities, Certificate, Snapshot};
 
 /// A whole configuration.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Model {
-    /// For the data plane; it is checked. Backends of [`Control::discoveries`] have no endpoints yet.
+    /// For the data plane; it is checked. Backends of [`Control::discoveries`] have no endpoints yet, and what [`Control::secrets`] stand for are
+    /// names only.
     pub snapshot: Snapshot,
     /// For the control daemon.
     pub control: Control,
+    /// What came within the documents, by its name: it is written nowhere with the rest.
+    #[serde(skip)]
+    pub brought: BTreeMap<String, Material>,
 }
 
 /// What the data plane knows nothing of.
@@ -23,10 +27,86 @@ pub struct Control {
     pub labels: BTreeMap<String, String>,
     /// Where endpoints come from that are not written in the configuration: at most one for each backend, in the backends' order.
     pub discoveries: Vec<Discovery>,
+    /// Certificates and authorities: where they are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<Secret>,
     /// Who may change what runs.
     pub admin: Admin,
     /// What is published for Prometheus.
     pub metrics: Metrics,
+}
+
+/// A certificate with its key, or authorities.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Secret {
+    /// Its name in the snapshot.
+    pub name: String,
+    /// Where it is.
+    pub source: SecretSource,
+    /// Whether its files are watched.
+    pub watch: bool,
+}
+
+/// Where a secret is. Paths are absolute.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum SecretSource {
+    /// A certificate with its key in files.
+    Certificate {
+        /// The chain.
+        cert: PathBuf,
+        /// The private key.
+        key: PathBuf,
+        /// An OCSP response.
+        ocsp: Option<PathBuf>,
+    },
+    /// Authorities in files.
+    Authorities {
+        /// The bundle.
+        ca: PathBuf,
+        /// What they have revoked.
+        crl: Option<PathBuf>,
+    },
+    /// It came within a document.
+    Document {
+        /// Tells one from another.
+        digest: String,
+        /// There is a certificate with its key in it.
+        certificate: bool,
+        /// There are authorities in it.
+        authorities: bool,
+    },
+}
+
+impl SecretSource {
+    /// Its files.
+    pub fn paths(&self) -> impl Iterator<Item = &PathBuf> {
+        let (first, second, third) = match self {
+            Self::Certificate { cert, key, ocsp } => (Some(cert), Some(key), ocsp.as_ref()),
+            Self::Authorities { ca, crl } => (Some(ca), None, crl.as_ref()),
+            Self::Document { .. } => (None, None, None),
+        };
+        first.into_iter().chain(second).chain(third)
+    }
+    /// Whether there is a certificate in it, and whether authorities.
+    pub fn has(&self) -> (bool, bool) {
+        match self {
+            Self::Certificate { .. } => (true, false),
+            Self::Authorities { .. } => (false, true),
+            Self::Document { certificate, authorities, .. } => (*certificate, *authorities),
+        }
+    }
+}
+
+/// What a secret stands for.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Material {
+    /// A certificate with its key.
+    pub certificate: Option<Certificate>,
+    /// Whom to trust.
+    pub authorities: Option<Authorities>,
 }
 
 /// Where a backend's endpoints come from.

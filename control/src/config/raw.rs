@@ -7,12 +7,13 @@ mod labels;
 mod listeners;
 mod node;
 mod routes;
+mod secrets;
 
 pub(super) use backends::{RawBackend, RawDns, RawEndpoint, RawHashOn, RawHealthCheck, RawLoadBalancing, RawPool};
 pub(super) use dataplane::{RawDataplane, RawInterface, RawPort};
 pub(super) use kube::{
     KubeMetadata, RawGateway, RawGatewaySpec, RawHttpRoute, RawKubeBackendRef, RawKubeFilter, RawKubeListener,
-    RawKubeParentRef, RawKubeRule, RawReferenceGrant,
+    RawKubeParentRef, RawKubeRule, RawKubeSecret, RawKubeSecretRef, RawReferenceGrant,
 };
 pub(super) use labels::RawLabels;
 pub(super) use listeners::{RawHttp, RawListener, RawProxyProtocol, RawTimeouts, ServiceName};
@@ -20,6 +21,11 @@ pub(super) use node::{RawAdmin, RawMetrics, RawObservability};
 pub(super) use routes::{
     FilterType, RawBackendRef, RawCondition, RawFilter, RawHeader, RawHeaderModifier, RawMatch, RawNewPath,
     RawParentRef, RawPath, RawRequestRedirect, RawRoute, RawRule, RawRuleTimeouts, RawUrlRewrite, RouteKind,
+};
+
+pub(super) use secrets::{
+    CipherSuite, KeyExchangeGroup, RawBackendTls, RawFrontendValidation, RawListenerTls, RawSecret, RawSecretFiles,
+    TlsVersionName,
 };
 
 use super::read::{Ignored, Read, Spanned, raw, text};
@@ -35,6 +41,8 @@ raw! {
         optional dataplane "dataplane": Spanned<RawDataplane>,
         /// Where connections come in.
         default listeners "listeners": Vec<Spanned<RawListener>>,
+        /// Certificates with their keys, and authorities.
+        default secrets "secrets": Vec<Spanned<RawSecret>>,
         /// Which requests and connections go where.
         default routes "routes": Vec<Spanned<RawRoute>>,
         /// Where they go.
@@ -45,7 +53,7 @@ raw! {
         optional observability "observability": Spanned<RawObservability>,
         /// The admin API.
         optional admin "admin": Spanned<RawAdmin>,
-    } => later ["secrets", "policies", "xds"] => ignored {
+    } => later ["policies", "xds"] => ignored {
         /// weirgate/v1.
         required "apiVersion": ApiVersion,
         /// GatewayConfig.

@@ -68,7 +68,10 @@ pub(super) fn compile(
     let is_whole = !lost.any_of(RawRoute::TABLE);
     for (listener, _) in listeners.tcp.iter().zip(&routed).filter(|(_, route)| is_whole && route.is_none()) {
         let (file, at) = listeners.at(&listener.name);
-        let message = "a TCP listener needs a service (echo, discard, chargen, quote), or a TCPRoute that names it";
+        let message = match &listener.tls {
+            None => "a TCP listener needs a service (echo, discard, chargen, quote), or a TCPRoute that names it",
+            Some(_) => "a TLS listener needs a TCPRoute that names it",
+        };
         Findings { file, found }.say(&at, message);
     }
     check_rules(listeners, &origins, found);

@@ -2,7 +2,7 @@
 //! does not.
 
 use super::{
-    raw::{RawFile, RawGateway, RawHttpRoute, RawReferenceGrant},
+    raw::{RawFile, RawGateway, RawHttpRoute, RawKubeSecret, RawReferenceGrant},
     read::Read,
 };
 use serde_json::{Map, Value, json};
@@ -24,6 +24,7 @@ pub fn schema() -> String {
         RawGateway::schema(&mut to),
         RawHttpRoute::schema(&mut to),
         RawReferenceGrant::schema(&mut to),
+        RawKubeSecret::schema(&mut to),
     ];
     let schema = json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",

@@ -12,6 +12,7 @@ mod kube;
 mod listeners;
 mod reading;
 mod routes;
+mod secrets;
 mod whole;
 
 const SMALL: &str = "\
@@ -87,7 +88,7 @@ fn findings_say_where_and_what() {
     for (from, to, wants) in [
         ("weirgate/v1", "weirgate/v2", "a.yaml:1:13: apiVersion"),
         ("kind: GatewayConfig\n", "", "kind is missing"),
-        ("dataplane:", "secrets: []\ndataplane:", "a.yaml:4:10: secrets is not supported in this version"),
+        ("dataplane:", "policies: []\ndataplane:", "a.yaml:4:11: policies is not supported in this version"),
         ("framesPerWorker: 16384", "maxConnections: 5", "5 TCP connections; there may be 64 to"),
         ("polling: busy", "overload: {shedAt: 0.9}", "dataplane.overload is not supported"),
         ("polling: busy", "poling: busy", "poling"),
@@ -130,14 +131,14 @@ fn listeners_become_services() {
 #[test]
 fn findings_name_the_listener() {
     for (from, to, wants) in [
-        ("TCP", "HTTPS", "a.yaml:15:35: listeners[echo].protocol: HTTPS is not supported in this version"),
+        ("TCP", "TLS", "a.yaml:15:49: listeners[echo].service: a service is served without TLS"),
         ("TCP", "UDP", "listeners[echo].protocol: UDP is not supported in this version"),
         ("TCP", "tcp", "listeners[echo].protocol: \"tcp\" is none of HTTP, TCP, HTTPS, TLS, UDP"),
         ("service: echo", "service: daytime", "listeners[echo].service: \"daytime\" is none of echo"),
         (", service: echo", "", "listeners[echo]: a TCP listener needs a service"),
         ("service: echo", "servise: echo", "did you mean \"service\"?"),
-        ("service: echo", "service: echo, tls: {}", "listeners[echo].tls is not supported in this version"),
-        ("service: echo", "service: echo, alpn: [h2]", "listeners[echo].alpn is not supported in this version"),
+        ("service: echo", "service: echo, tls: {}", "listeners[echo].tls: for HTTPS and TLS listeners"),
+        ("service: echo", "service: echo, alpn: [h2]", "listeners[echo].alpn: for HTTPS and TLS listeners"),
         (
             "service: echo",
             "service: echo, proxyProtocol: true",

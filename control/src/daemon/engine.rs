@@ -13,9 +13,12 @@ mod apply;
 mod attach;
 mod drain;
 mod endpoints;
+mod secrets;
 
 pub(super) use apply::digest_of;
 pub use apply::{Change, Compiled, compile};
+pub use secrets::SecretStatus;
+pub(super) use secrets::key_of;
 
 use super::{
     audit::{Audit, Entry, Outcome},
@@ -55,6 +58,8 @@ pub struct State {
     pub overlay: Overlay,
     /// Why the data plane refuses what discovery found, by backend.
     pub refused: BTreeMap<String, String>,
+    /// How secrets are that are in force, by name.
+    pub secrets: Arc<BTreeMap<String, SecretStatus>>,
     /// A change that goes back by itself.
     pub unconfirmed: Option<Kept>,
     /// Where to.
@@ -208,7 +213,11 @@ impl Engine {
         let read = |number| store.read(number).ok().map(Arc::new);
         let revision = current.revision.and_then(read);
         let back = current.unconfirmed.as_ref().and_then(|kept| read(kept.back_to));
-        let overlay = Overlay { discovered: Arc::new(store.endpoints()), drained: Arc::new(current.drained.clone()) };
+        let overlay = Overlay {
+            discovered: Arc::new(store.endpoints()),
+            drained: Arc::new(current.drained.clone()),
+            secrets: Arc::new(store.secrets()),
+        };
         let mut state = State {
             revision,
             overlay,

@@ -1,6 +1,6 @@
 //! The configuration's files: read at the start, at SIGHUP, and when they change. What is half written is left alone until it stands still.
 
-mod places;
+pub(super) mod places;
 
 use super::{
     engine::{Engine, compile, fail},

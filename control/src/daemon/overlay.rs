@@ -1,7 +1,10 @@
 //! What lies over a revision: endpoints that discovery found, and those that somebody took out.
 
-use super::store::{Body, Drained, Learned};
-use crate::config::Discovery;
+use super::{
+    engine::key_of,
+    store::{Body, Drained, Held, Learned},
+};
+use crate::config::{Discovery, Secret};
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
@@ -19,6 +22,8 @@ pub struct Overlay {
     pub discovered: Arc<Learned>,
     /// These get no weight.
     pub drained: Arc<BTreeSet<Drained>>,
+    /// What secrets stand for.
+    pub secrets: Arc<Held>,
 }
 
 /// What a source has found, for one revision.
@@ -36,8 +41,28 @@ impl Overlay {
     /// What the data plane serves of this revision.
     ///
     /// # Errors
-    /// What is wrong with an endpoint that was discovered.
+    /// What is wrong with an endpoint that was discovered, or what is not known of a secret.
     pub fn over(&self, body: &Body) -> Result<Snapshot, String> {
+        let mut snapshot = self.without_secrets(body)?;
+        let sources: BTreeMap<&str, &Secret> = body.control.secrets.iter().map(|it| (it.name.as_str(), it)).collect();
+        let held = |name: &str| sources.get(name).and_then(|it| self.secrets.get(&key_of(it)));
+        let missing = |name: &str| format!("secret {name:?}: what it stands for is not known; apply its files again");
+        for it in &mut snapshot.certificates {
+            let found = held(&it.name).and_then(|it| it.material.certificate.clone());
+            *it = found.ok_or_else(|| missing(&it.name))?;
+        }
+        for it in &mut snapshot.authorities {
+            let found = held(&it.name).and_then(|it| it.material.authorities.clone());
+            *it = found.ok_or_else(|| missing(&it.name))?;
+        }
+        Ok(snapshot)
+    }
+
+    /// The same where secrets are names only.
+    ///
+    /// # Errors
+    /// What is wrong with an endpoint that was discovered.
+    pub fn without_secrets(&self, body: &Body) -> Result<Snapshot, String> {
         let mut snapshot = body.snapshot.clone();
         let sources: BTreeMap<&str, &Discovery> =
             body.control.discoveries.iter().map(|source| (source.backend(), source)).collect();
@@ -105,8 +130,11 @@ mod tests {
             Drained { backend: name.clone(), address: address(2) },
             Drained { backend: "gone".into(), address: address(2) },
         ]);
-        let overlay =
-            Overlay { discovered: Arc::new(Learned::from([(file(&name, "/x"), found)])), drained: Arc::new(drained) };
+        let overlay = Overlay {
+            discovered: Arc::new(Learned::from([(file(&name, "/x"), found)])),
+            drained: Arc::new(drained),
+            ..Overlay::default()
+        };
         // Only where the configuration leaves it to discovery.
         assert_eq!(overlay.over(&body).unwrap(), body.snapshot);
         body.control.discoveries.push(file(&name, "/x"));

@@ -5,6 +5,7 @@
 //!   revisions/000012.json      accepted by the data plane: three lines of JSON (checksum; who, when, why; files and what they come to)
 //!   revisions/000013.pending   written, not accepted yet
 //!   endpoints.json             what discovery has found last
+//!   secrets.json               certificates with their private keys, and authorities, as they were in force last: nobody else may read it
 //!   lock                       held by the daemon that runs
 //!
 //!   prepare    000013.pending, current.next         written and synced: from here on only names change
@@ -22,7 +23,8 @@ pub use disk::{Disk, Real};
 
 use crate::{
     admin::api::{RevisionHead, SourceFile},
-    config::{Control, Discovery},
+    config::{Control, Discovery, Material, SecretSource},
+    secrets::Loaded,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use siphasher::sip128::{Hasher128, SipHasher13};
@@ -35,6 +37,7 @@ use std::{
     net::SocketAddr,
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 use weirgate_dataplane::snapshot::{Endpoint, Snapshot};
@@ -59,8 +62,11 @@ pub struct Body {
     pub files: Vec<SourceFile>,
     /// What only the daemon needs.
     pub control: Control,
-    /// What the data plane gets, without what was discovered.
+    /// What the data plane gets, without what was discovered; certificates and authorities are names only.
     pub snapshot: Snapshot,
+    /// Secrets that came within the files, by their names. They are not written with the rest.
+    #[serde(skip)]
+    pub brought: BTreeMap<String, Material>,
 }
 
 impl Body {
@@ -133,6 +139,9 @@ pub struct Drained {
 /// What discovery has found, by what was asked ([`Discovery::question`]).
 pub type Learned = BTreeMap<Discovery, Vec<Endpoint>>;
 
+/// What secrets stand for, by their names and where they are.
+pub type Held = BTreeMap<(String, SecretSource), Arc<Loaded>>;
+
 /// The directory.
 pub struct Store {
     dir: PathBuf,
@@ -197,6 +206,7 @@ impl Store {
             }
         }
         _ = self.disk.remove(&self.dir.join("current.next"));
+        _ = self.disk.remove(&self.dir.join("secrets.next"));
         Ok(())
     }
 
@@ -344,6 +354,28 @@ impl Store {
         let read = fs::read(self.dir.join("endpoints.json")).ok();
         let found: Option<Vec<(Discovery, Vec<Endpoint>)>> = read.and_then(|content| sealed(&content).ok());
         found.unwrap_or_default().into_iter().collect()
+    }
+
+    /// Keeps what secrets stand for, so that a start needs none of their files.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn save_secrets(&mut self, held: &Held) -> Result<(), StoreError> {
+        let (next, path) = (self.dir.join("secrets.next"), self.dir.join("secrets.json"));
+        if held.is_empty() && !path.exists() {
+            return Ok(());
+        }
+        let all: Vec<_> = held.iter().map(|((name, source), loaded)| (name, source, &loaded.material)).collect();
+        self.disk.write(&next, &seal(&all)).map_err(|error| fault("write", &next, error))?;
+        self.disk.rename(&next, &path).map_err(|error| fault("rename", &next, error))
+    }
+
+    /// What was kept last.
+    pub fn secrets(&self) -> Held {
+        let read = fs::read(self.dir.join("secrets.json")).ok();
+        let all: Option<Vec<(String, SecretSource, Material)>> = read.and_then(|content| sealed(&content).ok());
+        let all = all.unwrap_or_default().into_iter();
+        all.map(|(name, source, material)| ((name, source), Arc::new(Loaded::new(material)))).collect()
     }
 
     fn path(&self, number: u64, kind: &str) -> PathBuf {

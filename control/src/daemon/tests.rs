@@ -47,7 +47,7 @@ pub(crate) fn body(path: &str) -> Body {
     let text = vec![("gateway.yaml".to_owned(), yaml(path))];
     let model = config::compile(&text, &config::Environment::default());
     let model = model.unwrap_or_else(|findings| panic!("{findings:?}"));
-    Body { files: files(path), control: model.control, snapshot: model.snapshot }
+    Body { files: files(path), control: model.control, snapshot: model.snapshot, brought: model.brought }
 }
 
 mod applying;

@@ -83,8 +83,12 @@ pub fn listeners(state: &State) -> Result<Listeners, ErrorBody> {
         port,
         routes,
     };
-    let http = snapshot.http.iter().map(|it| of(&it.name, "HTTP", it.address, it.port, it.rules.routes.len()));
-    let tcp = snapshot.tcp.iter().map(|it| of(&it.name, "TCP", it.address, it.port, 0));
+    let word = |tls: &Option<_>, plain: &'static str, secure| if tls.is_some() { secure } else { plain };
+    let http = snapshot
+        .http
+        .iter()
+        .map(|it| of(&it.name, word(&it.tls, "HTTP", "HTTPS"), it.address, it.port, it.rules.routes.len()));
+    let tcp = snapshot.tcp.iter().map(|it| of(&it.name, word(&it.tls, "TCP", "TLS"), it.address, it.port, 0));
     let services = snapshot.services.iter().map(|it| of(&it.name, "TCP service", it.address, it.port, 0));
     Ok(Listeners { revision, listeners: http.chain(tcp).chain(services).collect() })
 }
@@ -375,7 +379,7 @@ pub async fn explain(engine: &Engine, request: ExplainRequest) -> Result<Explain
     let client = request.client.as_deref().unwrap_or("192.0.2.1");
     let client = client.parse().map_err(|_| bad(format!("{client:?} is no address")))?;
     let question = Question { method: request.method, url: request.url, fields: request.headers, client };
-    let snapshot = state.overlay.over(&revision.body).map_err(|error| fail(Code::Internal, error, ""))?;
+    let snapshot = state.overlay.without_secrets(&revision.body).map_err(|error| fail(Code::Internal, error, ""))?;
     let explanation = tokio::task::spawn_blocking(move || {
         let explanation = explain::explain(&snapshot, &question)?;
         Ok::<_, String>((serde_json::to_value(&explanation).expect("string keys only"), explanation.to_string()))

@@ -28,6 +28,19 @@ pub struct Certificate {
     pub ocsp: Vec<u8>,
 }
 
+impl Certificate {
+    /// Only a name: what it stands for is put in later.
+    pub fn named(name: &str) -> Self {
+        Self { name: name.into(), chain: String::new(), key: Key::new(String::new()), ocsp: Vec::new() }
+    }
+
+    /// As it was read from files.
+    pub fn files(&self) -> CertificateFiles {
+        let (chain, key) = (self.chain.clone().into_bytes(), self.key.0.clone().into_bytes());
+        CertificateFiles { chain, key, ocsp: self.ocsp.clone() }
+    }
+}
+
 /// A private key. It is not printed, and its bytes are zeroed when it goes.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -63,6 +76,26 @@ pub struct Authorities {
     /// What they have revoked (RFC 5280 section 5), as PEM, which may hold several lists.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub revocation_lists: String,
+}
+
+impl Authorities {
+    /// Only a name: what it stands for is put in later.
+    pub fn named(name: &str) -> Self {
+        Self { name: name.into(), roots: String::new(), revocation_lists: String::new() }
+    }
+
+    fn of_clients(&self) -> ClientAuthorities {
+        let revocation_lists = pem_blocks(&self.revocation_lists);
+        ClientAuthorities { roots: self.roots.clone().into_bytes(), revocation_lists }
+    }
+
+    /// Whether a listener could use them.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn check(&self) -> Result<(), String> {
+        self.of_clients().check().map_err(|e| e.to_string())
+    }
 }
 
 /// Versions.
@@ -190,8 +223,7 @@ impl<'a> Secrets<'a> {
     }
     fn files(&self, name: &str) -> Result<CertificateFiles, String> {
         let it = self.certificate(name).ok_or_else(|| format!("there is no certificate {name:?}"))?;
-        let (chain, key) = (it.chain.clone().into_bytes(), it.key.0.clone().into_bytes());
-        Ok(CertificateFiles { chain, key, ocsp: it.ocsp.clone() })
+        Ok(it.files())
     }
     fn trusted(&self, name: &str) -> Result<&'a Authorities, String> {
         self.authorities(name).ok_or_else(|| format!("there are no authorities {name:?}"))
@@ -227,6 +259,14 @@ pub(super) fn check(snapshot: &Snapshot) -> Result<(), String> {
 }
 
 impl TlsPolicy {
+    /// Names of suites that may be asked for.
+    pub fn suite_names() -> impl Iterator<Item = &'static str> {
+        SUITES.iter().map(|(name, _)| *name)
+    }
+    /// Names of groups that may be asked for.
+    pub fn group_names() -> impl Iterator<Item = &'static str> {
+        GROUPS.iter().map(|(name, _)| *name)
+    }
     fn policy(&self) -> Result<tls::Policy, String> {
         let find = |name: &String, all: &[(&'static str, u16)]| {
             let found = all.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, number)| *number);
@@ -265,9 +305,7 @@ impl ListenerTls {
     /// What is not there, or not known.
     pub(crate) fn policy(&self, secrets: &Secrets<'_>) -> Result<ServerPolicy, String> {
         let clients = self.clients.as_ref().map(|clients| {
-            let it = secrets.trusted(&clients.authorities)?;
-            let revocation_lists = pem_blocks(&it.revocation_lists);
-            let authorities = ClientAuthorities { roots: it.roots.clone().into_bytes(), revocation_lists };
+            let authorities = secrets.trusted(&clients.authorities)?.of_clients();
             Ok::<_, String>(if clients.is_required {
                 ClientAuth::Required(authorities)
             } else {

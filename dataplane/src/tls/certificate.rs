@@ -75,6 +75,20 @@ impl std::error::Error for CertificateError {}
 impl Certificate {
     /// Reads a certificate with its key. `now` is in seconds since 1970.
     pub fn read(files: &CertificateFiles, provider: &CryptoProvider, now: u64) -> Result<Self, CertificateError> {
+        let read = Self::read_undated(files, provider)?;
+        let Validity { not_before, not_after } = read.validity;
+        if now > not_after {
+            return Err(CertificateError::Expired(not_after));
+        }
+        if now < not_before {
+            return Err(CertificateError::NotYetValid(not_before));
+        }
+        Ok(read)
+    }
+
+    /// The same at any time. What was in force goes on when its time is over, also after a restart: clients judge it, and one certificate takes no
+    /// other listener down.
+    pub(super) fn read_undated(files: &CertificateFiles, provider: &CryptoProvider) -> Result<Self, CertificateError> {
         let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&files.chain).collect();
         let chain = chain.map_err(|e| CertificateError::ChainInvalid(e.to_string()))?;
         let leaf = chain.first().ok_or(CertificateError::ChainEmpty)?;
@@ -87,12 +101,6 @@ impl Certificate {
                 .map_err(|e| CertificateError::ChainInvalid(format!("{e:?}")))?;
         }
         let validity = Validity::read(leaf).ok_or_else(invalid)?;
-        if now > validity.not_after {
-            return Err(CertificateError::Expired(validity.not_after));
-        }
-        if now < validity.not_before {
-            return Err(CertificateError::NotYetValid(validity.not_before));
-        }
         let (dns_names, _) = names(leaf);
         let key = PrivateKeyDer::from_pem_slice(&files.key).map_err(|e| CertificateError::KeyInvalid(e.to_string()))?;
         let key = CertifiedKey::from_der(chain, key, provider);
@@ -107,6 +115,10 @@ impl Certificate {
     /// DNS names in it; a wildcard's begins with `*.`.
     pub fn dns_names(&self) -> &[Box<str>] {
         &self.dns_names
+    }
+    /// The first second of its validity, since 1970.
+    pub fn not_before(&self) -> u64 {
+        self.validity.not_before
     }
     /// The last second of its validity, since 1970.
     pub fn not_after(&self) -> u64 {

@@ -59,10 +59,9 @@ impl ClientContext {
         let (provider, versions) = policy.policy.apply(provider)?;
         let provider = Arc::new(provider);
         let own = match &policy.certificate {
-            Some(files) => Some(
-                Certificate::read(files, &provider, clock.unix_seconds())
-                    .map_err(|why| ContextError::Certificate(0, why))?,
-            ),
+            Some(files) => {
+                Some(Certificate::read_undated(files, &provider).map_err(|why| ContextError::Certificate(0, why))?)
+            }
             None => None,
         };
         let is_rsa = own.as_ref().is_some_and(Certificate::is_rsa);

@@ -61,6 +61,16 @@ pub struct ClientAuthorities {
     pub revocation_lists: Vec<Vec<u8>>,
 }
 
+impl ClientAuthorities {
+    /// Whether clients could be judged by them.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn check(&self) -> Result<(), ContextError> {
+        verifier(&ClientAuth::Required(self.clone()), &super::provider()).map(|_| ())
+    }
+}
+
 /// A server's configuration, ready for handshakes. Immutable; a change is a new context, and sessions finish on theirs.
 pub struct ServerContext {
     config: Arc<ServerConfig>,
@@ -77,7 +87,7 @@ impl ServerContext {
     pub fn new(policy: &ServerPolicy, provider: &CryptoProvider, clock: &Clock) -> Result<Arc<Self>, ContextError> {
         let (provider, versions) = policy.policy.apply(provider)?;
         let provider = Arc::new(provider);
-        let resolver = Arc::new(Resolver::new(policy, &provider, clock.unix_seconds())?);
+        let resolver = Arc::new(Resolver::new(policy, &provider)?);
         let unusable = |e: rustls::Error| ContextError::PolicyUnusable(e.to_string());
         let builder = ServerConfig::builder_with_details(Arc::clone(&provider), Arc::new(clock.clone()))
             .with_protocol_versions(&versions)
@@ -208,7 +218,7 @@ struct Resolver {
 }
 
 impl Resolver {
-    fn new(policy: &ServerPolicy, provider: &CryptoProvider, now: u64) -> Result<Self, ContextError> {
+    fn new(policy: &ServerPolicy, provider: &CryptoProvider) -> Result<Self, ContextError> {
         // Names come from the operator, not from the network: the seed may be known.
         let mut by_name =
             HashMap::<Box<str>, Vec<Certificate>, _>::with_hasher(ahash::RandomState::with_seeds(1, 2, 3, 4));
@@ -216,7 +226,7 @@ impl Resolver {
         let mut first_names = Vec::new();
         for (index, (files, names)) in policy.certificates.iter().enumerate() {
             let wrong = |why| ContextError::Certificate(index, why);
-            let certificate = Certificate::read(files, provider, now).map_err(wrong)?;
+            let certificate = Certificate::read_undated(files, provider).map_err(wrong)?;
             let given: Vec<Box<str>> = names.iter().map(|name| name.to_ascii_lowercase().into()).collect();
             if let Some(name) = given.iter().find(|name| !is_for(&certificate, name)) {
                 return Err(wrong(CertificateError::NameMissing(name.to_string())));

@@ -19,7 +19,7 @@ pub struct Listeners {
 pub struct ListenerSummary {
     /// Its name.
     pub name: String,
-    /// `HTTP`, `TCP`, or what a service of the data plane's own is called.
+    /// `HTTP`, `HTTPS`, `TCP`, `TLS`, or what a service of the data plane's own is called.
     pub protocol: String,
     /// Where it listens; `None`: at every address.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -27,7 +27,9 @@ raw! {
         optional proxy_protocol "proxyProtocol": Spanned<SentProxyProtocol>,
         /// How endpoints are asked whether they are well; one that fails any of them gets no requests.
         default health_checks "healthChecks": Vec<Spanned<RawHealthCheck>>,
-    } => later ["outlierDetection", "circuitBreakers", "retryBudget", "tls"]
+        /// TLS to its endpoints; without it, none.
+        optional tls "tls": Spanned<super::RawBackendTls>,
+    } => later ["outlierDetection", "circuitBreakers", "retryBudget"]
 
     /// Where endpoints are: one of its fields.
     RawDiscovery {

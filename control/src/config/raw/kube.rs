@@ -46,7 +46,58 @@ raw! {
         required protocol "protocol": Spanned<super::listeners::Protocol>,
         /// Which routes may name it.
         optional allowed_routes "allowedRoutes": Spanned<RawAllowedRoutes>,
-    } => later ["tls"]
+        /// TLS. For HTTPS and TLS.
+        optional tls "tls": Spanned<RawKubeListenerTls>,
+    }
+
+    /// TLS on a listener of a Gateway.
+    RawKubeListenerTls {
+        /// Terminate if it is not said.
+        optional mode "mode": Spanned<super::secrets::TlsMode>,
+        /// Secrets with certificates.
+        default certificate_refs "certificateRefs": Vec<Spanned<RawKubeSecretRef>>,
+    } => later ["options", "frontendValidation"]
+
+    /// A Secret: the one that stands in these files as NAMESPACE/NAME; or the secret NAME, for those of the Gateway's namespace and of default.
+    RawKubeSecretRef {
+        /// Empty if it is not said.
+        default group "group": String,
+        /// Secret if it is not said.
+        optional kind "kind": String,
+        /// The Gateway's own if it is not said; another one needs a ReferenceGrant there.
+        optional namespace "namespace": String,
+        /// The Secret's name.
+        required name "name": String,
+    }
+
+    /// A Secret of Kubernetes, with a certificate and its key.
+    RawKubeSecret {
+        /// Its name and namespace.
+        required metadata "metadata": KubeMetadata,
+        /// kubernetes.io/tls.
+        required kind "type": Spanned<KubeSecretType>,
+        /// In base64.
+        default data "data": RawKubeSecretData,
+        /// As it is.
+        default string_data "stringData": RawKubeSecretData,
+    } => ignored {
+        /// The version.
+        required "apiVersion": CoreApiVersion,
+        /// Secret.
+        required "kind": SecretKind,
+        /// It belongs to the cluster.
+        optional "immutable": Ignored,
+    }
+
+    /// What a Secret holds.
+    RawKubeSecretData = Default {
+        /// The certificate, then those that lead to an authority.
+        optional cert "tls.crt": Spanned<String>,
+        /// Its private key.
+        optional key "tls.key": Spanned<String>,
+        /// Authorities.
+        optional ca "ca.crt": Spanned<String>,
+    }
 
     /// Which routes may name a listener.
     RawAllowedRoutes {
@@ -200,7 +251,7 @@ raw! {
     RawGrantFrom {
         /// gateway.networking.k8s.io.
         required group "group": String,
-        /// HTTPRoute.
+        /// HTTPRoute, or Gateway for Secrets.
         required kind "kind": String,
         /// Its namespace.
         required namespace "namespace": String,
@@ -208,9 +259,9 @@ raw! {
 
     /// What may be referred to.
     RawGrantTo {
-        /// Empty, for Services.
+        /// Empty, for Services and Secrets.
         default group "group": String,
-        /// Service.
+        /// Service or Secret.
         required kind "kind": String,
         /// Only the one with this name.
         optional name "name": String,
@@ -218,6 +269,12 @@ raw! {
 }
 
 text! {
+    /// The version of Kubernetes' core.
+    CoreApiVersion: { "const": "v1" }
+    /// What the document is.
+    SecretKind: { "const": "Secret" }
+    /// What a Secret holds.
+    KubeSecretType: { "enum": ["kubernetes.io/tls"] }
     /// The Gateway API's version.
     GatewayApiVersion: { "const": "gateway.networking.k8s.io/v1" }
     /// What the document is.

@@ -13,17 +13,21 @@ raw! {
         required protocol "protocol": Spanned<Protocol>,
         /// One of our addresses; all of them if it is not said.
         optional address "address": Spanned<Address>,
-        /// Exact, or *. before a suffix: other hosts find nothing here. For HTTP.
+        /// Exact, or *. before a suffix: other hosts find nothing here. For HTTP and HTTPS.
         optional hostname "hostname": Spanned<String>,
         /// What is served without a backend. For TCP.
         optional service "service": Spanned<ServiceName>,
         /// Whether its peers are proxies that say who the client is.
         optional proxy_protocol "proxyProtocol": Spanned<RawProxyProtocol>,
+        /// TLS. For HTTPS and TLS.
+        optional tls "tls": Spanned<super::RawListenerTls>,
+        /// Protocols that TLS agrees on, the best first; for HTTPS [http/1.1] if it is not said. For HTTPS and TLS.
+        optional alpn "alpn": Vec<Spanned<String>>,
         /// How HTTP is spoken.
         optional http "http": Spanned<RawHttp>,
         /// How TCP is passed on.
         optional tcp "tcp": Spanned<RawTcp>,
-    } => later ["alpn", "tls"]
+    }
 
     /// The PROXY protocol on a listener.
     RawProxyProtocol {
@@ -92,7 +96,7 @@ raw! {
 
 text! {
     /// What is spoken on a listener.
-    Protocol: { "enum": ["HTTP", "TCP"] }
+    Protocol: { "enum": ["HTTP", "TCP", "HTTPS", "TLS"] }
     /// What is served without a backend.
     ServiceName: { "enum": ["echo", "discard", "chargen", "quote"] }
     /// Versions of the PROXY protocol.

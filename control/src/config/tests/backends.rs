@@ -101,7 +101,7 @@ fn what_a_backend_cannot_be_is_said() {
     ] {
         refused(&[SMALL, BACKENDS], from, to, wants);
     }
-    for later in ["outlierDetection", "circuitBreakers", "retryBudget", "tls"] {
+    for later in ["outlierDetection", "circuitBreakers", "retryBudget"] {
         let wants = format!("a.yaml:22:{}: backends[full].{later} is not supported in this version", later.len() + 5);
         refused(&[SMALL, BACKENDS], "proxyProtocol: v2", &format!("{later}: {{}}"), &wants);
     }

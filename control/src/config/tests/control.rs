@@ -102,7 +102,7 @@ backends:
 
 #[test]
 fn endpoints_are_found_elsewhere() {
-    let Model { snapshot, control } = model(FOUND);
+    let Model { snapshot, control, .. } = model(FOUND);
     let counts: Vec<_> = snapshot.backends.iter().map(|it| it.endpoints.len()).collect();
     assert_eq!(counts, [0, 1, 0, 0]);
     let dns = |backend: &str, name: &str, kind, port, refresh_ms| Discovery::Dns {

@@ -3,7 +3,7 @@
 use super::*;
 
 /// With this replacement, exactly this is found.
-fn found(parts: &[&str], rows: &[(&str, &str, &str)]) {
+pub(super) fn found(parts: &[&str], rows: &[(&str, &str, &str)]) {
     let text = parts.concat();
     let mut others = Vec::new();
     for (from, to, wants) in rows {

@@ -195,7 +195,7 @@ fn what_a_gateway_cannot_be_is_said() {
         (
             "protocol: HTTP, hostname",
             "protocol: HTTPS, hostname",
-            "a.yaml:26:38: Gateway[infra/edge].spec.listeners[http].protocol: HTTPS is not supported in this version",
+            "a.yaml:26:5: Gateway[infra/edge].spec.listeners[http].tls: missing: its certificateRefs name the certificate that clients see",
         ),
         (
             "protocol: HTTP, hostname",

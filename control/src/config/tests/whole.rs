@@ -8,6 +8,7 @@ use serde_json::Value as Json;
 use std::collections::BTreeSet;
 
 const EXAMPLE: &str = include_str!("../../../examples/gateway.yaml");
+const TLS: &str = include_str!("../../../examples/tls.yaml");
 const KUBERNETES: &str = include_str!("../../../examples/kubernetes.yaml");
 
 fn documents(text: &str) -> Vec<Node> {
@@ -109,7 +110,7 @@ fn the_published_schema_is_the_one_that_is_read() {
 
 #[test]
 fn examples_conform_to_the_schema() {
-    for text in [EXAMPLE, KUBERNETES, &defaults(), SMALL] {
+    for text in [EXAMPLE, KUBERNETES, TLS, &defaults(), SMALL] {
         assert_eq!(faults_of(text), [""; 0], "{text}");
     }
     let variables = EXAMPLE.replace("port: 80 ", "port: \"${PORT}\" ");
@@ -117,7 +118,7 @@ fn examples_conform_to_the_schema() {
     assert_eq!(faults_of(&variables), [""; 0]);
     for (from, to) in [
         ("port: 80 ", "port: '80' "),
-        ("protocol: HTTP", "protocol: HTTPS"),
+        ("protocol: HTTP", "protocol: UDP"),
         ("streamIdle: 5m", "streamIdle: 5 minutes"),
         ("60KiB", "60KB"),
         ("hostnames:", "hostnmes:"),
@@ -187,6 +188,16 @@ const SAID: &[&str] = &[
     ".listeners[].name",
     ".listeners[].port",
     ".listeners[].protocol",
+    ".listeners[].tls",
+    ".listeners[].tls.certificateRefs",
+    ".listeners[].tls.frontendValidation.caRefs",
+    ".listeners[].tls.frontendValidation",
+    ".secrets",
+    ".secrets[].name",
+    ".secrets[].file",
+    ".secrets[].file.cert",
+    ".secrets[].file.key",
+    ".secrets[].file.ca",
     ".routes",
     ".routes[].kind",
     ".routes[].name",
@@ -226,6 +237,9 @@ const SAID: &[&str] = &[
     ".backends[].loadBalancing",
     ".backends[].loadBalancing.policy",
     ".backends[].loadBalancing.hashOn.source",
+    ".backends[].tls",
+    ".backends[].tls.caRef",
+    ".backends[].tls.sni",
     ".backends[].healthChecks",
     ".backends[].healthChecks[].http",
     ".backends[].healthChecks[].http.path",
@@ -279,7 +293,7 @@ fn no_default_is_missing() {
 
 #[test]
 fn what_is_printed_is_read_the_same() {
-    for text in [EXAMPLE, KUBERNETES, &defaults(), SMALL] {
+    for text in [EXAMPLE, KUBERNETES, TLS, &defaults(), SMALL] {
         let printed = print("a.yaml", text).unwrap();
         assert_eq!(print("a.yaml", &printed).as_ref(), Ok(&printed), "{printed}");
         assert_eq!(compiled(&printed), compiled(text), "{printed}");
@@ -308,7 +322,7 @@ fn any_bytes_are_read_or_refused() {
         "a: |\n  x",
         "<<: 1",
     ];
-    for text in odd.into_iter().chain([EXAMPLE, KUBERNETES]) {
+    for text in odd.into_iter().chain([EXAMPLE, KUBERNETES, TLS]) {
         fuzz(text.as_bytes());
     }
     for n in (0..EXAMPLE.len()).step_by(97) {
@@ -374,7 +388,7 @@ proptest! {
 
     #[test]
     fn changed_documents_do_no_harm(
-        of in prop_oneof![Just(EXAMPLE), Just(KUBERNETES)],
+        of in prop_oneof![Just(EXAMPLE), Just(KUBERNETES), Just(TLS)],
         changes in proptest::collection::vec((any::<usize>(), 0..40usize, "[ -~\n]{0,12}"), 1..4),
     ) {
         let mut bytes = of.as_bytes().to_vec();

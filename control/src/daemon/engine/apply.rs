@@ -1,6 +1,6 @@
 //! A new revision: checked, written, accepted by the data plane, in force. Until the last step nothing has changed, and every step may fail.
 
-use super::{Changes, Engine, State, aside, fail};
+use super::{Changes, Engine, State, aside, fail, secrets::Gathered};
 use crate::{
     admin::api::{
         Applied, ApplyRequest, ChangeSource, Code, ConfirmRequest, ErrorBody, How, RevisionHead, RollbackRequest,
@@ -12,8 +12,8 @@ use crate::{
         audit::Outcome,
         clock, difference,
         link::{Link, LinkError},
-        overlay::CHANGES,
-        store::{Body, Current, Kept, Revision, digest},
+        overlay::{CHANGES, Overlay},
+        store::{Body, Current, Held, Kept, Revision, digest},
         who::{Who, at},
     },
 };
@@ -43,11 +43,17 @@ pub async fn compile(files: Vec<SourceFile>, environment: Environment) -> Result
     }
     let compiled = tokio::task::spawn_blocking(move || {
         let pairs: Vec<_> = files.iter().map(|file| (file.name.clone(), file.text.clone())).collect();
-        config::compile(&pairs, &environment).map(|model| (files, model))
+        let model = config::compile(&pairs, &environment)?;
+        // Before they are written or shown to anybody.
+        let kept = files.into_iter().map(|SourceFile { name, text }| {
+            let text = config::without_keys(&name, &text).into_owned();
+            SourceFile { name, text }
+        });
+        Ok((kept.collect::<Vec<_>>(), model))
     });
     match compiled.await {
-        Ok(Ok((files, model))) => Ok(Body { files, control: model.control, snapshot: model.snapshot }),
-        Ok(Err(findings)) => {
+        Ok(Ok((files, config::Model { snapshot, control, brought }))) => Ok(Body { files, control, snapshot, brought }),
+        Ok(Err::<_, Vec<config::Finding>>(findings)) => {
             let error = format!("the configuration has {}", count(findings.len(), "finding"));
             let findings = findings.into_iter().map(Into::into).collect();
             Err(ErrorBody { findings, ..fail(Code::Invalid, error, "nothing has changed; mend it and apply again") })
@@ -69,6 +75,15 @@ pub struct Change {
     pub source: ChangeSource,
     /// How.
     pub how: How,
+}
+
+/// What is put in force, and with what.
+struct Plan {
+    change: Arc<Change>,
+    /// With what its secrets stand for.
+    overlay: Overlay,
+    gathered: Gathered,
+    restart: bool,
 }
 
 impl Engine {
@@ -250,11 +265,17 @@ impl Engine {
         let mut applied =
             Applied { dry_run: change.how.dry_run, restart, difference, ..unchanged(state.number().unwrap_or(0)) };
         applied.changed = !applied.difference.changes.is_empty();
+        let gathered = self.gather(&state, &change.body).await?;
+        let mut held = Held::clone(&state.overlay.secrets);
+        held.extend(gathered.held.clone());
+        let overlay = Overlay { secrets: Arc::new(held), ..state.overlay.clone() };
+        let plan = Plan { change: Arc::clone(&change), overlay, gathered, restart };
         if change.how.dry_run {
-            self.over(&state, &change).await?;
+            self.over(&plan).await?;
             return Ok(applied);
         }
         if !applied.changed && !restart {
+            self.renew_gathered(&mut changes, &state, &plan.gathered).await?;
             applied.difference.to = Some(applied.revision);
             self.note_files(&change).await?;
             return Ok(applied);
@@ -272,15 +293,15 @@ impl Engine {
                 return Err(fail(Code::Invalid, error, next));
             }
         }
-        applied.took_us = self.put(&mut changes, &state, who, &change, restart, &mut applied).await?;
+        applied.took_us = self.put(&mut changes, &state, who, &plan, &mut applied).await?;
         drop(changes);
         self.await_confirmation();
         Ok(applied)
     }
 
     /// What the data plane would serve.
-    async fn over(&self, state: &State, change: &Arc<Change>) -> Result<Snapshot, ErrorBody> {
-        let (overlay, change) = (state.overlay.clone(), Arc::clone(change));
+    async fn over(&self, plan: &Plan) -> Result<Snapshot, ErrorBody> {
+        let (overlay, change) = (plan.overlay.clone(), Arc::clone(&plan.change));
         let snapshot = aside(move || overlay.over(&change.body)).await?;
         snapshot.map_err(|error| fail(Code::Invalid, error, ""))
     }
@@ -291,11 +312,12 @@ impl Engine {
         changes: &mut Changes,
         state: &State,
         who: &Who,
-        change: &Arc<Change>,
-        restart: bool,
+        plan: &Plan,
         applied: &mut Applied,
     ) -> Result<Option<u64>, ErrorBody> {
-        let snapshot = self.over(state, change).await?;
+        let Plan { change, restart, .. } = plan;
+        let restart = *restart;
+        let snapshot = self.over(plan).await?;
         let number = self.with_store(|store| store.next()).await;
         let (maker, new) = (who.clone(), Arc::clone(change));
         let revision =
@@ -332,8 +354,13 @@ impl Engine {
                 return Err(error);
             }
         };
-        let written = Arc::clone(&revision);
-        if let Err(error) = self.with_store(move |store| store.commit(&written, current)).await {
+        let (written, held) = (Arc::clone(&revision), Arc::clone(&plan.overlay.secrets));
+        // Secrets first: what is in force must be there at the next start.
+        let committed = self.with_store(move |store| {
+            let kept = store.save_secrets(&held).inspect_err(|_| store.discard(number));
+            kept.and_then(|()| store.commit(&written, current))
+        });
+        if let Err(error) = committed.await {
             tracing::error!(%error, revision = number, "accepted by the data plane, and cannot be written: going back");
             if restart {
                 self.start_old(changes, state).await;
@@ -342,7 +369,7 @@ impl Engine {
             }
             return Err(error.into());
         }
-        self.is_in_force(changes, &revision, unconfirmed).await;
+        self.is_in_force(changes, &revision, &plan.gathered, unconfirmed).await;
         if is_forced && restart {
             self.restart.send_modify(|n| *n += 1);
         }
@@ -354,7 +381,13 @@ impl Engine {
     }
 
     /// Everybody may see it.
-    async fn is_in_force(&self, changes: &Changes, revision: &Arc<Revision>, unconfirmed: Option<Kept>) {
+    async fn is_in_force(
+        &self,
+        changes: &Changes,
+        revision: &Arc<Revision>,
+        gathered: &Gathered,
+        unconfirmed: Option<Kept>,
+    ) {
         let mut forgotten = false;
         self.publish(|state| {
             state.back = state.revision.replace(Arc::clone(revision)).filter(|_| unconfirmed.is_some());
@@ -365,6 +398,12 @@ impl Engine {
             state.tally.applies += 1;
             state.tally.applied_ms = Some(clock::now_ms());
         });
+        let before = Arc::clone(&self.state.borrow().overlay.secrets);
+        self.publish_secrets(gathered);
+        if before.keys().any(|key| !self.state.borrow().overlay.secrets.contains_key(key)) {
+            // Nobody needs them any more.
+            self.write_secrets().await;
+        }
         if changes.served.is_none() {
             self.publish(|state| state.boot = None);
             self.boot_last();
@@ -502,7 +541,10 @@ fn files_of(change: &Change) -> Option<String> {
 
 /// Tells contents of files apart.
 pub(in crate::daemon) fn digest_of(files: &[SourceFile]) -> String {
-    let parts: Vec<&[u8]> = files.iter().flat_map(|file| [file.name.as_bytes(), file.text.as_bytes()]).collect();
+    // As they are kept: a digest must not depend on what is left out then.
+    let texts: Vec<_> = files.iter().map(|file| config::without_keys(&file.name, &file.text)).collect();
+    let pairs = files.iter().zip(&texts);
+    let parts: Vec<&[u8]> = pairs.flat_map(|(file, text)| [file.name.as_bytes(), text.as_bytes()]).collect();
     digest(&parts)
 }
 

@@ -14,7 +14,7 @@ const LINKS_MAX: usize = 40;
 
 /// Paths are as the kernel tells them: absolute, and links only in their last part.
 #[derive(Clone, PartialEq, Default, Debug)]
-pub(super) struct Places {
+pub(in crate::daemon) struct Places {
     /// To be watched: an editor that renames a new file into an old one's place is seen in the directory only.
     directories: BTreeSet<PathBuf>,
     /// Files, links that lead to them, and what is not there yet.
@@ -25,7 +25,7 @@ pub(super) struct Places {
 
 impl Places {
     /// Of what is `named`, and of files that were `read`, for which somebody may have named the directory.
-    pub(super) fn of(named: &[PathBuf], read: &[PathBuf]) -> Self {
+    pub(in crate::daemon) fn of(named: &[PathBuf], read: &[PathBuf]) -> Self {
         let mut places = Self::default();
         for path in named {
             places.add(path);
@@ -34,6 +34,16 @@ impl Places {
             let end = places.add(path);
             places.listed.extend(end.parent().map(Path::to_owned));
         }
+        places
+    }
+
+    /// Of these files and nothing beside them.
+    pub(in crate::daemon) fn of_files(files: &[PathBuf]) -> Self {
+        let mut places = Self::default();
+        for path in files {
+            places.add(path);
+        }
+        places.listed.clear();
         places
     }
 
@@ -89,7 +99,7 @@ impl Places {
 }
 
 /// What the kernel watches for us.
-pub(super) struct Watched {
+pub(in crate::daemon) struct Watched {
     watcher: Option<RecommendedWatcher>,
     places: Arc<Mutex<Places>>,
     /// What could not be watched: that is said once.
@@ -98,7 +108,7 @@ pub(super) struct Watched {
 
 impl Watched {
     /// Nothing yet; and where changes are told. One that waits stands for all that follow.
-    pub(super) fn new() -> (Self, mpsc::Receiver<()>) {
+    pub(in crate::daemon) fn new() -> (Self, mpsc::Receiver<()>) {
         let (events, changed) = mpsc::channel(1);
         let places = Arc::new(Mutex::new(Places::default()));
         let of = Arc::clone(&places);
@@ -119,7 +129,7 @@ impl Watched {
     }
 
     /// From now on these. A directory may have been replaced by another of its name, so it is asked for again. Says whether all are watched.
-    pub(super) fn renew(&mut self, wanted: &Places) -> bool {
+    pub(in crate::daemon) fn renew(&mut self, wanted: &Places) -> bool {
         let gone = {
             let mut places = lock(&self.places);
             let gone: Vec<_> = places.directories.difference(&wanted.directories).cloned().collect();

@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::Path,
 };
 
@@ -31,8 +31,9 @@ pub struct Real;
 
 impl Disk for Real {
     fn write(&mut self, path: &Path, content: &[u8]) -> io::Result<()> {
-        // Snapshots may name what not everybody should know.
+        // Snapshots may name what not everybody should know, and secrets are kept too.
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+        file.set_permissions(fs::Permissions::from_mode(0o600))?;
         file.write_all(content)?;
         file.sync_all()
     }
