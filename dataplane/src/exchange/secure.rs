@@ -87,7 +87,7 @@ impl Steps {
         if self.ours.is_empty() && self.clients.is_empty() { Instant::NEVER } else { Instant::from_ns(1) }
     }
     pub(super) fn clear(&mut self) {
-        (self.ours.clear(), self.clients.clear(), self.heavy.clear());
+        [&mut self.ours, &mut self.clients, &mut self.heavy].into_iter().for_each(VecDeque::clear);
     }
     /// Takes a step, unless there are too many of its kind.
     fn push(&mut self, id: ConnectionId, work: Work, is_ours: bool) -> bool {
@@ -416,11 +416,12 @@ impl Leg {
             if !secure.session.waits_to_send() && !secure.session.waits_for_frames() {
                 return true;
             }
-            if secure.session.waits_to_send() && io.tcp.send_room(id) > 0 {
-                if let Some(frame) = secure.session.poll_output(io.out) {
-                    secure.wire.push_back(frame);
-                    continue;
-                }
+            if secure.session.waits_to_send()
+                && io.tcp.send_room(id) > 0
+                && let Some(frame) = secure.session.poll_output(io.out)
+            {
+                secure.wire.push_back(frame);
+                continue;
             }
             // There is no room, or no frame: for what it has to say, or for what it has to tell us.
             io.tcp.wants_room(id);

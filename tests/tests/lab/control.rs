@@ -48,20 +48,20 @@ fn write(lab: &Lab, web: &str) -> Result<Vec<String>, Failed> {
     Ok(vec![lab.file("lab.yaml"), lab.file("admin.yaml"), file])
 }
 
-fn weirgate(lab: &Lab, arguments: &[&str]) -> Result<(Option<i32>, String), Failed> {
+pub(crate) fn weirgate(lab: &Lab, arguments: &[&str]) -> Result<(Option<i32>, String), Failed> {
     let socket = lab.file("admin.sock");
     let program = crate::world::binary("weirgate").display().to_string();
     let (verb, rest) = arguments.split_first().ok_or("a verb")?;
     run_any(&[&[program.as_str(), verb, "--socket", &socket], rest].concat())
 }
 
-fn done(lab: &Lab, arguments: &[&str]) -> Result<String, Failed> {
+pub(crate) fn done(lab: &Lab, arguments: &[&str]) -> Result<String, Failed> {
     let (code, said) = weirgate(lab, arguments)?;
     expect(code == Some(0), &format!("{arguments:?} to be done"), &format!("{code:?}: {said}"))?;
     Ok(said)
 }
 
-fn apply(lab: &Lab, web: &str) -> Result<String, Failed> {
+pub(crate) fn apply(lab: &Lab, web: &str) -> Result<String, Failed> {
     let files = write(lab, web)?;
     let files: Vec<_> = files.iter().map(String::as_str).collect();
     done(lab, &[&["apply"], &files[..]].concat())

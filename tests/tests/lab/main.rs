@@ -8,6 +8,7 @@ mod hostile;
 mod http;
 mod peer;
 mod tcp;
+mod tls;
 mod world;
 
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -53,7 +54,7 @@ fn main() -> ExitCode {
         }
         trials.push(Trial::test(format!("{device}::two_workers"), move || two_workers(device)));
     }
-    for (name, check) in control::CHECKS {
+    for (name, check) in control::CHECKS.into_iter().chain(tls::CHECKS) {
         trials.push(Trial::test(name, move || check(&Lab::controlled())));
     }
     trials.push(Trial::test("http::hostile_backends", hostile::hostile_backends));
