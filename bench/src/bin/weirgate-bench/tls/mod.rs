@@ -1,14 +1,17 @@
-//! TLS alone: `weirgate-bench tls`.
+//! TLS alone, and in the gateway: `weirgate-bench tls`.
 //!
 //! ```text
 //!   handshake   full and resumed ones beside the operations that they are made of     handshake, crypto
 //!   bulk        records of 16 KiB, sealed and opened, beside the cipher               records, crypto
 //!   small       records of 100 and 300 bytes beside the cipher
-//!   idle        resident bytes of a session that is silent                            memory
+//!   session     resident bytes of a session that is silent                            memory
+//!   request     what TLS adds to an exchange through the gateway                      gateway
+//!   idle        resident bytes of a client that is silent                             gateway
 //! ```
 //! Frames are DPDK's, as in production: those of ordinary memory cost more than what is measured.
 
 mod crypto;
+mod gateway;
 mod handshake;
 mod memory;
 mod pair;
@@ -22,7 +25,7 @@ use weirgate_bench::median;
 use weirgate_dataplane::limits::FRAME_ROOM;
 
 /// Frames of the pool, and the room of each.
-const FRAMES: u32 = 16_384;
+const FRAMES: u32 = 65_536;
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -35,19 +38,53 @@ pub(crate) struct Options {
     /// The least length of a run.
     #[arg(long, default_value_t = 0.5)]
     seconds: f64,
+    /// Runs only these parts: for profiles.
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<Part>,
+    /// Prints the bytes of an idle client, and does nothing else.
+    #[arg(long, hide = true)]
+    idle: Option<String>,
     /// Where the list of figures goes.
     #[arg(long)]
     json: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    Session,
+    Handshake,
+    Bulk,
+    Small,
+    Request,
+    Idle,
 }
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let mut cores = CpuSet::new();
     cores.set(options.core);
     sched_setaffinity(None, &cores).with_context(|| format!("core {}", options.core))?;
+    if let Some(kind) = &options.idle {
+        return gateway::idle_alone(kind, options.core);
+    }
+    let wants = |part| options.only.is_empty() || options.only.contains(&part);
+    let mut figures = if wants(Part::Idle) { gateway::idle()? } else { Vec::new() };
     let frames = super::tcp::Frames::start(options.core, FRAMES, FRAME_ROOM)?;
-    let mut figures = vec![memory::measure(&frames.pool)];
-    figures.extend(handshake::measure(options, &frames.pool));
-    figures.extend(records::measure(options, &frames.pool));
+    let pool = &frames.pool;
+    if wants(Part::Session) {
+        figures.push(memory::measure(pool));
+    }
+    if wants(Part::Handshake) {
+        figures.extend(handshake::measure(options, pool));
+    }
+    if wants(Part::Bulk) {
+        figures.extend(records::bulk(options, pool));
+    }
+    if wants(Part::Small) {
+        [100, 300].iter().for_each(|&len| figures.extend(records::small(options, pool, len)));
+    }
+    if wants(Part::Request) {
+        figures.extend(gateway::requests(options, pool)?);
+    }
     super::figures::report(&figures, options.json.as_deref())
 }
 
