@@ -539,13 +539,15 @@ impl Application for Gateway {
             received.take(BURST_MAX).filter(|&i| i < self.legs.len())
         };
         let read = legs().fold(0, |read, i| read ^ self.legs[i].touch() ^ self.wheel.touch(i as u32));
+        // Behind the legs, so that these misses are under way together, too.
+        let read = legs().fold(read, |read, i| read ^ self.legs[i].touch_tls());
         // An answer also needs whom it is for.
         let clients = legs().filter(|&i| matches!(self.legs[i].role, Role::Upstream(_))).filter_map(|i| {
             let client = &self.legs[self.exchanges[self.legs[i].exchange? as usize].client as usize];
             client.id.map(|id| (client, id))
         });
         clients.fold(read, |read, (client, id)| {
-            read ^ client.touch() ^ self.wheel.touch(id.index() as u32) ^ tcp.touch_sender(id)
+            read ^ client.touch() ^ client.touch_tls() ^ self.wheel.touch(id.index() as u32) ^ tcp.touch_sender(id)
         })
     }
 

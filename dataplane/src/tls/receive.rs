@@ -87,6 +87,12 @@ impl Receiver {
     pub(super) fn held(&self) -> usize {
         self.held.len()
     }
+    #[inline]
+    pub(super) fn touch(&self) -> u64 {
+        self.open.opened()
+            ^ (self.buffer.bytes.len() ^ self.held.len() ^ self.message.len()) as u64
+            ^ u64::from(self.empties)
+    }
     pub(super) fn push(&mut self, frame: Frame) {
         self.held.push_back(frame);
     }

@@ -71,6 +71,11 @@ impl Sealer {
         self.is_over && self.owed.last.is_none_or(|alert| alert != CLOSE_NOTIFY)
     }
 
+    #[inline]
+    pub(super) fn touch(&self) -> u64 {
+        self.seal.left() ^ self.burst_at.as_ns() ^ u64::from(self.is_over)
+    }
+
     #[cfg(test)]
     pub(super) fn skip_to(&mut self, seq: u64) {
         self.seal.skip_to(seq);

@@ -25,7 +25,8 @@ use rustix::thread::{CpuSet, sched_setaffinity};
 use std::path::PathBuf;
 use weirgate_bench::{Figure, median};
 use weirgate_dataplane::{limits::FRAME_ROOM, port::Pool};
-pub(crate) use world::World;
+use world::wall_ns;
+pub(crate) use world::{World, cpu_ns};
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -96,7 +97,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
 
 /// All of it, at one number of connections.
 fn whole(pool: &Pool, size: &Size, options: &Options) -> anyhow::Result<Figure> {
-    let mut world = World::start(pool, size.connections, size.connections.min(UNDER_WAY_MAX))?;
+    let mut world = World::start(pool, size.connections, size.connections.min(UNDER_WAY_MAX), wall_ns)?;
     let rounds = (0..options.rounds).map(|_| world.round(options.seconds)).collect::<Result<Vec<_>, _>>()?;
     eprintln!("{} connections: {}", size.connections, world.report());
     let ns = median(rounds).context("at least one round")?;
@@ -114,7 +115,7 @@ pub(crate) fn idle_bytes_of(pool: &Pool, clients: usize, is_secure: bool) -> any
         World::with_secure(peers, pool, UNDER_WAY_MAX)?
     } else {
         peers.secure = None;
-        World::with(peers, pool, UNDER_WAY_MAX)?
+        World::with(peers, pool, UNDER_WAY_MAX, cpu_ns)?
     };
     world.settle()?;
     let after = resident()?;
@@ -127,7 +128,7 @@ fn idle_bytes(pool: &Pool) -> anyhow::Result<f64> {
     const CONNECTIONS: usize = 100_000;
     let peers = peers::Peers::new(CONNECTIONS);
     let before = resident()?;
-    let mut world = World::with(peers, pool, UNDER_WAY_MAX)?;
+    let mut world = World::with(peers, pool, UNDER_WAY_MAX, wall_ns)?;
     world.settle()?;
     let after = resident()?;
     Ok((after - before) as f64 / CONNECTIONS as f64)

@@ -131,6 +131,10 @@ impl Peers {
     }
     /// What it is told there.
     pub(super) fn take_shake(&mut self, client: usize, shake: &mut Shake, bytes: &[u8]) -> anyhow::Result<()> {
+        if is_arp(bytes) {
+            self.replies.push(arp_reply(bytes));
+            return Ok(());
+        }
         let seen = Seen::of(bytes)?;
         let flow = &mut self.clients[client];
         ensure!(seen.to == flow.ours, "a segment that is another's");

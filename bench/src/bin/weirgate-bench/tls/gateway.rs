@@ -1,14 +1,11 @@
 //! TLS in the gateway: what it adds to an exchange beside one in plaintext and the ciphers alone, and what an idle client takes.
 
 use super::{Options, crypto::Contexts, once};
-use crate::exchange::{World, idle_bytes_of};
+use crate::exchange::{World, cpu_ns, idle_bytes_of};
 use anyhow::{Context, ensure};
 use std::process::Command;
 use weirgate_bench::{Figure, median};
-use weirgate_dataplane::{
-    limits::FRAME_ROOM,
-    port::Pool,
-};
+use weirgate_dataplane::{limits::FRAME_ROOM, port::Pool};
 
 /// Requests under way, at most: as in `exchange`.
 const UNDER_WAY_MAX: usize = 512;
@@ -20,7 +17,7 @@ pub(super) fn requests(options: &Options, pool: &Pool) -> anyhow::Result<Vec<Fig
     let mut figures = Vec::new();
     for (clients, name) in [(64, "64"), (10_000, "10k")] {
         let under_way = clients.min(UNDER_WAY_MAX);
-        let mut plain = World::start(pool, clients, under_way)?;
+        let mut plain = World::start(pool, clients, under_way, cpu_ns)?;
         let mut secure = World::start_secure(pool, clients, under_way)?;
         let (_, answered) = secure.lens();
         let mut ciphers = Contexts::new(clients, REQUEST_LEN + 1, answered + 1);

@@ -17,10 +17,11 @@ mod memory;
 mod pair;
 mod records;
 
+use crate::exchange::cpu_ns;
 use anyhow::Context;
 use clap::Args;
 use rustix::thread::{CpuSet, sched_setaffinity};
-use std::{path::PathBuf, time::Instant as StdInstant};
+use std::path::PathBuf;
 use weirgate_bench::median;
 use weirgate_dataplane::limits::FRAME_ROOM;
 
@@ -101,16 +102,15 @@ impl Options {
     }
 }
 
-/// Seconds of one run of `work`, over as many as fill the time.
-#[allow(clippy::disallowed_methods)] // a benchmark's edge
+/// Seconds of this thread's time of one run of `work`, over as many as fill the time.
 fn once(seconds: f64, work: &mut dyn FnMut()) -> f64 {
-    let (from, mut times) = (StdInstant::now(), 0u32);
+    let (from, mut times) = (cpu_ns(), 0u32);
     loop {
-        for _ in 0..8 {
+        for _ in 0..64 {
             work();
         }
-        times += 8;
-        let elapsed = from.elapsed().as_secs_f64();
+        times += 64;
+        let elapsed = (cpu_ns() - from) as f64 / 1e9;
         if elapsed >= seconds {
             return elapsed / f64::from(times);
         }
