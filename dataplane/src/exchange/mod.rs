@@ -87,7 +87,7 @@ use listeners::{Edition, Listeners, Serves};
 use meters::{Room, RouteMeters};
 use plan::Step;
 use response::Gone;
-use secure::Steps;
+use secure::{Sealing, Steps};
 use state::Exchange;
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -130,7 +130,7 @@ pub struct Gateway {
     path: Target,
     location: Target,
     staged: Staged,
-    plain: VecDeque<Frame>,
+    sealing: Sealing,
     /// An answer's head: it has many small parts, and a frame wants them in one.
     written: Kept,
     date: DateLine,
@@ -206,7 +206,7 @@ impl Gateway {
             path: Target::new(),
             location: Target::new(),
             staged: Staged::default(),
-            plain: VecDeque::new(),
+            sealing: Sealing::default(),
             tls_room: tls::Room::default(),
             steps: Steps::new(options.gives_work),
             written: Kept::default(),

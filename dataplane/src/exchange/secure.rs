@@ -63,6 +63,13 @@ impl Secure {
     }
 }
 
+/// Where content is sealed: empty between two times.
+#[derive(Default)]
+pub(super) struct Sealing {
+    plain: VecDeque<Frame>,
+    sealed: VecDeque<Frame>,
+}
+
 /// Steps of handshakes that wait to be made.
 #[derive(Default)]
 pub(super) struct Steps {
@@ -188,7 +195,9 @@ impl Gateway {
             steps.waiting.push_back((id, work));
         }
         let came = self.poll_session(io, i, id);
-        self.flush(io, i);
+        if self.legs[i].has_to_send() {
+            self.flush(io, i);
+        }
         self.tell_session(io, i, came);
     }
 
@@ -302,16 +311,18 @@ impl Gateway {
     /// Seals and sends what waits on a leg with TLS, and closes behind it if that is wanted. Says whether all of it went.
     pub(super) fn flush_secure(&mut self, io: &mut Io<'_>, i: usize) -> bool {
         let before = self.legs[i].held();
-        let mut plain = std::mem::take(&mut self.plain);
-        let flushed = self.legs[i].flush_secure(io, &mut plain, &mut self.tls_room);
-        self.plain = plain;
+        let flushed = self.legs[i].flush_secure(io, &mut self.sealing, &mut self.tls_room);
         self.held = self.held - before + self.legs[i].held();
         flushed
     }
 }
 
 impl Leg {
-    fn flush_secure(&mut self, io: &mut Io<'_>, plain: &mut VecDeque<Frame>, room: &mut Room) -> bool {
+    fn has_to_send(&self) -> bool {
+        !self.output.is_empty() || self.closes || self.tls.as_ref().is_some_and(|it| !it.wire.is_empty())
+    }
+
+    fn flush_secure(&mut self, io: &mut Io<'_>, sealing: &mut Sealing, room: &mut Room) -> bool {
         let (Some(id), Some(secure)) = (self.id, &mut self.tls) else { return true };
         loop {
             while let Some(frame) = secure.wire.pop_front() {
@@ -327,13 +338,21 @@ impl Leg {
                 io.tcp.wants_room(id);
                 return false;
             }
+            let Sealing { plain, sealed } = sealing;
             while let Some(frame) = self.output.pop() {
                 plain.push_back(frame);
             }
-            secure.session.seal(io.now, plain, &mut secure.wire, room, io.out);
-            let is_stuck = secure.wire.is_empty();
+            secure.session.seal(io.now, plain, sealed, room, io.out);
+            let is_stuck = sealed.is_empty();
             while let Some(frame) = plain.pop_back() {
                 self.output.push_front(frame);
+            }
+            while let Some(frame) = sealed.pop_front() {
+                if let Err(frame) = io.tcp.send(id, frame, io.out) {
+                    secure.wire.push_back(frame);
+                    secure.wire.append(sealed);
+                    return false;
+                }
             }
             if is_stuck {
                 io.tcp.wants_room(id);

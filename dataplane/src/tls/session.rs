@@ -172,8 +172,9 @@ impl Session {
                 out.consume(frame);
             }
             State::Open(opened) => {
-                opened.receiver.push(frame);
-                self.receive(room, out);
+                let Opened { receiver, sealer, .. } = &mut **opened;
+                let result = receiver.take(frame, sealer, &mut self.ready, room, out);
+                self.received(result);
             }
             State::Handshaking(handshaking) => {
                 let taken = handshaking.gather(&frame, room);
@@ -260,7 +261,7 @@ impl Session {
 
     /// The next frame of received content.
     pub fn poll_plaintext(&mut self, room: &mut Room, out: &mut Outbox) -> Option<Frame> {
-        if self.ready.is_empty() && matches!(self.state, State::Open(_)) {
+        if self.ready.is_empty() && matches!(&self.state, State::Open(it) if it.receiver.is_behind()) {
             self.receive(room, out);
         }
         let frame = self.ready.pop_front();
@@ -431,6 +432,13 @@ impl Session {
         let State::Open(opened) = &mut self.state else { return };
         let Opened { receiver, sealer, .. } = &mut **opened;
         let result = receiver.advance(sealer, &mut self.ready, room, out);
+        self.received(result);
+    }
+
+    /// What has come is opened as far as it can be.
+    fn received(&mut self, result: Result<Option<bool>, TlsRefusal>) {
+        let State::Open(opened) = &mut self.state else { return };
+        let receiver = &mut opened.receiver;
         self.overhead += receiver.take_overhead();
         match result {
             Ok(None) => {}
