@@ -199,6 +199,11 @@ impl Leg {
             ^ deadline.as_ns()
             ^ u64::from(*connected)
     }
+    /// The same of what is between it and its connection.
+    #[inline]
+    pub(super) fn touch_tls(&self) -> u64 {
+        self.tls.as_ref().map_or(0, |it| it.touch())
+    }
 
     /// What comes next in `input`.
     pub(super) fn step(&mut self, input: &[u8], spans: &mut Spans) -> Result<Step, Refusal> {

@@ -87,7 +87,7 @@ use listeners::{Edition, Listeners, Serves};
 use meters::{Room, RouteMeters};
 use plan::Step;
 use response::Gone;
-use secure::Steps;
+use secure::{Sealing, Steps};
 use state::Exchange;
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -130,7 +130,7 @@ pub struct Gateway {
     path: Target,
     location: Target,
     staged: Staged,
-    plain: VecDeque<Frame>,
+    sealing: Sealing,
     /// An answer's head: it has many small parts, and a frame wants them in one.
     written: Kept,
     date: DateLine,
@@ -206,7 +206,7 @@ impl Gateway {
             path: Target::new(),
             location: Target::new(),
             staged: Staged::default(),
-            plain: VecDeque::new(),
+            sealing: Sealing::default(),
             tls_room: tls::Room::default(),
             steps: Steps::new(options.gives_work),
             written: Kept::default(),
@@ -542,13 +542,15 @@ impl Application for Gateway {
             received.take(BURST_MAX).filter(|&i| i < self.legs.len())
         };
         let read = legs().fold(0, |read, i| read ^ self.legs[i].touch() ^ self.wheel.touch(i as u32));
+        // Behind the legs, so that these misses are under way together, too.
+        let read = legs().fold(read, |read, i| read ^ self.legs[i].touch_tls());
         // An answer also needs whom it is for.
         let clients = legs().filter(|&i| matches!(self.legs[i].role, Role::Upstream(_))).filter_map(|i| {
             let client = &self.legs[self.exchanges[self.legs[i].exchange? as usize].client as usize];
             client.id.map(|id| (client, id))
         });
         clients.fold(read, |read, (client, id)| {
-            read ^ client.touch() ^ self.wheel.touch(id.index() as u32) ^ tcp.touch_sender(id)
+            read ^ client.touch() ^ client.touch_tls() ^ self.wheel.touch(id.index() as u32) ^ tcp.touch_sender(id)
         })
     }
 

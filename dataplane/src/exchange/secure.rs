@@ -47,6 +47,11 @@ impl Secure {
     pub(super) fn is_flushed(&self) -> bool {
         self.wire.is_empty() && !self.session.waits_to_send()
     }
+    /// Reads something of each of its cache lines.
+    #[inline]
+    pub(super) fn touch(&self) -> u64 {
+        self.session.touch() ^ self.wire.len() as u64
+    }
     /// Whether content may be sealed and sent.
     pub(super) fn may_write(&self) -> bool {
         self.wire.is_empty() && self.session.is_established()
@@ -64,6 +69,13 @@ impl Secure {
         self.wire.drain(..).for_each(|frame| out.drop(frame, Drop::ExchangeOver));
         self.session.end(out);
     }
+}
+
+/// Where content is sealed: empty between two times.
+#[derive(Default)]
+pub(super) struct Sealing {
+    plain: VecDeque<Frame>,
+    sealed: VecDeque<Frame>,
 }
 
 /// Steps of handshakes that wait to be made. Ours towards endpoints come first and are never shed: what strangers ask for must not keep us from those
@@ -217,7 +229,9 @@ impl Gateway {
             }
         }
         let came = self.poll_session(io, i, id);
-        self.flush(io, i);
+        if self.legs[i].has_to_send() {
+            self.flush(io, i);
+        }
         self.tell_session(io, i, came);
     }
 
@@ -336,9 +350,7 @@ impl Gateway {
     /// Seals and sends what waits on a leg with TLS, and closes behind it if that is wanted. Says whether all of it went.
     pub(super) fn flush_secure(&mut self, io: &mut Io<'_>, i: usize) -> bool {
         let before = self.legs[i].held();
-        let mut plain = std::mem::take(&mut self.plain);
-        let flushed = self.legs[i].flush_secure(io, &mut plain, &mut self.tls_room);
-        self.plain = plain;
+        let flushed = self.legs[i].flush_secure(io, &mut self.sealing, &mut self.tls_room);
         self.held = self.held - before + self.legs[i].held();
         flushed
     }
@@ -356,7 +368,12 @@ impl Gateway {
 }
 
 impl Leg {
-    fn flush_secure(&mut self, io: &mut Io<'_>, plain: &mut VecDeque<Frame>, room: &mut Room) -> bool {
+    fn has_to_send(&self) -> bool {
+        let says = |it: &Secure| !it.is_flushed() || it.session.waits_for_frames();
+        !self.output.is_empty() || self.closes || self.tls.as_deref().is_some_and(says)
+    }
+
+    fn flush_secure(&mut self, io: &mut Io<'_>, sealing: &mut Sealing, room: &mut Room) -> bool {
         let Some(id) = self.id else { return true };
         loop {
             if !self.flush_wire(io, id) {
@@ -376,13 +393,21 @@ impl Leg {
                 io.tcp.wants_room(id);
                 return false;
             }
+            let Sealing { plain, sealed } = sealing;
             while let Some(frame) = self.output.pop() {
                 plain.push_back(frame);
             }
-            secure.session.seal(io.now, plain, &mut secure.wire, room, io.out);
-            let is_stuck = secure.wire.is_empty();
+            secure.session.seal(io.now, plain, sealed, room, io.out);
+            let is_stuck = sealed.is_empty();
             while let Some(frame) = plain.pop_back() {
                 self.output.push_front(frame);
+            }
+            while let Some(frame) = sealed.pop_front() {
+                if let Err(frame) = io.tcp.send(id, frame, io.out) {
+                    secure.wire.push_back(frame);
+                    secure.wire.append(sealed);
+                    return false;
+                }
             }
             if is_stuck {
                 io.tcp.wants_room(id);

@@ -87,12 +87,44 @@ impl Receiver {
     pub(super) fn held(&self) -> usize {
         self.held.len()
     }
-    /// Whether there is content for which there was no frame.
-    pub(super) fn has_waiting(&self) -> bool {
-        !self.plain.is_empty() || !self.held.is_empty()
+    #[inline]
+    pub(super) fn touch(&self) -> u64 {
+        self.open.opened()
+            ^ (self.buffer.bytes.len() ^ self.held.len() ^ self.message.len()) as u64
+            ^ u64::from(self.empties)
+    }
+    /// Whether something may be done without anything new: there was no frame for what it has.
+    #[inline]
+    pub(super) fn is_behind(&self) -> bool {
+        !self.held.is_empty() || !self.plain.is_empty()
     }
     pub(super) fn push(&mut self, frame: Frame) {
         self.held.push_back(frame);
+    }
+
+    /// Takes the next frame, as [`Self::push`] and [`Self::advance`] would. Mostly nothing waits, and it is opened at once.
+    pub(super) fn take(
+        &mut self,
+        frame: Frame,
+        sealer: &mut Sealer,
+        ready: &mut VecDeque<Frame>,
+        room: &mut Room,
+        out: &mut Outbox,
+    ) -> Result<Option<bool>, TlsRefusal> {
+        if self.is_refused || self.is_ended || self.end.is_some() || self.is_behind() || !self.buffer.bytes.is_empty() {
+            self.push(frame);
+            return self.advance(sealer, ready, room, out);
+        }
+        let result = self.open_frame(frame, sealer, ready, room, out);
+        if result.is_ok() && self.held.is_empty() && self.end.is_none() && self.buffer.bytes.is_empty() {
+            return Ok(None);
+        }
+        if result.is_err() {
+            self.is_refused = true;
+            self.drain(out);
+            return result.map(|()| None);
+        }
+        self.advance(sealer, ready, room, out)
     }
     pub(super) fn end(&mut self) {
         self.is_ended = true;

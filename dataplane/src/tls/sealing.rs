@@ -76,6 +76,10 @@ impl Sealer {
         let Owed { no_renegotiation, key_update, last } = &self.owed;
         !self.is_over && (*no_renegotiation || *key_update || last.is_some())
     }
+    #[inline]
+    pub(super) fn touch(&self) -> u64 {
+        self.seal.left() ^ self.burst_at.as_ns() ^ u64::from(self.is_over)
+    }
 
     #[cfg(test)]
     pub(super) fn skip_to(&mut self, seq: u64) {

@@ -7,8 +7,11 @@ use std::{
 };
 use weirgate_dataplane::{
     route::{Backend as Share, Match, PathKind, PathMatch, Route, Rule, Rules},
-    snapshot::{Backend, HttpListener, HttpOptions, PoolConfig, Snapshot},
+    snapshot::{Backend, Certificate, HttpListener, HttpOptions, ListenerTls, PoolConfig, Snapshot, TlsPolicy},
 };
+
+/// How long handshakes may take: they are made one by one, and the last client waits for all others.
+const PATIENCE_MS: u64 = 600_000;
 
 /// As curl writes it, 100 bytes.
 pub(super) const REQUEST: &[u8] = b"GET /api/v1/items/10420042 HTTP/1.1\r\n\
@@ -36,8 +39,15 @@ pub(super) fn answer() -> Vec<u8> {
     bytes
 }
 
-/// Sixteen rules of which one takes the request, and one backend with four endpoints.
-pub(super) fn snapshot() -> Snapshot {
+/// Sixteen rules of which one takes the request, and one backend with four endpoints; with TLS if there is a certificate.
+pub(super) fn snapshot(certificate: Option<Certificate>) -> Snapshot {
+    let tls = certificate.as_ref().map(|it| ListenerTls {
+        certificates: vec![it.name.clone()],
+        refuse_unknown_names: false,
+        clients: None,
+        policy: TlsPolicy::default(),
+        handshake_ms: PATIENCE_MS,
+    });
     let backend = Backend {
         pool: PoolConfig { connections_max: 4_096, ..PoolConfig::default() },
         ..Backend::new("items", &endpoints())
@@ -51,9 +61,11 @@ pub(super) fn snapshot() -> Snapshot {
             address: None,
             port: LISTENER.1,
             proxy_protocol: None,
+            tls,
             options: HttpOptions::default(),
             rules: rules(),
         }],
+        certificates: certificate.into_iter().collect(),
         backends: vec![backend],
         ..Snapshot::from_json(base).expect("a snapshot")
     }

@@ -3,6 +3,7 @@
 //! ```text
 //!   world    one worker with the gateway, and the machines around it; only its turns are timed
 //!   peers    the segments of clients and backends
+//!   secure   the TLS of clients who speak it: `weirgate-bench tls` asks for that
 //!   http     the rules, the request and the answer
 //!   layers   where the time goes: parts of the way alone, over the same bytes
 //! ```
@@ -10,6 +11,7 @@
 mod http;
 mod layers;
 mod peers;
+mod secure;
 mod world;
 
 use super::{
@@ -23,7 +25,8 @@ use rustix::thread::{CpuSet, sched_setaffinity};
 use std::path::PathBuf;
 use weirgate_bench::{Figure, median};
 use weirgate_dataplane::{limits::FRAME_ROOM, port::Pool};
-use world::World;
+use world::wall_ns;
+pub(crate) use world::{World, cpu_ns};
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -94,11 +97,29 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
 
 /// All of it, at one number of connections.
 fn whole(pool: &Pool, size: &Size, options: &Options) -> anyhow::Result<Figure> {
-    let mut world = World::start(pool, size.connections, size.connections.min(UNDER_WAY_MAX))?;
+    let mut world = World::start(pool, size.connections, size.connections.min(UNDER_WAY_MAX), wall_ns)?;
     let rounds = (0..options.rounds).map(|_| world.round(options.seconds)).collect::<Result<Vec<_>, _>>()?;
     eprintln!("{} connections: {}", size.connections, world.report());
     let ns = median(rounds).context("at least one round")?;
     Ok(Figure::at_most(&format!("exchange.ns.{}", size.name), ns, "ns", size.reach))
+}
+
+/// Resident bytes of a client's connection over `clients` of them, which speak TLS or do not.
+pub(crate) fn idle_bytes_of(pool: &Pool, clients: usize, is_secure: bool) -> anyhow::Result<f64> {
+    let mut peers = peers::Peers::new(clients);
+    // What is made once is made before, and the clients' secrets have their place.
+    drop(World::start_secure(pool, 64, 64)?);
+    peers.secure = Some(secure::Secure::new(clients, &secure::certificate()?)?);
+    let before = resident()?;
+    let mut world = if is_secure {
+        World::with_secure(peers, pool, UNDER_WAY_MAX)?
+    } else {
+        peers.secure = None;
+        World::with(peers, pool, UNDER_WAY_MAX, cpu_ns)?
+    };
+    world.settle()?;
+    let after = resident()?;
+    Ok((after - before) as f64 / clients as f64)
 }
 
 /// Resident bytes of a client's connection that has exchanged, has its answer acknowledged and is silent: all that the worker has grown by since
@@ -107,7 +128,7 @@ fn idle_bytes(pool: &Pool) -> anyhow::Result<f64> {
     const CONNECTIONS: usize = 100_000;
     let peers = peers::Peers::new(CONNECTIONS);
     let before = resident()?;
-    let mut world = World::with(peers, pool, UNDER_WAY_MAX)?;
+    let mut world = World::with(peers, pool, UNDER_WAY_MAX, wall_ns)?;
     world.settle()?;
     let after = resident()?;
     Ok((after - before) as f64 / CONNECTIONS as f64)

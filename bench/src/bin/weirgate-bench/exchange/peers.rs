@@ -8,7 +8,10 @@
 //! ```
 //! Whoever sends something acknowledges what came before it in the same segment, and says nothing else.
 
-use super::http;
+use super::{
+    http,
+    secure::{Secure, Shake},
+};
 use ahash::RandomState;
 use anyhow::{Context, bail, ensure};
 use std::{
@@ -49,6 +52,8 @@ pub(super) struct Peers {
     pub(super) acks: u64,
     pub(super) strays: u64,
     answer: Vec<u8>,
+    /// Their TLS, if they speak it.
+    pub(super) secure: Option<Secure>,
     /// Bytes of the last request that came to a backend, and of the last answer that came to a client.
     pub(super) lens: (usize, usize),
 }
@@ -82,6 +87,7 @@ impl Peers {
             acks: 0,
             strays: 0,
             answer: http::answer(),
+            secure: None,
             lens: (0, 0),
         }
     }
@@ -105,8 +111,38 @@ impl Peers {
     /// The next client's request.
     pub(super) fn request(&mut self, now: u32, frame: &mut Vec<u8>) {
         let place = self.sent % self.clients.len();
-        self.clients[place].write(ACK | PSH, now, http::REQUEST, frame);
+        let flow = &mut self.clients[place];
+        match &mut self.secure {
+            None => flow.write(ACK | PSH, now, http::REQUEST, frame),
+            Some(secure) => flow.write(ACK | PSH, now, &secure.seal(flow.id(), http::REQUEST), frame),
+        }
         self.sent += 1;
+    }
+
+    /// What a client says in its handshake, if it says anything.
+    pub(super) fn shake(&mut self, client: usize, shake: &mut Shake, now: u32) -> anyhow::Result<Vec<Vec<u8>>> {
+        let segments = shake.says()?;
+        let segments = segments.chunks(1_448).map(|part| {
+            let mut frame = Vec::new();
+            self.clients[client].write(ACK | PSH, now, part, &mut frame);
+            frame
+        });
+        Ok(segments.collect())
+    }
+    /// What it is told there.
+    pub(super) fn take_shake(&mut self, client: usize, shake: &mut Shake, bytes: &[u8]) -> anyhow::Result<()> {
+        if is_arp(bytes) {
+            self.replies.push(arp_reply(bytes));
+            return Ok(());
+        }
+        let seen = Seen::of(bytes)?;
+        let flow = &mut self.clients[client];
+        ensure!(seen.to == flow.ours, "a segment that is another's");
+        match flow.take(&seen) {
+            Took::Data => shake.hears(seen.data(bytes)),
+            Took::Ack => Ok(()),
+            Took::Stray => bail!("a segment out of order"),
+        }
     }
 
     /// A backend's answer to the request that has waited for the longest time.
@@ -147,7 +183,7 @@ impl Peers {
             return Ok(());
         }
         let seen = Seen::of(bytes)?;
-        if seen.to.1 == BACKEND_PORT { self.take_upstream(now, &seen) } else { self.take_client(&seen) }
+        if seen.to.1 == BACKEND_PORT { self.take_upstream(now, &seen) } else { self.take_client(&seen, bytes) }
     }
 
     fn take_upstream(&mut self, now: u32, seen: &Seen) -> anyhow::Result<()> {
@@ -172,7 +208,7 @@ impl Peers {
         Ok(())
     }
 
-    fn take_client(&mut self, seen: &Seen) -> anyhow::Result<()> {
+    fn take_client(&mut self, seen: &Seen, bytes: &[u8]) -> anyhow::Result<()> {
         // Answers come in the order of requests; if not, whoever is first takes his turn first from here on.
         let count = self.clients.len();
         let mut places = (self.answered..self.sent).chain(self.answered.saturating_sub(64)..self.answered);
@@ -183,8 +219,11 @@ impl Peers {
         };
         match self.clients[place % count].take(seen) {
             Took::Data => {
+                self.lens.1 = match &mut self.secure {
+                    None => seen.payload,
+                    Some(secure) => secure.open(self.clients[place % count].id(), seen.data(bytes))?,
+                };
                 self.clients.swap(place % count, self.answered % count);
-                self.lens.1 = seen.payload;
                 self.answered += 1;
             }
             Took::Ack => self.acks += 1,
@@ -201,6 +240,12 @@ enum Took {
 }
 
 impl Flow {
+    /// Which of the clients it is.
+    fn id(&self) -> usize {
+        let high = u32::from_be_bytes(self.ours.0) - 0x0a50_0000;
+        (high as usize) << 14 | usize::from(self.ours.1 - 16_384)
+    }
+
     fn take(&mut self, seen: &Seen) -> Took {
         if seen.payload == 0 {
             return Took::Ack;
@@ -284,6 +329,13 @@ impl Seen {
             ts_val: timestamp(&bytes[TCP + 20..(IP + data_at).min(bytes.len())])?,
             payload: total.checked_sub(data_at).context("a length that is too short")?,
         })
+    }
+}
+
+impl Seen {
+    /// The payload: a frame has nothing behind it.
+    fn data<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
+        &bytes[bytes.len() - self.payload..]
     }
 }
 

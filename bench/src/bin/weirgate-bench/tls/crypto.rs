@@ -91,3 +91,30 @@ impl Cipher {
         text
     }
 }
+
+/// The ciphers of many connections: a context for each direction of each.
+pub(super) struct Contexts {
+    ciphers: Vec<(Cipher, Cipher)>,
+    next: usize,
+    sealed: Vec<u8>,
+    opened: Vec<u8>,
+    text: Vec<u8>,
+}
+
+impl Contexts {
+    /// Of so many connections, with requests and answers of these lengths.
+    pub(super) fn new(connections: usize, request: usize, answer: usize) -> Self {
+        let mut ciphers: Vec<_> = (0..connections).map(|_| (Cipher::new(), Cipher::new())).collect();
+        fastrand::Rng::with_seed(7).shuffle(&mut ciphers);
+        let sealed = Cipher::new().sealed(request);
+        Self { ciphers, next: 0, sealed, opened: vec![0; request], text: vec![3; answer] }
+    }
+
+    /// The next connection's request is opened, and its answer sealed.
+    pub(super) fn exchange(&mut self) {
+        let (open, seal) = &self.ciphers[self.next];
+        open.open(&self.sealed, &mut self.opened);
+        seal.seal(&mut self.text);
+        self.next = (self.next + 1) % self.ciphers.len();
+    }
+}

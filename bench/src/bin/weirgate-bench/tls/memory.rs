@@ -22,5 +22,5 @@ pub(super) fn measure(pool: &Pool) -> Figure {
         sessions.push(server);
     }
     let after = resident().unwrap_or_default();
-    Figure::at_most("tls.idle_bytes", (after - before) as f64 / SESSIONS as f64, "bytes", 3_072.0)
+    Figure::at_most("tls.session_bytes", (after - before) as f64 / SESSIONS as f64, "bytes", 3_072.0)
 }

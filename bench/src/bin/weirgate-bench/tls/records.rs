@@ -15,14 +15,6 @@ use weirgate_dataplane::{
     tls::Session,
 };
 
-pub(super) fn measure(options: &Options, pool: &Pool) -> Vec<Figure> {
-    let mut figures = bulk(options, pool);
-    for len in [100, 300] {
-        figures.extend(small(options, pool, len));
-    }
-    figures
-}
-
 /// A stream from a server to its client.
 struct Stream {
     place: Place,
@@ -72,7 +64,7 @@ impl Stream {
 }
 
 /// The cost of sealing and of opening together, the frames' own cost (from the pool, filled, given back) taken off.
-fn bulk(options: &Options, pool: &Pool) -> Vec<Figure> {
+pub(super) fn bulk(options: &Options, pool: &Pool) -> Vec<Figure> {
     let mut stream = Stream::new(pool);
     let mut warm = Stream::new(pool);
     // Past the burst's small records.
@@ -110,7 +102,7 @@ fn bulk(options: &Options, pool: &Pool) -> Vec<Figure> {
 }
 
 /// One record in one frame, sealed and opened where it is.
-fn small(options: &Options, pool: &Pool, len: usize) -> Vec<Figure> {
+pub(super) fn small(options: &Options, pool: &Pool, len: usize) -> Vec<Figure> {
     let mut stream = Stream::new(pool);
     let mut warm = Stream::new(pool);
     let cipher = Cipher::new();
