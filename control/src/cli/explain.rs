@@ -72,7 +72,7 @@ impl Explain {
         let snapshot = &model.snapshot;
         let now = clock::now_ms() / 1_000;
         let names = model.control.secrets.iter().filter_map(|secret| {
-            let brought = model.brought.get(&secret.name).map(|it| Facts::of(it));
+            let brought = model.brought.get(&secret.name).map(Facts::of);
             let facts = brought.or_else(|| secrets::read(secret, now).ok().map(|it| it.facts))?;
             Some((secret.name.clone(), facts.certificate?.names))
         });

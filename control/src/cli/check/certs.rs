@@ -26,7 +26,7 @@ pub(super) fn of_files(host: &Host, model: &Model) -> Section {
         match read {
             Ok(loaded) => judge(&mut section, name, &of_facts(&loaded.facts, now)),
             Err(why) => {
-                section.fail(format!("{name}: {why}"), "the configuration cannot be applied before this is mended")
+                section.fail(format!("{name}: {why}"), "the configuration cannot be applied before this is mended");
             }
         }
         for warning in secrets::warnings(secret) {
