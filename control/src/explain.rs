@@ -1,7 +1,7 @@
 //! What becomes of a request, and why: a listener's own reading of its head, and what each rule says to it. Nothing is sent, and no data plane asked.
 
 use serde::Serialize;
-use std::{fmt, net::IpAddr};
+use std::{collections::BTreeMap, fmt, net::IpAddr};
 use weirgate_dataplane::{
     filters::FilterSpec,
     http::{
@@ -14,7 +14,7 @@ use weirgate_dataplane::{
         normalize::Normalizer,
     },
     route::{self, Explained, Rule, RuleIndex},
-    snapshot::{BackendNames, HttpListener, Snapshot},
+    snapshot::{BackendNames, HttpListener, ListenerTls, Snapshot},
 };
 
 /// A request that somebody asks about.
@@ -22,7 +22,7 @@ use weirgate_dataplane::{
 pub struct Question {
     /// The method.
     pub method: String,
-    /// `http://host[:port]/path?query`.
+    /// `http://host[:port]/path?query`, or the same with `https://`.
     pub url: String,
     /// Fields, each as `name: value`.
     pub fields: Vec<String>,
@@ -36,6 +36,9 @@ pub struct Question {
 pub struct Explanation {
     /// The listener's name.
     pub listener: String,
+    /// What happens before, if it speaks TLS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Shown>,
     /// The host that is asked, as rules see it.
     pub host: String,
     /// The path in its one form.
@@ -53,6 +56,8 @@ pub struct Explanation {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Outcome {
+    /// There is none: its client's TLS handshake is refused.
+    Handshake,
     /// Its head is refused.
     Refused {
         /// The status of the answer.
@@ -82,6 +87,27 @@ pub enum Outcome {
     },
 }
 
+/// What a client sees that asks for a name.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Shown {
+    /// The name that it asks for; `None`: the URL has an address, and those are not asked for.
+    pub sni: Option<String>,
+    /// The secret whose certificate it is shown; `None`: its handshake is refused.
+    pub certificate: Option<String>,
+    /// Why that one.
+    pub why: String,
+    /// Its handshake is refused.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub is_refused: bool,
+    /// Whether it must show who it is, or may.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_certificate: Option<&'static str>,
+}
+
+/// Names that certificates are for, by their secrets. Where one is missing, it is not said which one is shown.
+pub type Names = BTreeMap<String, Vec<String>>;
+
 /// A backend's part of a rule's requests.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -98,18 +124,25 @@ pub struct Share {
 ///
 /// # Errors
 /// What is wrong with the question, or that nobody listens there.
-pub fn explain(snapshot: &Snapshot, question: &Question) -> Result<Explanation, String> {
+pub fn explain(snapshot: &Snapshot, names: &Names, question: &Question) -> Result<Explanation, String> {
     let url = Url::parse(&question.url)?;
     let listener = listener_of(snapshot, &url)?;
+    let tls = listener.tls.as_ref().map(|tls| shown(tls, names, &url));
     let head = head_of(question, &url)?;
     let mut explanation = Explanation {
         listener: listener.name.clone(),
+        tls,
         host: String::from_utf8_lossy(url.authority.host).to_lowercase(),
         path: url.target.split('?').next().unwrap_or_default().to_owned(),
         outcome: Outcome::NoRoute,
         rules: Vec::new(),
         said: Vec::new(),
     };
+    if explanation.tls.as_ref().is_some_and(|tls| tls.is_refused) {
+        // No request comes out of it.
+        explanation.outcome = Outcome::Handshake;
+        return Ok(explanation);
+    }
     if let Err(refusal) = judge(snapshot, listener, question, &head, &mut explanation) {
         explanation.outcome = Outcome::Refused { status: refusal.status(Side::Server), reason: refusal.name() };
     }
@@ -129,7 +162,8 @@ fn judge(
     let step = Receiver::new(Side::Server, options.limits()).step(head, &mut spans)?;
     let Step::Head { .. } = step else { return Err(Refusal::Truncated) };
     let is_trusted = options.trusted.iter().any(|network| network.contains(question.client));
-    let client = Client::new(question.client, Scheme::Http, is_trusted);
+    let client =
+        Client::new(question.client, if listener.tls.is_some() { Scheme::Https } else { Scheme::Http }, is_trusted);
     let mut normalizer = Normalizer::new();
     let Admitted { path, hops } = admit(head, &mut spans, &client, options.normalize(), &mut normalizer)?;
     let request = spans.request(head);
@@ -188,6 +222,7 @@ fn taken(snapshot: &Snapshot, index: RuleIndex, rule: &Rule) -> Outcome {
 /// What is asked.
 struct Url<'a> {
     said: &'a str,
+    is_secure: bool,
     authority: Authority<'a>,
     port: u16,
     /// Path and query.
@@ -196,14 +231,17 @@ struct Url<'a> {
 
 impl<'a> Url<'a> {
     fn parse(url: &'a str) -> Result<Self, String> {
-        let rest = url.strip_prefix("http://").ok_or_else(|| format!("{url:?} does not begin with http://"))?;
+        let secure = url.strip_prefix("https://");
+        let rest = secure.or_else(|| url.strip_prefix("http://"));
+        let rest = rest.ok_or_else(|| format!("{url:?} does not begin with http:// or https://"))?;
         let end = rest.find(['/', '?']).unwrap_or(rest.len());
         let (said, target) = rest.split_at(end);
         let authority = Authority::parse(said.as_bytes()).map_err(|_| format!("{said:?} is no host and port"))?;
         Ok(Self {
             said,
+            is_secure: secure.is_some(),
             authority,
-            port: authority.port.unwrap_or(80),
+            port: authority.port.unwrap_or(if secure.is_some() { 443 } else { 80 }),
             target: if target.is_empty() { "/" } else { target },
         })
     }
@@ -216,19 +254,59 @@ impl<'a> Url<'a> {
 
 /// Whom a client reaches at this address and port: of several, the one of the very address.
 fn listener_of<'s>(snapshot: &'s Snapshot, url: &Url<'_>) -> Result<&'s HttpListener, String> {
-    let at_port = || snapshot.http.iter().filter(|listener| listener.port == url.port);
+    let fits = |listener: &&HttpListener| listener.port == url.port && listener.tls.is_some() == url.is_secure;
+    let at_port = || snapshot.http.iter().filter(fits);
     let of_address = url.address().and_then(|address| at_port().find(|listener| listener.address == Some(address)));
     let of_all = || at_port().find(|listener| listener.address.is_none());
     // A name may lead to any address of ours.
     let of_name = || at_port().next().filter(|_| url.address().is_none());
     of_address.or_else(of_all).or_else(of_name).ok_or_else(|| {
-        let all = snapshot.http.iter().map(|listener| match listener.address {
-            Some(address) => format!("{} ({}, port {})", listener.name, address, listener.port),
-            None => format!("{} (port {})", listener.name, listener.port),
+        let all = snapshot.http.iter().map(|listener| {
+            let tls = if listener.tls.is_some() { ", TLS" } else { "" };
+            match listener.address {
+                Some(address) => format!("{} ({address}, port {}{tls})", listener.name, listener.port),
+                None => format!("{} (port {}{tls})", listener.name, listener.port),
+            }
         });
+        let kind = if url.is_secure { "HTTPS" } else { "HTTP" };
         let all: Vec<_> = all.collect();
         let all = if all.is_empty() { "there is none".into() } else { all.join(", ") };
-        format!("no HTTP listener takes {}, port {}; listeners: {all}", url.said, url.port)
+        format!("no {kind} listener takes {}, port {}; listeners: {all}", url.said, url.port)
+    })
+}
+
+/// As a listener chooses: exact names first, then wildcards of one label, then the first one.
+fn shown(tls: &ListenerTls, names: &Names, url: &Url<'_>) -> Shown {
+    let host = String::from_utf8_lossy(url.authority.host).to_ascii_lowercase();
+    let sni = url.address().is_none().then_some(host);
+    let client_certificate = tls
+        .clients
+        .as_ref()
+        .map(|it| if it.is_required { "it must show a certificate" } else { "it may show a certificate" });
+    let unknown = tls.certificates.iter().find(|it| !names.contains_key(*it));
+    let (certificate, why) = match unknown {
+        Some(name) => (None, format!("unknown, because the certificate {name} is not known")),
+        None => chosen(tls, names, sni.as_deref()),
+    };
+    let is_refused = certificate.is_none() && unknown.is_none();
+    Shown { sni, certificate, why, is_refused, client_certificate }
+}
+
+fn chosen(tls: &ListenerTls, names: &Names, sni: Option<&str>) -> (Option<String>, String) {
+    let has = |wanted: &str| {
+        let is_its =
+            |name: &&String| names.get(*name).is_some_and(|all| all.iter().any(|it| it.eq_ignore_ascii_case(wanted)));
+        let all: Vec<_> = tls.certificates.iter().filter(is_its).cloned().collect();
+        (!all.is_empty()).then(|| all.join(" or "))
+    };
+    let wildcard = || {
+        let wanted = format!("*.{}", sni?.split_once('.')?.1);
+        has(&wanted).map(|found| (Some(found), format!("it is for {wanted}")))
+    };
+    let exact = sni.and_then(|name| has(name).map(|found| (Some(found), format!("it is for {name}"))));
+    exact.or_else(wildcard).unwrap_or_else(|| match (&tls.certificates.first(), tls.refuse_unknown_names) {
+        (Some(first), false) => (Some((*first).clone()), "none is for it, and this is the first one".into()),
+        _ => (None, "none is for it, and unknown names are refused".into()),
     })
 }
 
@@ -254,12 +332,21 @@ fn head_of(question: &Question, url: &Url<'_>) -> Result<Vec<u8>, String> {
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "listener  {}", self.listener)?;
+        if let Some(Shown { sni, certificate, why, client_certificate, .. }) = &self.tls {
+            let name = sni.as_deref().unwrap_or("no name");
+            let certificate = certificate.as_deref().unwrap_or("none");
+            writeln!(f, "tls       asked for {name}; shown {certificate}: {why}")?;
+            if let Some(client) = client_certificate {
+                writeln!(f, "          {client}")?;
+            }
+        }
         writeln!(f, "host      {}", self.host)?;
         writeln!(f, "path      {}", self.path)?;
         for (n, said) in self.said.iter().enumerate() {
             writeln!(f, "{}  {said}", if n == 0 { "rules   " } else { "        " })?;
         }
         match &self.outcome {
+            Outcome::Handshake => writeln!(f, "refused   its handshake, counted as no_certificate_for_name"),
             Outcome::Refused { status, reason } => writeln!(f, "refused   {status}, counted as {reason}"),
             Outcome::Answered { status, reason } => writeln!(f, "answered  {status}: {reason}"),
             Outcome::Redirected => writeln!(f, "redirect  307, to the path above"),
@@ -292,13 +379,17 @@ mod tests {
         let mut snapshot =
             crate::config::compile(&[("gateway.yaml".into(), text)], &Default::default()).unwrap().snapshot;
         change(&mut snapshot);
+        let names = Names::from([
+            ("shop".into(), vec!["shop.example".to_owned()]),
+            ("wild".into(), vec!["*.example".to_owned(), "example".to_owned()]),
+        ]);
         let question = Question {
             method: method.into(),
             url: url.into(),
             fields: fields.iter().map(|&field| field.into()).collect(),
             client: [192, 0, 2, 1].into(),
         };
-        explain(&snapshot, &question).map_or_else(|error| error, |explanation| explanation.to_string())
+        explain(&snapshot, &names, &question).map_or_else(|error| error, |explanation| explanation.to_string())
     }
 
     #[test]
@@ -344,10 +435,45 @@ mod tests {
     }
 
     #[test]
+    fn who_asks_over_tls_is_shown_a_certificate() {
+        let secure = |refuse: bool| {
+            move |snapshot: &mut Snapshot| {
+                let tls = serde_json::json!({
+                    "certificates": ["shop", "wild"],
+                    "refuseUnknownNames": refuse,
+                    "clients": {"authorities": "m", "isRequired": false},
+                });
+                (snapshot.http[0].tls, snapshot.http[0].port) = (Some(serde_json::from_value(tls).unwrap()), 443);
+            }
+        };
+        for (url, refuse, wanted) in [
+            (
+                "https://Shop.Example/cart",
+                false,
+                "tls       asked for shop.example; shown shop: it is for shop.example\n",
+            ),
+            ("https://a.example/", false, "tls       asked for a.example; shown wild: it is for *.example\n"),
+            ("https://a.b.example/", false, "shown shop: none is for it, and this is the first one\n"),
+            ("https://10.77.0.10/", false, "tls       asked for no name; shown shop: none is for it"),
+            ("https://10.77.0.10/", true, "refused   its handshake, counted as no_certificate_for_name\n"),
+            ("https://a.example/", true, "          it may show a certificate\n"),
+            (
+                "http://a.example:443/",
+                true,
+                "no HTTP listener takes a.example:443, port 443; listeners: http (port 443, TLS)",
+            ),
+        ] {
+            let said = ask_of(secure(refuse), "GET", url, &[]);
+            assert!(said.contains(wanted), "{url}: {said}");
+        }
+    }
+
+    #[test]
     fn questions_that_cannot_be_answered_are_said_so() {
         for (url, field, wanted) in [
             ("http://a:81/", "a: b", "no HTTP listener takes a:81, port 81; listeners: http (port 80)"),
-            ("ftp://a/", "a: b", "\"ftp://a/\" does not begin with http://"),
+            ("ftp://a/", "a: b", "\"ftp://a/\" does not begin with http:// or https://"),
+            ("https://a/", "a: b", "no HTTPS listener takes a, port 443; listeners: http (port 80)"),
             ("http://a b/", "a: b", "\"a b\" is no host and port"),
             ("http://a/", "nonsense", "\"nonsense\" is no field: write 'name: value'"),
         ] {

@@ -18,7 +18,7 @@ mod text;
 
 pub use family::{Family, Labels};
 pub use serve::{Gather, response, router};
-pub use state::{Bounds, DaemonState};
+pub use state::{Bounds, DaemonState, SecretState};
 pub use text::Format;
 
 use crate::{config::Metrics, discovery, stat::Statistics};
@@ -39,6 +39,8 @@ pub struct Input {
     pub unmetered: u64,
     /// All endpoints.
     pub endpoints: Vec<EndpointState>,
+    /// Certificates and authorities, one of each name.
+    pub secrets: Vec<SecretState>,
     /// Where endpoints come from.
     pub discoveries: Vec<discovery::Status>,
 }
@@ -53,6 +55,7 @@ fn families(input: &Input, options: &Metrics) -> Vec<Family> {
     let mut all = state::of(input);
     all.extend(input.statistics.iter().flat_map(counters::of));
     all.extend(golden::of(input, &options.labels));
+    all.extend(state::of_secrets(input));
     all.extend(state::of_endpoints(input, &options.labels));
     family::bound(&mut all, options.max_series);
     all

@@ -65,7 +65,7 @@ fn exit_codes_are_as_they_are_documented() {
         (&["check", &wrong], 1),
         (&["explain", "GET", "http://shop.example.com/", "--file", EXAMPLE], 0),
         (&["explain", "GET", "gopher://shop.example.com/", "--file", EXAMPLE], 1),
-        (&["cert", "list"], 1),
+        (&["cert", "list", "--socket", &nobody], 3),
         (&["pcap", "--port", "0"], 2),
         (&[], 2),
         (&["nonsense"], 2),

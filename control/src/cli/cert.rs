@@ -76,7 +76,7 @@ fn print(console: &mut Console<'_>, all: &Certificates) -> io::Result<()> {
     }
     table.print(console, "no certificate is in force: secrets in a configuration name them")?;
     for it in &all.certificates {
-        let refused = it.refused.as_ref().map(|why| format!("{}: {why}; what was before is in force", it.secret));
+        let refused = it.refused.as_ref().map(|why| format!("{}: {why} (what was before is in force)", it.secret));
         for line in refused.iter().chain(&it.warnings) {
             console.say(line)?;
         }

@@ -1,5 +1,6 @@
 //! `check`: whether a host is ready, as `linkerd check` says it. Everything that the kernel tells is read below a root, so that a made tree can be checked.
 
+mod certs;
 mod cpu;
 mod host;
 mod memory;
@@ -14,7 +15,7 @@ use super::{
     validate::compiled,
 };
 use crate::{
-    admin::api::{self, Endpoints, RevisionDetails, Status},
+    admin::api::{self, Certificates, Endpoints, RevisionDetails, Status},
     config::Model,
     stat::Statistics,
 };
@@ -73,6 +74,7 @@ struct Plan<'a> {
 struct InForce {
     dataplane: Option<Dataplane>,
     targets: Vec<Target>,
+    certificates: Option<Certificates>,
 }
 
 impl Check {
@@ -85,7 +87,7 @@ impl Check {
     fn report(&self) -> Report {
         let host = Host::new(&self.root);
         let (configuration, model) = self.configuration();
-        let (daemon, status, in_force) = if host.is_this() { self.daemon() } else { Default::default() };
+        let (daemon, status, mut in_force) = if host.is_this() { self.daemon() } else { Default::default() };
         let is_running = host.is_this()
             && (status.is_some_and(|status| status.dataplane.connected)
                 || Statistics::read(&self.run_dir).is_ok_and(|it| it.is_alive()));
@@ -100,7 +102,10 @@ impl Check {
         report.add(memory::check(&host, &plan));
         report.add(memory::limits(&host, &plan));
         report.add(ports::check(&host, &plan));
-        report.add(certificates());
+        report.add(match &model {
+            Some(model) => certs::of_files(&host, model),
+            None => certs::of_daemon(in_force.certificates.take()),
+        });
         if host.is_this() {
             report.add(reach::disk(&self.state_dir));
             report.add(daemon.unwrap_or_else(|| Section::new("daemon")));
@@ -142,6 +147,7 @@ impl Check {
             if status.as_ref().is_some_and(|status| status.revision.is_some()) && self.files.is_empty() {
                 let details = client.get::<RevisionDetails>(&api::of(api::REVISION, "current")).await.ok();
                 let snapshot = details.and_then(|it| serde_json::from_value::<Snapshot>(it.snapshot).ok());
+                in_force.certificates = client.get(api::CERTIFICATES).await.ok();
                 in_force.dataplane = snapshot.map(|snapshot| snapshot.dataplane);
                 let endpoints = client.get::<Endpoints>(api::ENDPOINTS).await.map(|it| it.endpoints);
                 in_force.targets = endpoints.unwrap_or_default().iter().filter_map(Target::of).collect();
@@ -163,12 +169,6 @@ fn targets_of(snapshot: &Snapshot) -> Vec<Target> {
             .collect::<Vec<_>>()
     };
     snapshot.backends.iter().flat_map(of).collect()
-}
-
-fn certificates() -> Section {
-    let mut section = Section::new("certificates");
-    section.skip("this version speaks no TLS, so there is none that could expire");
-    section
 }
 
 #[cfg(test)]

@@ -8,12 +8,14 @@ use super::{
 };
 use crate::{
     admin::api::{self, ExplainRequest, Explained},
+    config::Model,
+    daemon::clock,
     explain::{self, Question},
+    secrets::{self, Facts},
 };
 use clap::Args;
 use serde_json::Value;
 use std::{net::IpAddr, path::PathBuf};
-use weirgate_dataplane::snapshot::Snapshot;
 
 /// Say what becomes of a request, with each rule's reason; nothing is sent
 ///
@@ -27,6 +29,7 @@ use weirgate_dataplane::snapshot::Snapshot;
 Examples:
   weirgate explain GET http://10.77.0.10/cart/7 -H 'x-canary: 1'
   weirgate explain GET http://10.77.0.10/cart/7 --revision 12      # would it have gone elsewhere?
+  weirgate explain GET https://shop.example.com/                   # and which certificate is shown?
   weirgate explain GET http://shop.example.com/ --client 10.0.0.7 --file gateway.yaml -o json"
 )]
 pub(super) struct Explain {
@@ -60,15 +63,23 @@ impl Explain {
             return self.live(console);
         }
         match compiled(&self.files) {
-            Ok(model) => self.offline(console, &model.snapshot),
+            Ok(model) => self.offline(console, &model),
             Err(findings) => say_findings(console, &findings),
         }
     }
 
-    fn offline(&self, console: &mut Console<'_>, snapshot: &Snapshot) -> Outcome {
+    fn offline(&self, console: &mut Console<'_>, model: &Model) -> Outcome {
+        let snapshot = &model.snapshot;
+        let now = clock::now_ms() / 1_000;
+        let names = model.control.secrets.iter().filter_map(|secret| {
+            let brought = model.brought.get(&secret.name).map(Facts::of);
+            let facts = brought.or_else(|| secrets::read(secret, now).ok().map(|it| it.facts))?;
+            Some((secret.name.clone(), facts.certificate?.names))
+        });
+        let names = names.collect();
         let Self { method, url, fields, client, .. } = self;
         let question = Question { method: method.clone(), url: url.clone(), fields: fields.clone(), client: *client };
-        let explanation = explain::explain(snapshot, &question).map_err(Failure::findings)?;
+        let explanation = explain::explain(snapshot, &names, &question).map_err(Failure::findings)?;
         console
             .show(self.shown.format, &explanation, |console, explanation| console.print(&explanation.to_string()))?;
         Ok(Exit::Done)

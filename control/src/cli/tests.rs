@@ -110,10 +110,3 @@ fn wrong_usage_ends_with_2() {
     }
     assert_eq!(run(&["--help"]).0, Exit::Done);
 }
-
-#[test]
-fn what_this_version_cannot_do_says_what_works() {
-    let (exit, out, err) = run(&["cert", "list"]);
-    assert_eq!((exit, out.as_str()), (Exit::Findings, ""));
-    assert!(err.contains("not supported in this version") && err.contains("passed on"), "{err}");
-}

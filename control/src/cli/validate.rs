@@ -6,10 +6,26 @@ use super::{
     human::count,
     style::Tone,
 };
-use crate::config::{self, Environment, Finding, Model};
+use crate::{
+    config::{self, Control, Environment, Finding, Model},
+    daemon::{
+        clock,
+        engine::key_of,
+        overlay::Overlay,
+        store::{Body, Held},
+    },
+    secrets::{self, Loaded},
+};
 use clap::Args;
 use serde::Serialize;
-use std::path::{Path, PathBuf};
+use std::{
+    fs::{OpenOptions, Permissions},
+    io::Write as _,
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+use weirgate_dataplane::snapshot::Snapshot;
 
 /// Check a configuration, without a daemon; all findings are shown at once
 ///
@@ -102,6 +118,7 @@ impl Compile {
             Ok(model) => model,
             Err(findings) => return say_findings(console, &findings),
         };
+        let snapshot = with_secrets(&model)?;
         for discovery in &model.control.discoveries {
             let backend = discovery.backend();
             console.warn(&format!(
@@ -110,13 +127,45 @@ impl Compile {
         }
         // Beside it first, so that nobody reads half a snapshot.
         let unnamed = self.output.with_extension("new");
-        let written = std::fs::write(&unnamed, model.snapshot.to_json());
+        let written = write(&unnamed, &snapshot.to_json(), !snapshot.certificates.is_empty());
         written.and_then(|()| std::fs::rename(&unnamed, &self.output)).map_err(|error| {
             Failure::findings(format!("{} cannot be written: {error}", self.output.display()))
                 .next("check its folder, its permissions, and the space on its disk")
         })?;
         Ok(Exit::Done)
     }
+}
+
+/// What a data plane takes, with what secrets stand for.
+fn with_secrets(model: &Model) -> Result<Snapshot, Failure> {
+    let now = clock::now_ms() / 1_000;
+    let Model { snapshot, control, brought } = model.clone();
+    let mut held = Held::new();
+    for secret in &control.secrets {
+        let read = match brought.get(&secret.name) {
+            Some(material) => secrets::check(material, now).map(|()| Loaded::new(material.clone())),
+            None => secrets::read(secret, now),
+        };
+        let loaded = read.map_err(|why| {
+            Failure::findings(format!("secrets[{}]: {why}", secret.name))
+                .next("mend its files; weirgate check FILE.. shows all of them")
+        })?;
+        held.insert(key_of(secret), Arc::new(loaded));
+    }
+    let overlay = Overlay { secrets: Arc::new(held), ..Overlay::default() };
+    overlay
+        .over(&Body { files: Vec::new(), control: Control { discoveries: Vec::new(), ..control }, snapshot, brought })
+        .map_err(Failure::findings)
+}
+
+/// Where private keys are in it, nobody else may read it.
+fn write(path: &Path, text: &str, is_secret: bool) -> std::io::Result<()> {
+    if !is_secret {
+        return std::fs::write(path, text);
+    }
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    file.set_permissions(Permissions::from_mode(0o600))?;
+    file.write_all(text.as_bytes())
 }
 
 /// Files as they are, with what they include.
@@ -194,5 +243,34 @@ mod tests {
         assert_eq!((exit, out.as_str()), (Exit::Findings, ""), "findings go to standard error");
         assert_eq!(err.lines().count(), found["findings"].as_array().unwrap().len());
         assert!(err.lines().all(|line| line.starts_with(file.path())), "{err}");
+    }
+
+    #[test]
+    fn a_snapshot_with_private_keys_is_its_owners() {
+        use crate::secrets::tests::{Authority, write};
+        let dir = crate::daemon::tests::Dir::new("compile-tls");
+        let pair = Authority::new("Test CA").good("shop.example");
+        write(dir.path(), &pair);
+        let text = crate::daemon::tests::yaml("a")
+            .replace("protocol: HTTP}", "protocol: HTTPS, tls: {certificateRefs: [shop]}}")
+            + "secrets: [{name: shop, file: {cert: a.pem, key: a.key}}]\n";
+        let file = dir.path().join("gateway.yaml");
+        std::fs::write(&file, text).unwrap();
+        let (file, to) = (file.to_str().unwrap(), dir.path().join("snapshot.json"));
+        std::fs::write(&to, "").unwrap();
+        let compile = ["compile", file, "-o", to.to_str().unwrap()];
+        assert_eq!(run(&compile), (Exit::Done, String::new(), String::new()));
+        let snapshot = Snapshot::from_json(&std::fs::read_to_string(&to).unwrap()).unwrap();
+        assert_eq!(snapshot.certificates[0].chain, pair.0);
+        assert_eq!(std::fs::metadata(&to).unwrap().permissions().mode() & 0o777, 0o600);
+        std::fs::write(dir.path().join("a.key"), "").unwrap();
+        let (exit, _, err) = run(&compile);
+        assert!(exit == Exit::Findings && err.contains("secrets[shop]: there is no private key"), "{err}");
+        // Which certificate is shown is known without a daemon, too.
+        std::fs::write(dir.path().join("a.key"), &pair.1).unwrap();
+        let text = std::fs::read_to_string(file).unwrap().replace("port: 80", "port: 443");
+        std::fs::write(file, text).unwrap();
+        let (_, out, err) = run(&["explain", "GET", "https://shop.example/a", "--file", file]);
+        assert!(out.contains("asked for shop.example; shown shop: it is for shop.example"), "{out}{err}");
     }
 }

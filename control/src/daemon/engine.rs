@@ -18,7 +18,7 @@ mod secrets;
 pub(super) use apply::digest_of;
 pub use apply::{Change, Compiled, compile};
 pub use secrets::SecretStatus;
-pub(super) use secrets::key_of;
+pub(crate) use secrets::key_of;
 
 use super::{
     audit::{Audit, Entry, Outcome},

@@ -1,12 +1,12 @@
 //! What metrics are made of, gathered when they are read.
 
 use super::{
-    engine::{Engine, State, Tally},
+    engine::{Engine, State, Tally, key_of},
     view,
 };
 use crate::{
-    config::Metrics,
-    metrics::{self, Bounds, DaemonState, Input},
+    config::{Metrics, Secret},
+    metrics::{self, Bounds, DaemonState, Input, SecretState},
     stat::Statistics,
 };
 use axum::Router;
@@ -35,6 +35,7 @@ pub(super) async fn gather(engine: &Engine) -> (Input, Metrics) {
         daemon: daemon(&state),
         bounds: state.boot.as_deref().map(Bounds::of),
         statistics: statistics.await.ok().flatten(),
+        secrets: secrets(&state),
         discoveries: engine.discoveries(),
         ..Input::default()
     };
@@ -49,6 +50,23 @@ pub(super) async fn gather(engine: &Engine) -> (Input, Metrics) {
         }
     }
     (input, options)
+}
+
+fn secrets(state: &State) -> Vec<SecretState> {
+    let all = state.control().map_or(&[][..], |control| &control.secrets);
+    let of = |secret: &Secret| {
+        let held = state.overlay.secrets.get(&key_of(secret));
+        let status = state.secrets.get(&secret.name).cloned().unwrap_or_default();
+        SecretState {
+            name: secret.name.clone(),
+            not_after: held.and_then(|it| it.facts.not_after()),
+            next_update: held.and_then(|it| it.facts.next_update()),
+            refused: status.refused.is_some(),
+            updates: status.updates,
+            refusals: status.refusals,
+        }
+    };
+    all.iter().map(of).collect()
 }
 
 fn daemon(state: &State) -> DaemonState {

@@ -54,6 +54,7 @@ mod applying;
 mod draining;
 mod finding;
 mod lasting;
+mod secrets;
 pub(crate) mod stand_in;
 mod starting;
 mod supervising;

@@ -380,8 +380,11 @@ pub async fn explain(engine: &Engine, request: ExplainRequest) -> Result<Explain
     let client = client.parse().map_err(|_| bad(format!("{client:?} is no address")))?;
     let question = Question { method: request.method, url: request.url, fields: request.headers, client };
     let snapshot = state.overlay.without_secrets(&revision.body).map_err(|error| fail(Code::Internal, error, ""))?;
+    let held = state.overlay.secrets.iter();
+    let names: explain::Names =
+        held.filter_map(|((name, _), it)| Some((name.clone(), it.facts.certificate.as_ref()?.names.clone()))).collect();
     let explanation = tokio::task::spawn_blocking(move || {
-        let explanation = explain::explain(&snapshot, &question)?;
+        let explanation = explain::explain(&snapshot, &names, &question)?;
         Ok::<_, String>((serde_json::to_value(&explanation).expect("string keys only"), explanation.to_string()))
     });
     let explanation = explanation.await.map_err(|error| fail(Code::Internal, error.to_string(), ""))?;

@@ -5,11 +5,12 @@ use crate::stat::{ColumnValues, Statistics};
 use std::collections::BTreeMap;
 
 /// Words that many cells begin with: the metric that they make together, the label that tells them apart, and what it means.
-const SPLIT: [(&str, &str, &str, &str); 7] = [
+const SPLIT: [(&str, &str, &str, &str); 8] = [
     ("drop.", "frame_drops", "reason", "Frames that ended early, by reason."),
     ("tcp_end.", "tcp_ends", "reason", "TCP connections that have ended, by how."),
     ("http_end.", "http_ends", "reason", "Exchanges that have ended, by how."),
     ("http_refused.", "http_refused", "reason", "Requests that were refused, by reason."),
+    ("tls_refused.", "tls_refused", "reason", "TLS sessions that were refused or broken off, by reason."),
     ("upstream_refused.", "upstream_refused", "reason", "Answers of upstreams that were refused, by reason."),
     ("refused.", "proxy_protocol_refused", "reason", "PROXY headers that were refused, by reason."),
     ("http_", "http_responses", "code_class", "Answers to clients, by their status; informational ones too."),

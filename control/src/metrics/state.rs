@@ -42,6 +42,23 @@ pub struct DaemonState {
     pub read_only: bool,
 }
 
+/// A certificate, or authorities.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct SecretState {
+    /// Its name.
+    pub name: String,
+    /// Until when it holds, in seconds since 1970.
+    pub not_after: Option<u64>,
+    /// Until when the first list of what is revoked holds.
+    pub next_update: Option<u64>,
+    /// What is on disk is refused.
+    pub refused: bool,
+    /// New ones that were put in force.
+    pub updates: u64,
+    /// New ones that were refused.
+    pub refusals: u64,
+}
+
 /// How much there can be, and how much is configured.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Bounds {
@@ -118,6 +135,36 @@ pub(super) fn of(input: &Input) -> Vec<Family> {
         ]);
     }
     all
+}
+
+/// Certificates and authorities: a few series for each.
+pub(super) fn of_secrets(input: &Input) -> Vec<Family> {
+    let mut not_after = Family::gauge(
+        "weirgate_certificate_not_after_timestamp_seconds",
+        "Until when a secret's certificate holds, since 1970; of authorities, until the last of them ends.",
+    );
+    let mut next_update = Family::gauge(
+        "weirgate_crl_next_update_timestamp_seconds",
+        "Until when a secret's first revocation list holds, since 1970; afterwards no client is believed whom it is about.",
+    );
+    let mut refused =
+        Family::gauge("weirgate_secret_refused", "1 while a secret's files cannot be used, and what was before is.");
+    let mut changes = Family::counter(
+        "weirgate_secret_changes",
+        "Changes of a secret's files, put in force or refused, since the daemon started.",
+    );
+    for secret in &input.secrets {
+        let labels: Labels = vec![("secret", secret.name.clone())];
+        not_after.series.extend(secret.not_after.map(|at| (labels.clone(), Value::Whole(at))));
+        next_update.series.extend(secret.next_update.map(|at| (labels.clone(), Value::Whole(at))));
+        refused.series.push((labels.clone(), Value::Whole(secret.refused.into())));
+        for (result, count) in [("applied", secret.updates), ("refused", secret.refusals)] {
+            let mut labels = labels.clone();
+            labels.push(("result", result.into()));
+            changes.series.push((labels, Value::Whole(count)));
+        }
+    }
+    vec![not_after, next_update, refused, changes]
 }
 
 /// Health of endpoints, and where they come from: one series or more for each.

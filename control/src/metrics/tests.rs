@@ -82,6 +82,19 @@ fn golden_signals_are_those_of_the_meters() {
 }
 
 #[test]
+fn certificates_are_told_by_their_secrets() {
+    let (text, shop) = (plain(&sample(1), &Metrics::default()), ("secret", "shop"));
+    assert_eq!(value(&text, "weirgate_certificate_not_after_timestamp_seconds", &[shop]), 1_800_000_000.0);
+    assert_eq!(value(&text, "weirgate_crl_next_update_timestamp_seconds", &[shop]), 1_790_000_000.0);
+    assert_eq!(value(&text, "weirgate_secret_refused", &[shop]), 1.0);
+    assert_eq!(value(&text, "weirgate_secret_changes_total", &[shop, ("result", "applied")]), 2.0);
+    for reason in ["no_shared_version", "peer_alert"] {
+        value(&text, "weirgate_tls_refused_total", &[("worker", "0"), ("reason", reason)]);
+    }
+    value(&text, "weirgate_tls_handshakes_total", &[("worker", "0")]);
+}
+
+#[test]
 fn counters_have_their_own_names_and_early_ends_one_with_reasons() {
     let text = plain(&sample(1), &Metrics::default());
     for worker in ["0", "1"] {

@@ -122,7 +122,7 @@ ports
 
 certificates
 ------------
-- this version speaks no TLS, so there is none that could expire
+- there is none that could expire
 
 ready: nothing to mend
 ";

@@ -25,6 +25,8 @@ fn every_verb_prints_what_it_did() {
         ("get-routes.json", &["get", "route", "shop", "-o", "json"], Exit::Done),
         ("get-backends", &["get", "backends"], Exit::Done),
         ("get-backends.json", &["get", "backends", "-o", "json"], Exit::Done),
+        ("cert-list", &["cert", "list"], Exit::Findings),
+        ("cert-list.json", &["cert", "list", "-o", "json"], Exit::Findings),
         ("get-endpoints", &["get", "endpoints"], Exit::Done),
         ("get-endpoints.json", &["get", "endpoints", "cart-v1", "-o", "json"], Exit::Done),
         ("get-endpoint", &["get", "endpoint", "cart-v1/10.77.0.11:8080"], Exit::Done),

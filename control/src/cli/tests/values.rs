@@ -20,6 +20,7 @@ pub(crate) fn daemon() -> MadeUp {
         .says("GET /v1/listeners", &listeners())
         .says("GET /v1/routes", &routes())
         .says("GET /v1/backends", &backends())
+        .says("GET /v1/certificates", &certificates())
         .says("GET /v1/endpoints", &Endpoints { revision: 13, endpoints: endpoints() })
         .says("GET /v1/backends/cart-v1", &described())
         .says("POST /v1/explain", &explained())
@@ -329,4 +330,47 @@ fn tap() -> String {
     let exchange = |it| TapLine::Exchange(Box::new(it));
     let lines = [exchange(first), exchange(second), TapLine::Missed { count: 5 }, exchange(third)];
     lines.iter().map(|line| serde_json::to_string(line).unwrap() + "\n").collect()
+}
+
+pub(crate) fn certificates() -> Certificates {
+    let shop = CertificateSummary {
+        secret: "shop".into(),
+        names: vec!["shop.example".into(), "*.shop.example".into()],
+        issuer: Some("CN=Test CA".into()),
+        serial: Some("1f2e".into()),
+        key: Some("ECDSA P-256".into()),
+        not_before: Some("2026-12-01T00:00:00Z".into()),
+        not_after: Some("2027-01-20T00:00:00Z".into()),
+        days_left: Some(5),
+        next_update: None,
+        update_days_left: None,
+        files: vec!["/etc/weirgate/tls/shop.pem".into(), "/etc/weirgate/tls/shop.key".into()],
+        watch: true,
+        listeners: vec!["https".into()],
+        backends: Vec::new(),
+        state: CertificateState::Refused,
+        refused: Some("the key does not belong to the certificate; was only one of them replaced?".into()),
+        reason: Some(crate::secrets::Reason::Mismatch),
+        warnings: Vec::new(),
+    };
+    let mesh = CertificateSummary {
+        secret: "mesh-ca".into(),
+        names: vec!["CN=Mesh CA".into()],
+        issuer: None,
+        serial: None,
+        key: None,
+        not_before: None,
+        not_after: Some("2030-01-01T00:00:00Z".into()),
+        days_left: Some(1_081),
+        next_update: Some("2027-02-01T00:00:00Z".into()),
+        update_days_left: Some(17),
+        files: vec!["/etc/weirgate/tls/mesh-ca.pem".into()],
+        backends: vec!["cart-v1".into()],
+        listeners: Vec::new(),
+        state: CertificateState::InForce,
+        refused: None,
+        reason: None,
+        ..shop.clone()
+    };
+    Certificates { revision: 13, certificates: vec![shop, mesh] }
 }

@@ -200,12 +200,12 @@ fn what_a_gateway_cannot_be_is_said() {
         (
             "protocol: HTTP, hostname",
             "protocol: TLS, hostname",
-            "spec.listeners[http].protocol: TLS is not supported in this version",
+            "spec.listeners[http].tls: missing: its certificateRefs",
         ),
         (
             "protocol: HTTP, hostname",
             "protocol: HTTP, tls: {}, hostname",
-            "a.yaml:26:49: Gateway[infra/edge].spec.listeners[http].tls is not supported in this version",
+            "a.yaml:26:49: Gateway[infra/edge].spec.listeners[http].tls: for HTTPS and TLS listeners",
         ),
         ("protocol: HTTP, hostname", "protocol: TCP, hostname", "spec.listeners[http].hostname: TCP says no hostname"),
         (

@@ -79,6 +79,9 @@ impl Engine {
         let (gathered, wrong) = aside(move || {
             let (mut gathered, mut wrong) = (Gathered::default(), Vec::new());
             for secret in wanted {
+                for warning in secrets::warnings(&secret) {
+                    tracing::warn!(secret = secret.name, "{warning}");
+                }
                 let key = key_of(&secret);
                 let read = match brought.get(&secret.name) {
                     Some(material) => secrets::check(material, now).map(|()| Arc::new(Loaded::new(material.clone()))),
@@ -185,7 +188,7 @@ impl Engine {
             }
             let is_other = async { state.wait_for(|state| state.number() != number).await.map(|_| ()) };
             tokio::select! {
-                _ = changed.recv() => sleep(SOON / 4).await,
+                Some(()) = changed.recv() => sleep(SOON / 4).await,
                 gone = is_other => if gone.is_err() { return },
                 () = sleep(if is_open { SOON } else { LOOK }) => {}
             }
@@ -295,6 +298,10 @@ impl Engine {
             _ = self.note(&Who::daemon(), "renewSecrets", number, Outcome::Done, Some(&said)).await;
         }
         for (secret, message) in refused {
+            if let Some(look) = looks.get_mut(&secret.name) {
+                // What it refuses now it may take later.
+                look.since = Some(monotonic());
+            }
             self.note_refused(&secret.name, Unusable { reason: Reason::Refused, message }).await;
         }
         is_written
@@ -418,7 +425,7 @@ fn stamps_of(secret: &Secret) -> Vec<Stamp> {
 }
 
 /// By which it is held.
-pub(in crate::daemon) fn key_of(secret: &Secret) -> (String, SecretSource) {
+pub(crate) fn key_of(secret: &Secret) -> (String, SecretSource) {
     (secret.name.clone(), secret.source.clone())
 }
 

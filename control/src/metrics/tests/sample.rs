@@ -2,7 +2,7 @@
 
 use crate::{
     discovery,
-    metrics::{Bounds, DaemonState, Input},
+    metrics::{Bounds, DaemonState, Input, SecretState},
     stat::{ColumnValues, Statistics, Value},
 };
 use std::time::Duration;
@@ -39,6 +39,14 @@ pub(super) fn sample(n: u64) -> Input {
         meters: meters(n),
         unmetered: n,
         endpoints: [("10.1.0.21:8080", true), ("[fd00::22]:8080", false)].map(endpoint).into(),
+        secrets: vec![SecretState {
+            name: "shop".into(),
+            not_after: Some(1_800_000_000),
+            next_update: Some(1_790_000_000),
+            refused: true,
+            updates: 2 * n,
+            refusals: n,
+        }],
         discoveries: vec![discovery::Status {
             backend: "cart".into(),
             kind: "dns",

@@ -262,6 +262,10 @@ fn files_that_do_not_fit_are_refused_by_name() {
     assert_eq!(read(&old).unwrap_err(), CertificateError::Expired(1_735_689_600));
     let new = authority.issue(&Wanted { names: &[NAME], years: (2035, 2040), ..Wanted::default() });
     assert_eq!(read(&new).unwrap_err(), CertificateError::NotYetValid(2_051_222_400));
+    // A context takes both: what was in force goes on over a restart.
+    for files in [&old, &new] {
+        assert!(Certificate::read_undated(files, &provider()).is_ok());
+    }
     let long = good.chain.repeat(17);
     assert_eq!(read(&with(&long, &good.key)).unwrap_err(), CertificateError::ChainTooLong);
 }
