@@ -19,7 +19,7 @@ use crate::{
     counters::Counter,
     drops::Drop,
     http::{forward::Client, head::Scheme},
-    limits::{TLS_IDENTITY_BYTES_MAX, TLS_STEPS_PER_TURN, TLS_STEPS_WAITING_MAX},
+    limits::{TLS_IDENTITY_BYTES_MAX, TLS_STEP_PRESSED, TLS_STEPS_WAITING_MAX},
     outbox::Outbox,
     port::Frame,
     tcp::{ConnectionId, Tcp},
@@ -74,10 +74,13 @@ pub(super) struct Sealing {
 #[derive(Default)]
 pub(super) struct Steps {
     waiting: VecDeque<(ConnectionId, Work)>,
+    /// Those that end what was begun, which come first.
+    late: VecDeque<(ConnectionId, Work)>,
     /// For somebody else.
     heavy: VecDeque<(ConnectionId, Work)>,
     /// There is somebody.
     gives: bool,
+    made_at: Instant,
 }
 
 impl Steps {
@@ -86,10 +89,29 @@ impl Steps {
     }
     /// When the next one is made: at once.
     pub(super) fn next_deadline(&self) -> Instant {
-        if self.waiting.is_empty() { Instant::NEVER } else { Instant::from_ns(1) }
+        if self.is_idle() { Instant::NEVER } else { Instant::from_ns(1) }
+    }
+    fn is_idle(&self) -> bool {
+        self.waiting.is_empty() && self.late.is_empty()
+    }
+    /// Waits, unless too many do.
+    fn push(&mut self, id: ConnectionId, work: Work) -> bool {
+        if work.is_answer() {
+            self.late.push_back((id, work));
+            return true;
+        }
+        let has_room = self.waiting.len() + self.heavy.len() < TLS_STEPS_WAITING_MAX;
+        if has_room {
+            self.waiting.push_back((id, work));
+        }
+        has_room
+    }
+    fn pop(&mut self) -> Option<(ConnectionId, Work)> {
+        self.late.pop_front().or_else(|| self.waiting.pop_front())
     }
     pub(super) fn clear(&mut self) {
         self.waiting.clear();
+        self.late.clear();
         self.heavy.clear();
     }
 }
@@ -139,20 +161,26 @@ impl Gateway {
         self.run_session(io, i);
     }
 
-    /// Makes some steps of handshakes: so few in each turn that a flood of them does not stop the rest. Heavy ones are somebody else's, if there is
-    /// anybody.
-    pub(super) fn make_steps(&mut self, io: &mut Io<'_>) {
-        for _ in 0..TLS_STEPS_PER_TURN {
-            let Some((id, work)) = self.steps.waiting.pop_front() else { return };
+    /// Makes a step of a handshake, if one waits: one in a turn, behind everything else of it, so that what is established waits for one step at most. As
+    /// long as frames come faster than they are dealt with, that is so rare that it takes a small part of the core. Heavy ones are somebody else's, if
+    /// there is anybody. Says whether there was one.
+    pub(super) fn make_step(&mut self, io: &mut Io<'_>, is_pressed: bool) -> bool {
+        if self.steps.is_idle() || is_pressed && io.now < self.steps.made_at + TLS_STEP_PRESSED {
+            return false;
+        }
+        while let Some((id, work)) = self.steps.pop() {
             if self.leg(id).is_none() {
                 continue;
             }
             if work.is_heavy() && self.steps.gives {
                 self.steps.heavy.push_back((id, work));
-            } else {
-                self.step_made(io, id, work.run());
+                continue;
             }
+            self.steps.made_at = io.now;
+            self.step_made(io, id, work.run());
+            break;
         }
+        true
     }
 
     /// The next step of a handshake that is to be made elsewhere.
@@ -186,13 +214,11 @@ impl Gateway {
     /// Takes from a session what it has, and acts on it.
     pub(super) fn run_session(&mut self, io: &mut Io<'_>, i: usize) {
         let Some(id) = self.legs[i].id else { return };
-        if let Some(work) = self.legs[i].tls.as_mut().and_then(|it| it.session.poll_work()) {
-            let steps = &mut self.steps;
-            if steps.waiting.len() + steps.heavy.len() >= TLS_STEPS_WAITING_MAX {
-                io.out.counters.count(Counter::TlsHandshakesShed);
-                return self.cut(io, i);
-            }
-            steps.waiting.push_back((id, work));
+        if let Some(work) = self.legs[i].tls.as_mut().and_then(|it| it.session.poll_work())
+            && !self.steps.push(id, work)
+        {
+            io.out.counters.count(Counter::TlsHandshakesShed);
+            return self.cut(io, i);
         }
         let came = self.poll_session(io, i, id);
         if self.legs[i].has_to_send() {
