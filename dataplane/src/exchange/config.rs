@@ -299,8 +299,9 @@ mod tests {
     #[test]
     fn weights_share_out() {
         let share = |backend, weight| (BackendIndex(backend), weight);
-        let raw = Raw { proxy: None, idle: Duration::ZERO, shares: vec![share(0, 1), share(1, 0), share(2, 3)] };
-        let at = |quarter: u64| raw.backend(quarter << 62).map(|b| b.0);
+        let shares = vec![share(0, 1), share(1, 0), share(2, 3)];
+        let raw = Raw { proxy: None, idle: Duration::ZERO, shares, names: None };
+        let at = |quarter: u64| raw.backend(None, quarter << 62).map(|b| b.0);
         assert_eq!([at(0), at(1), at(2), at(3)], [Some(0), Some(2), Some(2), Some(2)]);
     }
 }
