@@ -19,6 +19,11 @@ pub trait Application {
     }
     /// Does what is due.
     fn handle_timers(&mut self, now: Instant, tcp: &mut Tcp, out: &mut Outbox);
+    /// Does some of what takes long and may wait until all that came has been dealt with and sent; the turn ends with it. `is_pressed`: there may be more
+    /// that came. Says whether anything was done.
+    fn handle_rest(&mut self, _now: Instant, _is_pressed: bool, _tcp: &mut Tcp, _out: &mut Outbox) -> bool {
+        false
+    }
     /// When [`Self::handle_timers`] has something to do.
     fn next_deadline(&self) -> Instant;
     /// Frames that it keeps.

@@ -260,11 +260,12 @@ pub const TLS_GATHERED_SMALL: usize = 2 << 10;
 pub const TLS_SPARE_BUFFERS: usize = 16;
 /// Servers that a client context remembers sessions of.
 pub const TLS_RESUMPTIONS_MAX: usize = 256;
-/// Steps of handshakes that a worker makes in one turn: each takes some 100 us, in which nobody else is served.
-pub const TLS_STEPS_PER_TURN: usize = 1;
+/// A step of a handshake takes some 100 us, in which nobody else is served. While frames come faster than they are dealt with, one is made after so
+/// long.
+pub const TLS_STEP_PRESSED: Duration = Duration::from_ms(1);
 /// Clients' steps that wait for that, and as many for a thread; whoever would be one more is cut off.
 pub const TLS_STEPS_WAITING_MAX: usize = 4_096;
-/// Steps that are passed over in one turn: of connections that are gone, or that a thread makes.
+/// Steps of connections that are gone, which are passed over in one turn.
 pub const TLS_STEPS_PASSED_MAX: usize = 64;
 /// Seconds that a key seals tickets, and that a ticket is good for; after that the key opens them for as long again.
 pub const TLS_TICKET_SECONDS: u32 = 12 * 3_600;

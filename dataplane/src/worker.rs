@@ -131,12 +131,13 @@ impl<P: Port, A: Application> Worker<P, A> {
 
     /// Moves everything that can move.
     pub fn turn(&mut self, now: Instant) -> Turn {
-        let mut moved = false;
+        let (mut moved, mut is_pressed) = (false, false);
         for port in 0..self.ports.len() {
             let mut burst = Burst::new();
             self.ports[port].rx_burst(&mut burst);
             self.read_notices(now);
             moved |= !burst.is_empty();
+            is_pressed |= burst.is_full();
             if let Some(captures) = &mut self.captures {
                 captures.receive(now.as_ns().wrapping_add(self.to_unix_ns), PortIndex(port as u8), &burst);
             }
@@ -150,13 +151,19 @@ impl<P: Port, A: Application> Worker<P, A> {
         for port in 0..self.ports.len() {
             moved |= self.flush(now, port);
         }
+        if self.application.handle_rest(now, is_pressed, &mut self.tcp, &mut self.out) {
+            self.settle_tcp(now);
+            for port in 0..self.ports.len() {
+                moved |= self.flush(now, port);
+            }
+        }
         self.out.free_discards();
         self.out.counters.count(Counter::Turns);
         self.out.counters.add(Counter::BusyTurns, u64::from(moved));
         Turn { moved, noticed }
     }
 
-    /// What is due in TCP and above it, and what all that was received has led to.
+    /// What is due in TCP and above it, and what that and all that was received have led to.
     fn turn_tcp(&mut self, now: Instant) {
         if now >= self.tcp.next_deadline() {
             self.tcp.handle_timers(now, &mut self.out);
@@ -164,6 +171,11 @@ impl<P: Port, A: Application> Worker<P, A> {
         if now >= self.application.next_deadline() {
             self.application.handle_timers(now, &mut self.tcp, &mut self.out);
         }
+        self.settle_tcp(now);
+    }
+
+    /// What all that has happened has led to.
+    fn settle_tcp(&mut self, now: Instant) {
         self.tell_application(now);
         self.tcp.note_outside(self.application.held());
         self.tcp.flush(now, &mut self.out);

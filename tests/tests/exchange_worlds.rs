@@ -1,17 +1,24 @@
 //! Many clients, endpoints that fail in every way, and a wire that loses: whatever happens, each request is answered once or its connection
-//! ends, each answer is that of its request, and nothing is left behind. One seed is one run.
+//! ends, each answer is that of its request, and nothing is left behind. In some of them clients or endpoints speak TLS. One seed is one run.
+
+#[path = "../../dataplane/src/tls/seeded.rs"]
+#[allow(dead_code, unreachable_pub)]
+mod seeded;
+#[path = "worlds/tls.rs"]
+mod tls;
 
 use fastrand::Rng;
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::Arc,
 };
+use tls::Tls;
 use weirgate_dataplane::{
     counters::Counter,
-    exchange::Ended,
+    exchange::{Ended, Home},
     route::{Rule, RuleTimeouts},
     snapshot::{Backend, Endpoint, Snapshot},
-    time::Duration,
+    time::{Duration, Instant},
     upstream::balance::PolicyKind,
 };
 use weirgate_tests::exchange::{Conn, Faults, Legs, endpoint, gateway, to_backend};
@@ -76,6 +83,7 @@ const MOODS: [&str; 10] =
 
 struct Run {
     legs: Legs,
+    tls: Tls,
     /// What is served.
     snapshot: Snapshot,
     /// How often another one is served, in hundredths of the rounds.
@@ -118,7 +126,10 @@ impl Run {
             rule.timeouts = RuleTimeouts::default();
         }
         let changes = if is_calm { 60 } else { [0, 0, 5, 50][random.usize(0..4)] };
-        let mut legs = Legs::new(&snapshot, seed);
+        let (clients, endpoints) = [(false, false), (true, false), (false, true), (true, true)][random.usize(0..4)];
+        let mut tls = Tls::new(seed, clients, endpoints);
+        tls.apply(&mut snapshot);
+        let mut legs = Legs::planned(&snapshot, seed, Home::default(), tls::planner(seed));
         if !is_calm && random.bool() {
             legs.faults = Faults { lost: random.u16(0..30), doubled: random.u16(0..20), late: random.u16(0..60) };
         }
@@ -128,9 +139,10 @@ impl Run {
             read: 0,
             left: random.u32(1..=8),
         });
-        let clients = clients.collect();
+        let clients: Vec<_> = clients.collect();
+        clients.iter().for_each(|client| tls.begin(client.conn));
         let served = BTreeMap::new();
-        Self { legs, snapshot, changes, is_calm, random, clients, served, answered: 0, cut: 0 }
+        Self { legs, tls, snapshot, changes, is_calm, random, clients, served, answered: 0, cut: 0 }
     }
 
     /// Everybody does what there is to do. `false`: nobody has anything.
@@ -142,14 +154,22 @@ impl Run {
             self.ask(n);
         }
         let patience = self.random.u64(1..=40);
-        self.legs.settles(Duration::from_ms(patience));
+        self.settles(Duration::from_ms(patience));
         let conns: Vec<_> = self.legs.ends().accepted(0).collect();
         conns.into_iter().for_each(|conn| self.serve(conn));
-        self.legs.settles(Duration::from_ms(1));
+        self.settles(Duration::from_ms(1));
         for n in 0..self.clients.len() {
             self.hear(n);
         }
         self.clients.iter().any(|client| client.left > 0 || !client.asked.is_empty())
+    }
+
+    /// Time goes by, and what TLS has to say to that is said.
+    fn settles(&mut self, patience: Duration) {
+        self.legs.settles(patience);
+        while self.tls.pump(&mut self.legs) {
+            self.legs.settles(Duration::from_ms(1));
+        }
     }
 
     /// Another snapshot, or other news.
@@ -157,6 +177,10 @@ impl Run {
         let random = &mut self.random;
         let snapshot = &mut self.snapshot;
         snapshot.revision += 1;
+        if (self.tls.clients || self.tls.endpoints) && random.u8(0..3) == 0 {
+            self.tls.change(snapshot, random);
+            return self.legs.serves(snapshot).expect("a sound snapshot");
+        }
         let backend = &mut snapshot.backends[0];
         match random.u8(0..8) {
             0..3 => {
@@ -185,6 +209,12 @@ impl Run {
     fn ask(&mut self, n: usize) {
         let random = &mut self.random;
         let client = &mut self.clients[n];
+        if self.tls.clients && client.left > 0 && client.asked.is_empty() && random.u8(0..3) == 0 {
+            // Another handshake, perhaps a resumed one.
+            self.tls.closes(&mut self.legs, client.conn);
+            (client.conn, client.read) = (self.legs.client(80), 0);
+            self.tls.begin(client.conn);
+        }
         while client.left > 0 && (client.asked.is_empty() || random.u8(0..4) == 0) {
             client.left -= 1;
             let name = format!("c{n}-{}", client.left);
@@ -212,11 +242,13 @@ impl Run {
                 }
                 _ => {}
             }
-            self.legs.says(client.conn, &bytes);
+            self.tls.says(&mut self.legs, client.conn, &bytes);
             client.asked.push_back(Asked { name, is_head, answer });
         }
         if !self.is_calm && random.u8(0..100) == 0 {
-            self.legs.resets(client.conn);
+            if random.bool() || !self.tls.spoils(&mut self.legs, client.conn, random) {
+                self.legs.resets(client.conn);
+            }
             self.cut += client.asked.len() as u32;
             client.asked.clear();
             client.left = 0;
@@ -227,7 +259,7 @@ impl Run {
     fn serve(&mut self, conn: Conn) {
         let (mut read, mut spoilt) = self.served.get(&conn).copied().unwrap_or_default();
         while !spoilt {
-            let heard = self.legs.ends().known(conn).heard[read..].to_vec();
+            let heard = self.tls.heard(&mut self.legs, conn)[read..].to_vec();
             let Some((head, body, used)) = message(&heard, true, false) else { break };
             read += used;
             let path: Vec<_> = head.split(' ').nth(1).expect("a target").split('/').collect();
@@ -278,9 +310,10 @@ impl Run {
             "garbage" => bytes = b"HTTP/1.1 200 OK\r\ncontent-length: +1\r\n\r\nx".to_vec(),
             _ => bytes.clear(),
         }
-        self.legs.says(conn, &bytes);
+        self.tls.says(&mut self.legs, conn, &bytes);
         match mood {
-            "close" | "short" => self.legs.closes(conn),
+            // Without a word of TLS's that would be cut off.
+            "close" | "short" => self.tls.closes(&mut self.legs, conn),
             "reset" => self.legs.resets(conn),
             _ => {}
         }
@@ -292,8 +325,9 @@ impl Run {
         let client = &mut self.clients[n];
         let known = self.legs.ends().known(client.conn);
         let over = known.ended.is_some() || known.peer_closed;
+        let heard = self.tls.heard(&mut self.legs, client.conn);
         while let Some(asked) = client.asked.front().cloned() {
-            let Some((head, body, used)) = message(&known.heard[client.read..], !asked.is_head, over) else { break };
+            let Some((head, body, used)) = message(&heard[client.read..], !asked.is_head, over) else { break };
             client.read += used;
             client.asked.pop_front();
             self.answered += 1;
@@ -315,7 +349,8 @@ impl Run {
         }
     }
 
-    fn finish(mut self) {
+    /// Gives what must be the same whenever the seed is.
+    fn finish(mut self) -> Story {
         let mut records = 0;
         while let Some(record) = self.legs.record() {
             records += 1;
@@ -331,11 +366,25 @@ impl Run {
             self.legs.settles(Duration::from_secs(10));
         }
         assert_eq!(self.legs.kept(), kept, "nothing is kept of earlier snapshots");
+        let counters = self.legs.gateway().counters();
+        let counters = Counter::ALL.iter().map(|counter| counters.counter(*counter)).collect();
+        let story = Story { now: self.legs.now(), counters, has_tls: self.tls.clients || self.tls.endpoints };
+        let shaken = story.counters[Counter::TlsHandshakes as usize];
+        assert!(!self.is_calm || !self.tls.clients || shaken >= self.clients.len() as u64, "all clients speak TLS");
         self.legs.ends_clean();
+        story
     }
 }
 
-fn run(seed: u64, is_calm: bool) {
+/// How a world went.
+#[derive(PartialEq, Eq, Debug)]
+struct Story {
+    now: Instant,
+    counters: Vec<u64>,
+    has_tls: bool,
+}
+
+fn run(seed: u64, is_calm: bool) -> Story {
     let mut run = Run::new(seed, is_calm);
     for _ in 0..4_000 {
         if !run.round() {
@@ -343,6 +392,17 @@ fn run(seed: u64, is_calm: bool) {
         }
     }
     panic!("requests without an answer: {:?}", run.clients.iter().map(|c| &c.asked).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_world_repeats_exactly_with_tls_too() {
+    let stories: Vec<_> = (0..24).map(|seed| run(seed, false)).collect();
+    assert!(stories.iter().filter(|story| story.has_tls).count() > 12);
+    let sum = |counter| stories.iter().map(|story| story.counters[counter as usize]).sum::<u64>();
+    assert!(sum(Counter::TlsHandshakes) > 100 && sum(Counter::TlsResumed) > 10);
+    for (seed, story) in stories.into_iter().enumerate() {
+        assert_eq!(story, run(seed as u64, false), "seed {seed}");
+    }
 }
 
 #[test]

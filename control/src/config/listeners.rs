@@ -216,6 +216,7 @@ fn tcp_of(
         port: raw.port,
         proxy_protocol: proxy_protocol_of(raw.proxy_protocol.as_ref(), at, findings),
         tls,
+        names: Vec::new(),
         // As long as an HTTP stream.
         idle_ms: idle.unwrap_or(HttpTimeouts::default().stream_idle_ms),
         backends: Vec::new(),

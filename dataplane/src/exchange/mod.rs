@@ -569,7 +569,6 @@ impl Application for Gateway {
                 self.arm(i);
             }
         }
-        self.make_steps(io);
         self.let_retired_go(io);
         self.handle_probes(io);
         for _ in 0..TCP_TIMERS_MAX {
@@ -582,6 +581,10 @@ impl Application for Gateway {
                 io.tcp.release(id, io.out);
             }
         }
+    }
+
+    fn handle_rest(&mut self, now: Instant, is_pressed: bool, tcp: &mut Tcp, out: &mut Outbox) -> bool {
+        self.make_step(&mut Io { now, tcp, out }, is_pressed)
     }
 
     fn next_deadline(&self) -> Instant {

@@ -19,7 +19,7 @@ use crate::{
     counters::Counter,
     drops::Drop,
     http::{forward::Client, head::Scheme},
-    limits::{TLS_IDENTITY_BYTES_MAX, TLS_STEPS_PASSED_MAX, TLS_STEPS_PER_TURN, TLS_STEPS_WAITING_MAX},
+    limits::{TLS_IDENTITY_BYTES_MAX, TLS_STEP_PRESSED, TLS_STEPS_PASSED_MAX, TLS_STEPS_WAITING_MAX},
     outbox::Outbox,
     port::Frame,
     tcp::{ConnectionId, Tcp},
@@ -82,12 +82,14 @@ pub(super) struct Sealing {
 /// whom we ask.
 #[derive(Default)]
 pub(super) struct Steps {
-    ours: VecDeque<(ConnectionId, Work)>,
-    clients: VecDeque<(ConnectionId, Work)>,
+    /// These, and clients' that end what was begun.
+    first: VecDeque<(ConnectionId, Work)>,
+    waiting: VecDeque<(ConnectionId, Work)>,
     /// For somebody else.
     heavy: VecDeque<(ConnectionId, Work)>,
     /// There is somebody.
     gives: bool,
+    made_at: Instant,
 }
 
 impl Steps {
@@ -96,24 +98,30 @@ impl Steps {
     }
     /// When the next one is made: at once.
     pub(super) fn next_deadline(&self) -> Instant {
-        if self.ours.is_empty() && self.clients.is_empty() { Instant::NEVER } else { Instant::from_ns(1) }
+        if self.is_idle() { Instant::NEVER } else { Instant::from_ns(1) }
     }
-    pub(super) fn clear(&mut self) {
-        [&mut self.ours, &mut self.clients, &mut self.heavy].into_iter().for_each(VecDeque::clear);
+    fn is_idle(&self) -> bool {
+        self.first.is_empty() && self.waiting.is_empty()
     }
     /// Takes a step, unless there are too many of its kind.
     fn push(&mut self, id: ConnectionId, work: Work, is_ours: bool) -> bool {
-        let is_heavy = work.is_heavy() && self.gives;
-        let line = match (is_ours, is_heavy) {
+        let is_first = is_ours || work.is_answer();
+        let line = match (is_first, work.is_heavy() && self.gives) {
             (_, true) => &mut self.heavy,
-            (true, false) => &mut self.ours,
-            (false, false) => &mut self.clients,
+            (true, false) => &mut self.first,
+            (false, false) => &mut self.waiting,
         };
-        if !is_ours && line.len() >= TLS_STEPS_WAITING_MAX {
+        if !is_first && line.len() >= TLS_STEPS_WAITING_MAX {
             return false;
         }
         line.push_back((id, work));
         true
+    }
+    fn pop(&mut self) -> Option<(ConnectionId, Work)> {
+        self.first.pop_front().or_else(|| self.waiting.pop_front())
+    }
+    pub(super) fn clear(&mut self) {
+        [&mut self.first, &mut self.waiting, &mut self.heavy].into_iter().for_each(VecDeque::clear);
     }
 }
 
@@ -173,21 +181,22 @@ impl Gateway {
         self.run_session(io, i);
     }
 
-    /// Makes some steps of handshakes: so few in each turn that a flood of them does not stop the rest.
-    pub(super) fn make_steps(&mut self, io: &mut Io<'_>) {
-        let mut left = TLS_STEPS_PER_TURN;
+    /// Makes a step of a handshake, if one waits: one in a turn, behind everything else of it, so that what is established waits for one step at most. As
+    /// long as frames come faster than they are dealt with, that is so rare that it takes a small part of the core. Says whether there was one.
+    pub(super) fn make_step(&mut self, io: &mut Io<'_>, is_pressed: bool) -> bool {
+        if self.steps.is_idle() || is_pressed && io.now < self.steps.made_at + TLS_STEP_PRESSED {
+            return false;
+        }
         for _ in 0..TLS_STEPS_PASSED_MAX {
-            let next = self.steps.ours.pop_front().or_else(|| self.steps.clients.pop_front());
-            let Some((id, work)) = next else { return };
+            let Some((id, work)) = self.steps.pop() else { break };
             if self.leg(id).is_none() {
                 continue;
             }
+            self.steps.made_at = io.now;
             self.step_made(io, id, work.run());
-            left -= 1;
-            if left == 0 {
-                return;
-            }
+            break;
         }
+        true
     }
 
     /// The next step of a handshake that is to be made elsewhere.

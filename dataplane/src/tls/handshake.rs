@@ -33,6 +33,10 @@ impl Work {
     pub fn is_heavy(&self) -> bool {
         self.handshake.signs_with_rsa()
     }
+    /// Whether the peer had an answer to its hello: what is left of a handshake takes little, and all that was done for it is lost without.
+    pub fn is_answer(&self) -> bool {
+        self.handshake.side.negotiated_key_exchange_group().is_some()
+    }
     /// Makes the step.
     pub fn run(self) -> Done {
         let mut handshake = self.handshake;

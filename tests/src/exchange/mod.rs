@@ -78,6 +78,11 @@ impl Legs {
 
     /// The same for a worker that answers find only by some source ports.
     pub fn at_home(snapshot: &Snapshot, seed: u64, home: Home) -> Self {
+        Self::planned(snapshot, seed, home, Planner::default())
+    }
+
+    /// The same with what this planner makes of the snapshot.
+    pub fn planned(snapshot: &Snapshot, seed: u64, home: Home, mut planner: Planner) -> Self {
         let pools = [Pool::heap(FRAMES), Pool::heap(FRAMES)];
         let options = |addresses: &[[u8; 4]], last: u8, pool: &Pool| {
             let interface = Interface {
@@ -102,7 +107,6 @@ impl Legs {
         let port = |last| vec![SimPort::new(Capabilities::plain("p0", [2, 0, 0, 0, 0, last], 1_500))];
         let gateway_options =
             GatewayOptions { seed, connections_max: 4_096, home, keeps_records: true, probes: true, gives_work: false };
-        let mut planner = Planner::default();
         planner.set_time_of_day(TIME_OF_DAY);
         let first = planner.plan(snapshot.clone()).expect("a sound snapshot");
         let gateway = Gateway::planned(first, gateway_options);

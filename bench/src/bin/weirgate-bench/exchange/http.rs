@@ -1,6 +1,6 @@
 //! What is served, the request and the answer.
 
-use super::peers::{BACKEND_PORT, BACKENDS, LISTENER};
+use super::peers::{BACKEND_PORT, BACKENDS, LISTENER, SECURE_PORT};
 use std::{
     net::{IpAddr, SocketAddr},
     sync::Arc,
@@ -55,16 +55,19 @@ pub(super) fn snapshot(certificate: Option<Certificate>) -> Snapshot {
     // The ports are made of memory elsewhere; here they have to be there.
     let base = r#"{"format": 1, "name": "bench", "dataplane": {"cores": [0], "polling": "busy",
         "ports": [{"name": "p0", "device": "null", "addresses": ["10.80.0.1/16"]}]}}"#;
+    let listener = HttpListener {
+        name: "http".into(),
+        address: None,
+        port: LISTENER.1,
+        proxy_protocol: None,
+        tls: None,
+        options: HttpOptions::default(),
+        rules: rules(),
+    };
+    let secure =
+        tls.map(|tls| HttpListener { name: "https".into(), port: SECURE_PORT, tls: Some(tls), ..listener.clone() });
     Snapshot {
-        http: vec![HttpListener {
-            name: "http".into(),
-            address: None,
-            port: LISTENER.1,
-            proxy_protocol: None,
-            tls,
-            options: HttpOptions::default(),
-            rules: rules(),
-        }],
+        http: [listener].into_iter().chain(secure).collect(),
         certificates: certificate.into_iter().collect(),
         backends: vec![backend],
         ..Snapshot::from_json(base).expect("a snapshot")

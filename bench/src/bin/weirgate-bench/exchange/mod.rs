@@ -4,10 +4,12 @@
 //!   world    one worker with the gateway, and the machines around it; only its turns are timed
 //!   peers    the segments of clients and backends
 //!   secure   the TLS of clients who speak it: `weirgate-bench tls` asks for that
+//!   flood    established clients while others come to shake hands
 //!   http     the rules, the request and the answer
 //!   layers   where the time goes: parts of the way alone, over the same bytes
 //! ```
 
+pub(crate) mod flood;
 mod http;
 mod layers;
 mod peers;
@@ -112,7 +114,7 @@ pub(crate) fn idle_bytes_of(pool: &Pool, clients: usize, is_secure: bool) -> any
     peers.secure = Some(secure::Secure::new(clients, &secure::certificate()?)?);
     let before = resident()?;
     let mut world = if is_secure {
-        World::with_secure(peers, pool, UNDER_WAY_MAX)?
+        World::with_secure(peers, pool, UNDER_WAY_MAX, 1)?
     } else {
         peers.secure = None;
         World::with(peers, pool, UNDER_WAY_MAX, cpu_ns)?

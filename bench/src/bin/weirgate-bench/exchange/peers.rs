@@ -24,15 +24,21 @@ pub(super) const ROUTER: [u8; 6] = [2, 0, 0, 0, 0, 2];
 pub(super) const ROUTER_ADDRESS: [u8; 4] = [10, 77, 0, 1];
 /// Where the gateway listens.
 pub(super) const LISTENER: ([u8; 4], u16) = ([10, 77, 0, 10], 80);
+/// And where it speaks TLS.
+pub(super) const SECURE_PORT: u16 = 443;
 pub(super) const BACKENDS: [[u8; 4]; 4] = [[10, 78, 0, 1], [10, 78, 0, 2], [10, 78, 0, 3], [10, 78, 0, 4]];
 pub(super) const BACKEND_PORT: u16 = 8_080;
 
+/// The first client's address.
+const CLIENTS: u32 = 0x0a50_0000;
 const IP: usize = 14;
 const TCP: usize = IP + 20;
 /// Ethernet, IPv4, TCP and timestamps.
 const HEADERS: usize = TCP + 20 + 12;
 
 const SYN: u8 = 0x02;
+const RST: u8 = 0x04;
+const FIN: u8 = 0x01;
 const ACK: u8 = 0x10;
 const PSH: u8 = 0x08;
 
@@ -54,6 +60,8 @@ pub(super) struct Peers {
     answer: Vec<u8>,
     /// Their TLS, if they speak it.
     pub(super) secure: Option<Secure>,
+    /// Clients that were answered, if somebody wants to know.
+    pub(super) heard: Option<Vec<usize>>,
     /// Bytes of the last request that came to a backend, and of the last answer that came to a client.
     pub(super) lens: (usize, usize),
 }
@@ -62,7 +70,7 @@ type End = ([u8; 4], u16);
 
 /// A connection, as its peer sees it.
 #[derive(Clone, Copy)]
-struct Flow {
+pub(super) struct Flow {
     ours: End,
     theirs: End,
     snd_nxt: u32,
@@ -72,13 +80,8 @@ struct Flow {
 
 impl Peers {
     pub(super) fn new(clients: usize) -> Self {
-        let client = |id: usize| {
-            let address = (0x0a50_0000 + (id >> 14) as u32).to_be_bytes();
-            let ours = (address, 16_384 + (id & 0x3fff) as u16);
-            Flow { ours, theirs: LISTENER, snd_nxt: id as u32, rcv_nxt: 0, ts_recent: 0 }
-        };
         Self {
-            clients: (0..clients).map(client).collect(),
+            clients: (0..clients).map(Flow::client).collect(),
             sent: 0,
             answered: 0,
             upstreams: HashMap::with_hasher(RandomState::with_seeds(1, 2, 3, 4)),
@@ -88,8 +91,14 @@ impl Peers {
             strays: 0,
             answer: http::answer(),
             secure: None,
+            heard: None,
             lens: (0, 0),
         }
+    }
+
+    /// Every `nth` client speaks TLS.
+    pub(super) fn make_secure(&mut self, nth: usize) {
+        self.clients.iter_mut().step_by(nth).for_each(|flow| flow.theirs.1 = SECURE_PORT);
     }
 
     pub(super) fn count(&self) -> usize {
@@ -108,11 +117,15 @@ impl Peers {
         fastrand::Rng::with_seed(0x7765_6972).shuffle(&mut self.clients);
     }
 
+    /// Whose request is next.
+    pub(super) fn next(&self) -> &Flow {
+        &self.clients[self.sent % self.clients.len()]
+    }
     /// The next client's request.
     pub(super) fn request(&mut self, now: u32, frame: &mut Vec<u8>) {
         let place = self.sent % self.clients.len();
         let flow = &mut self.clients[place];
-        match &mut self.secure {
+        match self.secure.as_mut().filter(|_| flow.is_secure()) {
             None => flow.write(ACK | PSH, now, http::REQUEST, frame),
             Some(secure) => flow.write(ACK | PSH, now, &secure.seal(flow.id(), http::REQUEST), frame),
         }
@@ -219,10 +232,14 @@ impl Peers {
         };
         match self.clients[place % count].take(seen) {
             Took::Data => {
-                self.lens.1 = match &mut self.secure {
+                let flow = &self.clients[place % count];
+                self.lens.1 = match self.secure.as_mut().filter(|_| flow.is_secure()) {
                     None => seen.payload,
-                    Some(secure) => secure.open(self.clients[place % count].id(), seen.data(bytes))?,
+                    Some(secure) => secure.open(flow.id(), seen.data(bytes))?,
                 };
+                if let Some(heard) = &mut self.heard {
+                    heard.push(flow.id());
+                }
                 self.clients.swap(place % count, self.answered % count);
                 self.answered += 1;
             }
@@ -240,9 +257,18 @@ enum Took {
 }
 
 impl Flow {
+    fn client(id: usize) -> Self {
+        let address = (CLIENTS + (id >> 14) as u32).to_be_bytes();
+        let ours = (address, 16_384 + (id & 0x3fff) as u16);
+        Self { ours, theirs: LISTENER, snd_nxt: id as u32, rcv_nxt: 0, ts_recent: 0 }
+    }
+
+    pub(super) fn is_secure(&self) -> bool {
+        self.theirs.1 == SECURE_PORT
+    }
     /// Which of the clients it is.
-    fn id(&self) -> usize {
-        let high = u32::from_be_bytes(self.ours.0) - 0x0a50_0000;
+    pub(super) fn id(&self) -> usize {
+        let high = u32::from_be_bytes(self.ours.0) - CLIENTS;
         (high as usize) << 14 | usize::from(self.ours.1 - 16_384)
     }
 
@@ -337,6 +363,60 @@ impl Seen {
     fn data<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
         &bytes[bytes.len() - self.payload..]
     }
+}
+
+/// A client that comes to shake hands, and is gone when that is over.
+pub(super) struct Visitor {
+    flow: Flow,
+    shake: Shake,
+    connected: bool,
+}
+
+impl Visitor {
+    /// With its first segment.
+    pub(super) fn come(id: usize, shake: Shake, now: u32) -> (Self, Vec<u8>) {
+        let mut flow = Flow::client(id);
+        flow.theirs.1 = SECURE_PORT;
+        let syn = flow.syn(SYN, now);
+        (Self { flow, shake, connected: false }, syn)
+    }
+
+    /// Takes a segment, and says what there is to say. `None`: it is over, or it was cut off.
+    pub(super) fn take(&mut self, now: u32, bytes: &[u8], says: &mut Vec<Vec<u8>>) -> anyhow::Result<Option<()>> {
+        let flags = bytes[TCP + 13];
+        if flags & (RST | FIN) != 0 {
+            return Ok(None);
+        }
+        let seen = Seen::of(bytes)?;
+        if !self.connected {
+            (self.flow.rcv_nxt, self.flow.ts_recent) = (seen.seq.wrapping_add(1), seen.ts_val);
+            self.connected = true;
+        } else if matches!(self.flow.take(&seen), Took::Data) {
+            self.shake.hears(seen.data(bytes))?;
+        }
+        for part in self.shake.says()?.chunks(1_448) {
+            let mut frame = Vec::new();
+            self.flow.write(ACK | PSH, now, part, &mut frame);
+            says.push(frame);
+        }
+        if self.shake.is_over() {
+            let mut frame = Vec::new();
+            self.flow.write(RST | ACK, now, &[], &mut frame);
+            says.push(frame);
+            return Ok(None);
+        }
+        Ok(Some(()))
+    }
+}
+
+/// Which client a frame is for, if it is for one.
+pub(super) fn client_of(bytes: &[u8]) -> Option<usize> {
+    if is_arp(bytes) || bytes[IP + 9] != 6 {
+        return None;
+    }
+    let high = u32::from_be_bytes(array::from_fn(|i| bytes[IP + 16 + i])).checked_sub(CLIENTS)?;
+    let port = u16::from_be_bytes([bytes[TCP + 2], bytes[TCP + 3]]).checked_sub(16_384)?;
+    (high < 0x1000).then(|| (high as usize) << 14 | usize::from(port))
 }
 
 fn timestamp(mut options: &[u8]) -> anyhow::Result<u32> {

@@ -35,15 +35,19 @@ const HALF_BURST: usize = 16;
 const CONNECTING: usize = 4_096;
 /// How often each connection exchanges before anything is measured.
 const ROUNDS_TO_LEARN: usize = 3;
+/// Connections that may stand besides in a world with TLS.
+const VISITORS: usize = 16_384;
 const SEED: u64 = 0x7765_6972;
 
 pub(crate) struct World {
-    worker: Worker<SimPort, Gateway>,
+    pub(super) worker: Worker<SimPort, Gateway>,
     pool: Pool,
-    peers: Peers,
+    pub(super) peers: Peers,
     under_way_max: usize,
-    now: Instant,
+    pub(super) now: Instant,
     frame: Vec<u8>,
+    /// What the last handshake took in the gateway.
+    pub(super) handshake_ns: u64,
     /// Nanoseconds.
     clock: fn() -> u64,
 }
@@ -69,7 +73,7 @@ impl World {
 
     /// The same, and all clients speak TLS; by this thread's time.
     pub(crate) fn start_secure(pool: &Pool, clients: usize, under_way_max: usize) -> anyhow::Result<Self> {
-        Self::learn(Self::with_secure(Peers::new(clients), pool, under_way_max)?)
+        Self::learn(Self::with_secure(Peers::new(clients), pool, under_way_max, 1)?)
     }
 
     fn learn(mut world: Self) -> anyhow::Result<Self> {
@@ -85,34 +89,38 @@ impl World {
     pub(super) fn with(peers: Peers, pool: &Pool, under_way_max: usize, clock: fn() -> u64) -> anyhow::Result<Self> {
         let now = Instant::from_ns(1_000_000_000);
         let worker = worker(pool.clone(), peers.count() + 2 * under_way_max, None);
-        let mut world = Self { worker, pool: pool.clone(), peers, under_way_max, now, frame: Vec::new(), clock };
+        let mut world =
+            Self { worker, pool: pool.clone(), peers, under_way_max, now, frame: Vec::new(), handshake_ns: 0, clock };
         world.connect_all()?;
         world.peers.shuffle();
         Ok(world)
     }
 
-    /// The same, and all clients speak TLS.
-    pub(super) fn with_secure(mut peers: Peers, pool: &Pool, under_way_max: usize) -> anyhow::Result<Self> {
+    /// The same, and every `nth` client speaks TLS.
+    pub(super) fn with_secure(mut peers: Peers, pool: &Pool, under_way_max: usize, nth: usize) -> anyhow::Result<Self> {
         let clock = cpu_ns;
         let now = Instant::from_ns(1_000_000_000);
         let certificate = secure::certificate()?;
+        peers.make_secure(nth);
         let mut secure = Secure::new(peers.count(), &certificate)?;
-        let worker = worker(pool.clone(), peers.count() + 2 * under_way_max, Some(certificate));
+        let worker = worker(pool.clone(), peers.count() + 2 * under_way_max + VISITORS, Some(certificate));
         peers.secure = None;
-        let mut world = Self { worker, pool: pool.clone(), peers, under_way_max, now, frame: Vec::new(), clock };
+        let mut world =
+            Self { worker, pool: pool.clone(), peers, under_way_max, now, frame: Vec::new(), handshake_ns: 0, clock };
         world.connect_all()?;
-        for client in 0..world.peers.count() {
+        for client in (0..world.peers.count()).step_by(nth) {
             world.shake_hands(client, &mut secure)?;
         }
         let done = world.worker.counters().counter(Counter::TlsHandshakes);
-        ensure!(done == world.peers.count() as u64, "{done} handshakes came to an end");
+        ensure!(done == world.peers.count().div_ceil(nth) as u64, "{done} handshakes came to an end");
         world.peers.secure = Some(secure);
         world.peers.shuffle();
         Ok(world)
     }
 
+    /// A client's handshake.
     fn shake_hands(&mut self, client: usize, secure: &mut Secure) -> anyhow::Result<()> {
-        let mut shake = secure.begin()?;
+        let (mut shake, mut ns) = (secure.begin()?, 0);
         for turns in 0.. {
             ensure!(turns < 100, "a handshake that does not end");
             let segments = self.peers.shake(client, &mut shake, millis(self.now))?;
@@ -120,7 +128,7 @@ impl World {
             for segment in std::mem::take(&mut self.peers.replies).into_iter().chain(segments) {
                 self.arrive(&segment)?;
             }
-            self.turn();
+            ns += self.turn();
             let mut is_quiet = true;
             while let Some(frame) = self.worker.port_mut(0).take_sent() {
                 is_quiet = false;
@@ -133,6 +141,7 @@ impl World {
         let ack = self.peers.ack(client, millis(self.now));
         self.arrive(&ack)?;
         self.turn();
+        self.handshake_ns = ns;
         secure.end(client, shake)
     }
 
@@ -162,7 +171,7 @@ impl World {
     }
 
     /// At least so many exchanges; gives nanoseconds, and how many they were.
-    fn exchange(&mut self, count: usize) -> anyhow::Result<(u64, usize)> {
+    pub(super) fn exchange(&mut self, count: usize) -> anyhow::Result<(u64, usize)> {
         let (before, mut ns, mut idle) = (self.peers.answered, 0, 0);
         while self.peers.answered - before < count {
             let (answered, room) = (self.peers.answered, self.under_way_max - self.peers.under_way());
@@ -197,7 +206,7 @@ impl World {
     }
 
     /// One turn with so many requests and answers. Gives its nanoseconds.
-    fn step(&mut self, requests: usize, answers: usize) -> anyhow::Result<u64> {
+    pub(super) fn step(&mut self, requests: usize, answers: usize) -> anyhow::Result<u64> {
         let now = millis(self.now);
         for reply in std::mem::take(&mut self.peers.replies) {
             self.arrive(&reply)?;
@@ -223,7 +232,7 @@ impl World {
     }
 
     /// As a device hands it over.
-    fn arrive(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
+    pub(super) fn arrive(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
         let mut frame = self.pool.alloc().context("the pool is empty")?;
         frame.append_slice(bytes).ok().context("room")?;
         frame.set_rx_meta(RxMeta { ip_checksum: Checksum::Good, l4_checksum: Checksum::Good, rss_hash: None });
@@ -232,7 +241,7 @@ impl World {
     }
 
     /// What is timed.
-    fn turn(&mut self) -> u64 {
+    pub(super) fn turn(&mut self) -> u64 {
         let from = (self.clock)();
         self.worker.turn(self.now);
         let ns = (self.clock)() - from;
@@ -275,7 +284,7 @@ impl World {
 }
 
 /// The timestamp clock of the peers.
-fn millis(now: Instant) -> u32 {
+pub(super) fn millis(now: Instant) -> u32 {
     (now.as_ns() / 1_000_000) as u32
 }
 

@@ -1,7 +1,7 @@
 //! TLS in the gateway: what it adds to an exchange beside one in plaintext and the ciphers alone, and what an idle client takes.
 
 use super::{Options, crypto::Contexts, once};
-use crate::exchange::{World, cpu_ns, idle_bytes_of};
+use crate::exchange::{World, cpu_ns, flood, idle_bytes_of};
 use anyhow::{Context, ensure};
 use std::process::Command;
 use weirgate_bench::{Figure, median};
@@ -40,6 +40,26 @@ pub(super) fn requests(options: &Options, pool: &Pool) -> anyhow::Result<Vec<Fig
             show("extra_ns", extra);
         }
     }
+    Ok(figures)
+}
+
+/// Requests of established clients while others shake hands, twice as often as the core could alone.
+pub(super) fn flooded(options: &Options, pool: &Pool) -> anyhow::Result<Vec<Figure>> {
+    let found = flood::measure(pool, options.seconds)?;
+    let mut figures = Vec::new();
+    let [quiet, flooded] = found.p99_us;
+    for (i, name) in ["plain", "tls"].into_iter().enumerate() {
+        figures.push(Figure::at_most(&format!("tls.flood.{name}"), flooded[i] / quiet[i], "ratio", 3.0));
+        let mut show = |what: &str, us: f64| {
+            figures.push(Figure::shown(&format!("tls.flood_p99_us.{name}.{what}"), us, "us"));
+        };
+        show("quiet", quiet[i]);
+        show("flooded", flooded[i]);
+        show("quiet_own", quiet[i] - flood::backend_us());
+        show("flooded_own", flooded[i] - flood::backend_us());
+    }
+    let rates = [("capacity", found.capacity), ("asked", found.asked), ("done", found.done)];
+    figures.extend(rates.map(|(name, rate)| Figure::shown(&format!("tls.flood_{name}"), rate, "handshakes/s")));
     Ok(figures)
 }
 

@@ -6,6 +6,7 @@
 //!   small       records of 100 and 300 bytes beside the cipher
 //!   session     resident bytes of a session that is silent                            memory
 //!   request     what TLS adds to an exchange through the gateway                      gateway
+//!   flood       what requests of others take while many come to shake hands           gateway
 //!   idle        resident bytes of a client that is silent                             gateway
 //! ```
 //! Frames are DPDK's, as in production: those of ordinary memory cost more than what is measured.
@@ -57,6 +58,7 @@ enum Part {
     Bulk,
     Small,
     Request,
+    Flood,
     Idle,
 }
 
@@ -85,6 +87,9 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     }
     if wants(Part::Request) {
         figures.extend(gateway::requests(options, pool)?);
+    }
+    if wants(Part::Flood) {
+        figures.extend(gateway::flooded(options, pool)?);
     }
     super::figures::report(&figures, options.json.as_deref())
 }
