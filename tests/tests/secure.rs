@@ -134,31 +134,42 @@ impl Peer {
     /// Says and hears whatever there is, until nothing moves.
     fn runs(&mut self, talk: &mut Talk) {
         loop {
-            let mut out = Vec::new();
-            while self.session.wants_write() {
-                self.session.write_tls(&mut out).unwrap();
-            }
-            talk.legs.says(self.conn, &out);
+            let says = self.says_tls(talk);
             talk.legs.runs();
-            let heard = &talk.legs.ends().known(self.conn).heard;
-            let mut new = &heard[self.taken..];
-            let is_quiet = out.is_empty() && new.is_empty();
-            self.taken = heard.len();
-            while !new.is_empty() && self.fault.is_none() {
-                self.session.read_tls(&mut new).unwrap();
-                match self.session.process_new_packets() {
-                    Ok(state) => {
-                        let mut plain = vec![0; state.plaintext_bytes_to_read()];
-                        self.session.reader().read_exact(&mut plain).unwrap();
-                        self.plain.extend(plain);
-                    }
-                    Err(fault) => self.fault = Some(fault),
-                }
-            }
-            if is_quiet {
+            if !self.hears_tls(talk) && !says {
                 return;
             }
         }
+    }
+
+    /// Says what TLS has to say, if anything.
+    fn says_tls(&mut self, talk: &mut Talk) -> bool {
+        let mut out = Vec::new();
+        while self.session.wants_write() {
+            self.session.write_tls(&mut out).unwrap();
+        }
+        talk.legs.says(self.conn, &out);
+        !out.is_empty()
+    }
+
+    /// Hears what has come, if anything.
+    fn hears_tls(&mut self, talk: &mut Talk) -> bool {
+        let heard = &talk.legs.ends().known(self.conn).heard;
+        let mut new = &heard[self.taken..];
+        let is_quiet = new.is_empty();
+        self.taken = heard.len();
+        while !new.is_empty() && self.fault.is_none() {
+            self.session.read_tls(&mut new).unwrap();
+            match self.session.process_new_packets() {
+                Ok(state) => {
+                    let mut plain = vec![0; state.plaintext_bytes_to_read()];
+                    self.session.reader().read_exact(&mut plain).unwrap();
+                    self.plain.extend(plain);
+                }
+                Err(fault) => self.fault = Some(fault),
+            }
+        }
+        !is_quiet
     }
 
     fn says(&mut self, talk: &mut Talk, text: &[u8]) {
@@ -215,6 +226,34 @@ fn requests_over_tls_are_served_in_both_versions() {
         assert_eq!(talk.legs.gateway().counters().counter(Counter::TlsHandshakes), 1);
         talk.legs.ends_clean();
     }
+}
+
+#[test]
+fn handshakes_that_were_begun_end_before_others_begin() {
+    const COUNT: usize = 300;
+    let pki = Pki::new();
+    let mut snapshot = over(1);
+    listens(&mut snapshot, vec![pki.certificate("c", &["a"])]);
+    let mut talk = Talk::new(&snapshot);
+    let config = client_config(&pki, &[&rustls::version::TLS13], None);
+    let conns: Vec<_> = (0..COUNT).map(|_| talk.legs.client(80)).collect();
+    talk.legs.runs();
+    let mut peers: Vec<_> = conns.into_iter().map(|conn| Peer::client(conn, &config, "a")).collect();
+    let done = |talk: &Talk| talk.legs.gateway().counters().counter(Counter::TlsHandshakes);
+    let (begun, others) = peers.split_at_mut(20);
+    begun.iter_mut().for_each(|peer| _ = peer.says_tls(&mut talk));
+    talk.legs.runs();
+    begun.iter_mut().for_each(|peer| assert!(peer.hears_tls(&mut talk)));
+    // All others' hellos are there before what ends these, and a turn makes one step.
+    others.iter_mut().chain(begun).for_each(|peer| _ = peer.says_tls(&mut talk));
+    let until = talk.legs.now() + Duration::from_secs(1);
+    let mut turns = 0;
+    while done(&talk) < 20 {
+        assert!(talk.legs.now() < until);
+        talk.legs.step(until);
+        turns += 1;
+    }
+    assert!(turns < COUNT / 2, "{turns} turns, as if others had gone first");
 }
 
 #[test]

@@ -370,6 +370,7 @@ pub(super) struct Visitor {
     flow: Flow,
     shake: Shake,
     connected: bool,
+    was_over: bool,
 }
 
 impl Visitor {
@@ -378,7 +379,7 @@ impl Visitor {
         let mut flow = Flow::client(id);
         flow.theirs.1 = SECURE_PORT;
         let syn = flow.syn(SYN, now);
-        (Self { flow, shake, connected: false }, syn)
+        (Self { flow, shake, connected: false, was_over: false }, syn)
     }
 
     /// Takes a segment, and says what there is to say. `None`: it is over, or it was cut off.
@@ -393,13 +394,16 @@ impl Visitor {
             self.connected = true;
         } else if matches!(self.flow.take(&seen), Took::Data) {
             self.shake.hears(seen.data(bytes))?;
+        } else {
+            return Ok(Some(()));
         }
         for part in self.shake.says()?.chunks(1_448) {
             let mut frame = Vec::new();
             self.flow.write(ACK | PSH, now, part, &mut frame);
             says.push(frame);
         }
-        if self.shake.is_over() {
+        // Its last word is out; what comes behind that (tickets) shows that it was heard.
+        if std::mem::replace(&mut self.was_over, self.shake.is_over()) {
             let mut frame = Vec::new();
             self.flow.write(RST | ACK, now, &[], &mut frame);
             says.push(frame);
