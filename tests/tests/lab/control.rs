@@ -51,8 +51,7 @@ fn write(lab: &Lab, web: &str) -> Result<Vec<String>, Failed> {
 pub(crate) fn weirgate(lab: &Lab, arguments: &[&str]) -> Result<(Option<i32>, String), Failed> {
     let socket = lab.file("admin.sock");
     let program = crate::world::binary("weirgate").display().to_string();
-    let (verb, rest) = arguments.split_first().ok_or("a verb")?;
-    run_any(&[&[program.as_str(), verb, "--socket", &socket], rest].concat())
+    run_any(&[&[program.as_str()], arguments, &["--socket", &socket]].concat())
 }
 
 pub(crate) fn done(lab: &Lab, arguments: &[&str]) -> Result<String, Failed> {
