@@ -7,7 +7,7 @@ use super::{
     raw::{RawHttp, RawListener, RawProxyProtocol, RawTimeouts, ServiceName},
     read::{Read, Spanned},
     secrets::Secrets,
-    tls,
+    tls::{self, Secured},
 };
 use std::{collections::BTreeMap, net::IpAddr};
 use weirgate_dataplane::{
@@ -37,6 +37,8 @@ pub(super) enum Kind {
     Http(usize),
     /// Its place in the list of those.
     Tcp(usize),
+    /// TLS goes on as it is, by its name; its place among those of TCP.
+    PassesThrough(usize),
     /// It serves by itself.
     Service,
     /// It is refused for itself; nothing more is to be said about it.
@@ -118,7 +120,15 @@ impl Listeners<'_> {
         }
         let protocol = protocol?;
         refuse_others(raw, protocol, at, findings);
-        let tls = tls::of_listener(raw, protocol, secrets, at, findings);
+        let secured = tls::of_listener(raw, protocol, secrets, at, findings)?;
+        let tls = match secured {
+            Secured::PassesThrough => {
+                self.tcp.push(tcp_of(raw, address, None, at, findings));
+                return Some(Kind::PassesThrough(self.tcp.len() - 1));
+            }
+            Secured::Terminates(tls) => Some(tls),
+            Secured::Plain => None,
+        };
         match (protocol, &raw.service) {
             (Protocol::Http | Protocol::Https, _) => {
                 self.http.push(http_of(raw, address, tls, at, findings));

@@ -2,7 +2,7 @@
 
 use super::{
     Declared, Finding, Lost,
-    backends::Backends,
+    backends::{Backends, is_domain},
     filters::filters_of,
     findings::{At, Findings},
     listeners::{Kind, Listeners},
@@ -18,7 +18,7 @@ use weirgate_dataplane::{
         self, Backend as Share, BackendIndex, Fault, HeaderKind, HeaderMatch, Match, PathKind, PathMatch, QueryKind,
         QueryMatch, Route, Rule, RuleTimeouts,
     },
-    snapshot::HashOn,
+    snapshot::{HashOn, NameRoute},
 };
 
 /// Where each route stands, for what is found later.
@@ -28,6 +28,7 @@ type Origins<'a> = BTreeMap<&'a str, &'a Declared<'a, RawRoute>>;
 enum RouteKind {
     Http,
     Tcp,
+    Tls,
 }
 
 /// Compiles those of all files into their listeners.
@@ -49,15 +50,16 @@ pub(super) fn compile(
             findings.say(&at.said("name", &raw.name), format!("another route is named {:?}", raw.name.value));
             continue;
         }
-        let works = [("HTTPRoute", RouteKind::Http), ("TCPRoute", RouteKind::Tcp)];
-        let later = ["GRPCRoute", "TLSRoute"];
+        let works = [("HTTPRoute", RouteKind::Http), ("TCPRoute", RouteKind::Tcp), ("TLSRoute", RouteKind::Tls)];
+        let later = ["GRPCRoute"];
         match findings.choose(&at.said("kind", &raw.kind), &raw.kind.value, &works, &later) {
             Some(RouteKind::Http) => add_http(route, &at, backends, listeners, findings),
             Some(RouteKind::Tcp) => add_tcp(route, &at, backends, listeners, &mut routed, findings),
+            Some(RouteKind::Tls) => add_tls(route, &at, backends, listeners, &mut routed, findings),
             // What it is for may be any of its listeners: they are not told to need another.
             None => {
                 for parent in &raw.parent_refs {
-                    if let Ok(Kind::Tcp(n)) = listeners.find(&parent.value.name) {
+                    if let Ok(Kind::Tcp(n) | Kind::PassesThrough(n)) = listeners.find(&parent.value.name) {
                         routed[n] = Some(raw.name.value.as_str());
                     }
                 }
@@ -69,6 +71,9 @@ pub(super) fn compile(
     for (listener, _) in listeners.tcp.iter().zip(&routed).filter(|(_, route)| is_whole && route.is_none()) {
         let (file, at) = listeners.at(&listener.name);
         let message = match &listener.tls {
+            _ if listeners.find(&listener.name).is_ok_and(|kind| matches!(kind, Kind::PassesThrough(_))) => {
+                "a TLS listener with mode: Passthrough needs a TLSRoute that names it"
+            }
             None => "a TCP listener needs a service (echo, discard, chargen, quote), or a TCPRoute that names it",
             Some(_) => "a TLS listener needs a TCPRoute that names it",
         };
@@ -103,6 +108,14 @@ fn parents_of(
         let message = match (&*raw.kind.value, kind) {
             (_, Kind::Service) => format!("listener {name:?} has a service, which leaves nothing for a route"),
             ("HTTPRoute", Kind::Tcp(_)) => format!("listener {name:?} speaks TCP; an HTTPRoute needs protocol: HTTP"),
+            ("TLSRoute", Kind::Http(_) | Kind::Tcp(_)) => {
+                format!(
+                    "listener {name:?} passes no TLS through; a TLSRoute needs protocol: TLS with mode: Passthrough"
+                )
+            }
+            ("HTTPRoute" | "TCPRoute", Kind::PassesThrough(_)) => {
+                format!("listener {name:?} passes TLS through by its name; it needs a TLSRoute")
+            }
             ("TCPRoute", Kind::Http(_)) => format!("listener {name:?} speaks HTTP; a TCPRoute needs protocol: TCP"),
             _ => {
                 parents.push((kind, at));
@@ -169,6 +182,53 @@ fn add_tcp<'a>(
     }
 }
 
+fn add_tls<'a>(
+    declared: &Declared<'a, RawRoute>,
+    at: &At,
+    backends: &Backends<'_>,
+    listeners: &mut Listeners<'_>,
+    routed: &mut [Option<&'a str>],
+    findings: &mut Findings<'_>,
+) {
+    let raw = &declared.raw.value;
+    let parents = parents_of(declared, at, listeners, findings);
+    for name in &raw.hostnames {
+        if !is_domain(name.strip_prefix("*.").unwrap_or(name)) {
+            findings.say(&at.field("hostnames"), format!("{name:?} is neither a DNS name nor *. and a domain"));
+        }
+    }
+    let shares = match &raw.rules[..] {
+        [rule] => {
+            let at = At::new(rule_path(&at.path, rule), place_of(rule));
+            tcp_shares(&rule.value, &at, backends, findings)
+        }
+        rules => {
+            findings.say(&at.field("rules"), format!("{} of them; a TLSRoute has one", rules.len()));
+            Vec::new()
+        }
+    };
+    for (kind, at) in parents {
+        let Kind::PassesThrough(n) = kind else { continue };
+        routed[n] = Some(&raw.name.value);
+        let listener = &mut listeners.tcp[n];
+        let has = |name: &String| {
+            let mut all = listener.names.iter().flat_map(|it| &it.hostnames);
+            all.any(|other| other.eq_ignore_ascii_case(name))
+        };
+        if let Some(twice) = raw.hostnames.iter().find(|name| has(name)) {
+            let message = format!("another TLSRoute of listener {:?} is for {twice:?}", listener.name);
+            findings.say(&at, message);
+        } else if raw.hostnames.is_empty() && !listener.backends.is_empty() {
+            let message = format!("another TLSRoute of listener {:?} is for every name, too", listener.name);
+            findings.say(&at, message);
+        } else if raw.hostnames.is_empty() {
+            listener.backends.clone_from(&shares);
+        } else {
+            listener.names.push(NameRoute { hostnames: raw.hostnames.clone(), backends: shares.clone() });
+        }
+    }
+}
+
 fn tcp_shares(rule: &RawRule, at: &At, backends: &Backends<'_>, findings: &mut Findings<'_>) -> Vec<Share> {
     let others = [
         ("matches", rule.matches.is_empty()),
@@ -176,7 +236,7 @@ fn tcp_shares(rule: &RawRule, at: &At, backends: &Backends<'_>, findings: &mut F
         ("timeouts", rule.timeouts.is_none()),
     ];
     for (field, _) in others.iter().filter(|(_, absent)| !absent) {
-        findings.say(&at.field(field), "not in a TCPRoute, which sees no requests");
+        findings.say(&at.field(field), "not in a TCPRoute or TLSRoute, which see no requests");
     }
     let shares = shares_of(&rule.backend_refs, at, backends, findings);
     if shares.iter().all(|share| share.weight == 0) {

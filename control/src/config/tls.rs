@@ -24,16 +24,26 @@ pub(super) fn listener_default() -> ListenerTls {
     serde_json::from_value(serde_json::json!({ "certificates": [] })).expect("everything else has a default")
 }
 
-/// TLS on a listener, if it speaks that.
+/// What becomes of a listener's TLS.
+pub(super) enum Secured {
+    /// It speaks none.
+    Plain,
+    /// It ends here.
+    Terminates(ListenerTls),
+    /// It goes on as it is.
+    PassesThrough,
+}
+
+/// TLS on a listener, if it speaks that. `None`: it was found wrong.
 pub(super) fn of_listener(
     raw: &RawListener,
     protocol: Protocol,
     secrets: &Secrets<'_>,
     at: &At,
     findings: &mut Findings<'_>,
-) -> Option<ListenerTls> {
+) -> Option<Secured> {
     if !protocol.is_secure() {
-        return None;
+        return Some(Secured::Plain);
     }
     let Some(said) = &raw.tls else {
         findings.say(&at.field("tls"), "missing: its certificateRefs name the certificate that clients see");
@@ -41,8 +51,60 @@ pub(super) fn of_listener(
     };
     let (tls, at) = (&said.value, at.said("tls", said));
     if let Some(mode) = &tls.mode {
-        findings.choose(&at.said("mode", mode), &mode.value, &[("Terminate", ())], &["Passthrough"])?;
+        let passes = findings.choose(
+            &at.said("mode", mode),
+            &mode.value,
+            &[("Terminate", false), ("Passthrough", true)],
+            &[],
+        )?;
+        if passes {
+            return passes_through(raw, tls, protocol, &at, findings);
+        }
     }
+    terminates(raw, tls, protocol, secrets, &at, findings).map(Secured::Terminates)
+}
+
+/// Nothing of what is passed on is looked at but the name that the client asks for.
+fn passes_through(
+    raw: &RawListener,
+    tls: &RawListenerTls,
+    protocol: Protocol,
+    at: &At,
+    findings: &mut Findings<'_>,
+) -> Option<Secured> {
+    if protocol == Protocol::Https {
+        findings.say(&at.field("mode"), "Passthrough is for protocol TLS: what is not decrypted is no HTTP here");
+        return None;
+    }
+    let said = [
+        ("certificateRefs", tls.certificate_refs.first().map(place_of)),
+        ("frontendValidation", tls.frontend_validation.as_ref().map(place_of)),
+        ("minVersion", tls.min_version.as_ref().map(place_of)),
+        ("maxVersion", tls.max_version.as_ref().map(place_of)),
+        ("cipherSuites", tls.cipher_suites.first().map(place_of)),
+        ("groups", tls.groups.first().map(place_of)),
+        ("handshakeTimeout", tls.handshake_timeout.as_ref().map(place_of)),
+        ("unknownName", tls.unknown_name.as_ref().map(place_of)),
+    ];
+    let others = said.into_iter().filter_map(|(field, place)| Some((field, place?)));
+    for (field, place) in others.collect::<Vec<_>>() {
+        findings.say(&At { place, ..at.field(field) }, "not with mode: Passthrough, where TLS goes on as it is");
+    }
+    if raw.alpn.is_some() {
+        let at = At::new(format!("listeners[{}].alpn", raw.name.value), at.place);
+        findings.say(&at, "not with mode: Passthrough, where TLS goes on as it is");
+    }
+    Some(Secured::PassesThrough)
+}
+
+fn terminates(
+    raw: &RawListener,
+    tls: &RawListenerTls,
+    protocol: Protocol,
+    secrets: &Secrets<'_>,
+    at: &At,
+    findings: &mut Findings<'_>,
+) -> Option<ListenerTls> {
     if tls.certificate_refs.is_empty() {
         findings.say(&at.field("certificateRefs"), "missing: they name the certificates that clients see");
     }
@@ -57,10 +119,10 @@ pub(super) fn of_listener(
     }
     let default = listener_default();
     let unknown = [("First", false), ("Refuse", true)];
-    let refuse = findings.choice(&at, "unknownName", tls.unknown_name.as_ref(), &unknown);
-    let clients = tls.frontend_validation.as_ref().and_then(|said| clients_of(said, secrets, &at, findings));
-    let handshake_ms = findings.time(&at, "handshakeTimeout", tls.handshake_timeout.as_ref());
-    let mut policy = Spoken::from(tls).policy(&at, findings);
+    let refuse = findings.choice(at, "unknownName", tls.unknown_name.as_ref(), &unknown);
+    let clients = tls.frontend_validation.as_ref().and_then(|said| clients_of(said, secrets, at, findings));
+    let handshake_ms = findings.time(at, "handshakeTimeout", tls.handshake_timeout.as_ref());
+    let mut policy = Spoken::from(tls).policy(at, findings);
     policy.alpn = alpn_of(raw, protocol, findings);
     Some(ListenerTls {
         certificates,

@@ -9,10 +9,11 @@ use libtest_mimic::Failed;
 use std::process::{Child, Command, Stdio};
 
 /// What is shown with the lab that has a daemon.
-pub(crate) const CHECKS: [(&str, fn(&Lab) -> Result<(), Failed>); 4] = [
+pub(crate) const CHECKS: [(&str, fn(&Lab) -> Result<(), Failed>); 5] = [
     ("tls::foreign_clients_are_served", foreign_clients),
     ("tls::clients_show_who_they_are", mutual),
     ("tls::endpoints_speak_it_too", foreign_endpoint),
+    ("tls::what_is_passed_through_goes_by_its_name", passthrough),
     ("tls::certificates_rotate_under_load", rotation),
 ];
 
@@ -182,6 +183,37 @@ fn foreign_endpoint(lab: &Lab) -> Result<(), Failed> {
         wait_for(&format!("{status} with {tls}"), || Ok(answers()? == status))?;
     }
     Ok(())
+}
+
+fn passthrough(lab: &Lab) -> Result<(), Failed> {
+    begins(lab)?;
+    let (pem, key) = (lab.file("shop.pem"), lab.file("shop.key"));
+    let mut server = Command::new("ip");
+    server.args([
+        "netns",
+        "exec",
+        &lab.namespace("backend"),
+        "openssl",
+        "s_server",
+        "-accept",
+        "10.77.0.12:8444",
+        "-www",
+    ]);
+    server.args(["-cert", &pem, "-key", &key]);
+    let _server = Ended(server.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?);
+    apply(
+        lab,
+        "apiVersion: weirgate/v1\nkind: GatewayConfig\nlisteners:\n\
+         - {name: web, port: 443, protocol: TLS, tls: {mode: Passthrough}}\nroutes:\n\
+         - {kind: TLSRoute, name: wild, parentRefs: [{name: web}], hostnames: ['*.wild.lab'], rules: [{backendRefs: [{name: some}]}]}\n\
+         backends:\n- {name: some, discovery: {static: ['10.77.0.12:8444']}}\n",
+    )?;
+    wait_for("the endpoint itself to answer", || {
+        let said = curl(lab, &["-o", "/dev/null", "-w", "%{http_code}", "https://a.wild.lab/"]);
+        Ok(said.is_ok_and(|said| said == "200"))
+    })?;
+    let ca = lab.file("ca.pem");
+    lab.client_fails(&["curl", "-sS", "--max-time", "20", "--cacert", &ca, HOSTS[0], HOSTS[1], "https://shop.lab/"])
 }
 
 /// The pair is another one again and again, while wrk asks: nothing fails, and the last one is what is shown.

@@ -12,9 +12,9 @@ raw! {
         required name "name": Spanned<String>,
         /// The listeners that it is for.
         default parent_refs "parentRefs": Vec<Spanned<RawParentRef>>,
-        /// Hosts, exact, or *. before a suffix; every host if none is said. For an HTTPRoute.
+        /// Hosts, exact, or *. before a suffix; every host if none is said. For an HTTPRoute or a TLSRoute.
         default hostnames "hostnames": Vec<String>,
-        /// What happens; a TCPRoute has one.
+        /// What happens; a TCPRoute and a TLSRoute have one.
         default rules "rules": Vec<Spanned<RawRule>>,
     }
 
@@ -165,7 +165,7 @@ raw! {
 
 text! {
     /// What a route is for.
-    RouteKind: { "enum": ["HTTPRoute", "TCPRoute"] }
+    RouteKind: { "enum": ["HTTPRoute", "TCPRoute", "TLSRoute"] }
     /// How a path is compared.
     PathType: { "enum": ["Exact", "PathPrefix", "RegularExpression"] }
     /// How a value is compared; Present, whatever it is, is for header fields only.

@@ -150,7 +150,7 @@ fn of_the_gateway() {
             (
                 "rules: [{backendRefs",
                 "rules: [{filters: [{type: DirectResponse, directResponse: {statusCode: 200}}], backendRefs",
-                "a.yaml:22:66: routes[raw].rules[0].filters: not in a TCPRoute, which sees no requests",
+                "a.yaml:22:66: routes[raw].rules[0].filters: not in a TCPRoute or TLSRoute, which see no requests",
             ),
         ],
     );

@@ -103,8 +103,12 @@ fn a_timeout_of_zero_is_none() {
 fn what_refers_to_nothing_is_said() {
     for (from, to, wants) in [
         ("HTTPRoute", "GRPCRoute", "a.yaml:24:9: routes[shop].kind: GRPCRoute is not supported in this version"),
-        ("kind: TCPRoute", "kind: TLSRoute", "routes[mail].kind: TLSRoute is not supported in this version"),
-        ("HTTPRoute", "Route", "routes[shop].kind: \"Route\" is none of HTTPRoute, TCPRoute, GRPCRoute, TLSRoute"),
+        (
+            "kind: TCPRoute",
+            "kind: TLSRoute",
+            "listener \"mail\" passes no TLS through; a TLSRoute needs protocol: TLS with mode: Passthrough",
+        ),
+        ("HTTPRoute", "Route", "routes[shop].kind: \"Route\" is none of HTTPRoute, TCPRoute, TLSRoute, GRPCRoute"),
         (
             "[{name: web}, {name: alt}]",
             "[{name: wep}]",
@@ -137,7 +141,7 @@ fn what_refers_to_nothing_is_said() {
         (
             "rules: [{backendRefs",
             "rules: [{matches: [{}], backendRefs",
-            "routes[mail].rules[0].matches: not in a TCPRoute",
+            "routes[mail].rules[0].matches: not in a TCPRoute or TLSRoute",
         ),
         (
             "rules: [{backendRefs",

@@ -128,6 +128,55 @@ fn findings_of_secrets() {
     }
 }
 
+const PASSED: &str = "\
+listeners:
+- {name: web, port: 443, protocol: TLS, tls: {mode: Passthrough}}
+backends:
+- {name: a, discovery: {static: ['10.0.0.1:443']}}
+- {name: b, discovery: {static: ['10.0.0.2:443']}}
+routes:
+- {kind: TLSRoute, name: a, parentRefs: [{name: web}], hostnames: [a.example, '*.a.example'], rules: [{backendRefs: [{name: a}]}]}
+- {kind: TLSRoute, name: rest, parentRefs: [{name: web}], rules: [{backendRefs: [{name: b}]}]}
+";
+
+#[test]
+fn tls_that_is_passed_through_goes_by_its_name() {
+    let snapshot = compiled(&format!("{SMALL}{PASSED}")).unwrap();
+    let [web] = &snapshot.tcp[..] else { panic!("one of them: {:?}", snapshot.tcp) };
+    assert!(web.tls.is_none());
+    let [named] = &web.names[..] else { panic!("one of them: {:?}", web.names) };
+    assert_eq!(named.hostnames, ["a.example", "*.a.example"]);
+    assert_eq!((&*named.backends[0].backend, &*web.backends[0].backend), ("a", "b"));
+    // Without a route for the rest, the rest is refused.
+    let some = compiled(&format!("{SMALL}{}", PASSED.split_inclusive('\n').take(7).collect::<String>())).unwrap();
+    assert!(some.tcp[0].backends.is_empty());
+    found(
+        &[SMALL, PASSED],
+        &[
+            (
+                "protocol: TLS",
+                "protocol: HTTPS",
+                "a.yaml:15:43: listeners[web].tls.mode: Passthrough is for protocol TLS: what is not decrypted is no HTTP here",
+            ),
+            (
+                "kind: TLSRoute, name: a",
+                "kind: TCPRoute, name: a",
+                "a.yaml:20:48: routes[a].parentRefs: listener \"web\" passes TLS through by its name; it needs a TLSRoute",
+            ),
+            (
+                "name: rest, parentRefs: [{name: web}]",
+                "name: rest, hostnames: [A.example], parentRefs: [{name: web}]",
+                "a.yaml:21:74: routes[rest].parentRefs: another TLSRoute of listener \"web\" is for \"A.example\"",
+            ),
+            (
+                "hostnames: [a.example, '*.a.example']",
+                "hostnames: [a_.example., x]",
+                "a.yaml:20:3: routes[a].hostnames: \"a_.example.\" is neither a DNS name nor *. and a domain",
+            ),
+        ],
+    );
+}
+
 #[test]
 fn findings_of_listeners() {
     found(
@@ -184,7 +233,7 @@ fn findings_of_listeners() {
             (
                 "minVersion: 1.2",
                 "mode: Passthrough",
-                "a.yaml:19:78: listeners[raw].tls.mode: Passthrough is not supported in this version",
+                "a.yaml:19:65: listeners[raw].tls.certificateRefs: not with mode: Passthrough, where TLS goes on as it is",
             ),
             (
                 "minVersion: 1.2",
