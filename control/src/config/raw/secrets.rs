@@ -82,7 +82,7 @@ raw! {
 
 text! {
     /// What becomes of TLS.
-    TlsMode: { "enum": ["Terminate"] }
+    TlsMode: { "enum": ["Terminate", "Passthrough"] }
     /// A version of TLS.
     TlsVersionName: { "enum": ["1.2", "1.3", 1.2, 1.3] }
     /// Whether clients must show certificates.
