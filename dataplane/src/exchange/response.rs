@@ -96,7 +96,8 @@ impl Gateway {
                 self.upstreams.end(at);
                 let j = self.upstreams.leg(member) as usize;
                 self.end_idle(io, j);
-                self.dispatch(io, x, group, false);
+                // A fresh one: all that are kept may be like this, and each would go one call deeper.
+                self.dispatch(io, x, group, true);
             }
             Lease::Reused(member) => {
                 io.out.counters.count(Counter::UpstreamReused);
